@@ -1,0 +1,162 @@
+package domain
+
+import "time"
+
+// An Event is a fact that the ledger keeps. The set is closed. Fields are what was known
+// at the time: never a computed view, never a secret.
+//
+//sumtype:decl
+type Event interface {
+	// EventType is the stored name. The Go type may be renamed; this never.
+	EventType() string
+	event()
+}
+
+// KeyCreated began a key. Imported: the secret was issued elsewhere, and Prefix is what
+// the importer said of it.
+type KeyCreated struct {
+	ID           KeyID             `json:"key_id"`
+	Org          OrgID             `json:"org_id"`
+	Keyspace     string            `json:"keyspace"`
+	Name         string            `json:"name"`
+	Owner        string            `json:"owner,omitempty"`
+	Scopes       []string          `json:"scopes,omitempty"`
+	ExpiresAt    time.Time         `json:"expires_at,omitzero"`
+	RateLimits   []RateLimit       `json:"rate_limits,omitempty"`
+	AllowedCIDRs []string          `json:"allowed_cidrs,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Digest       Digest            `json:"digest,omitzero"`
+	Prefix       string            `json:"prefix"`
+	Imported     bool              `json:"imported,omitempty"`
+	At           time.Time         `json:"at"`
+	By           string            `json:"by"`
+}
+
+// KeyUpdated changed the fields that it has. NoExpiry took the expiry away.
+type KeyUpdated struct {
+	Changes
+	At time.Time `json:"at"`
+	By string    `json:"by"`
+}
+
+// Changes are new values for a key's fields; nil leaves a field as it is.
+type Changes struct {
+	Name         *string            `json:"name,omitempty"`
+	Owner        *string            `json:"owner,omitempty"`
+	Scopes       *[]string          `json:"scopes,omitempty"`
+	ExpiresAt    *time.Time         `json:"expires_at,omitempty"`
+	NoExpiry     bool               `json:"no_expiry,omitempty"`
+	RateLimits   *[]RateLimit       `json:"rate_limits,omitempty"`
+	AllowedCIDRs *[]string          `json:"allowed_cidrs,omitempty"`
+	Metadata     *map[string]string `json:"metadata,omitempty"`
+}
+
+// KeyRotated gave the key a new secret; those before it ended at OldValidUntil at the latest.
+type KeyRotated struct {
+	Digest        Digest    `json:"digest,omitzero"`
+	Prefix        string    `json:"prefix"`
+	OldValidUntil time.Time `json:"old_valid_until"`
+	At            time.Time `json:"at"`
+	By            string    `json:"by"`
+}
+
+// KeyDisabled took the key out of use until it is enabled.
+type KeyDisabled struct {
+	At time.Time `json:"at"`
+	By string    `json:"by"`
+}
+
+// KeyEnabled put a disabled key back into use.
+type KeyEnabled struct {
+	At time.Time `json:"at"`
+	By string    `json:"by"`
+}
+
+// KeyRevoked ended the key for good.
+type KeyRevoked struct {
+	Reason  Reason    `json:"reason"`
+	Comment string    `json:"comment,omitempty"`
+	At      time.Time `json:"at"`
+	By      string    `json:"by"`
+}
+
+// KeyExpired says that the key's time ran out. Verification refused it from ExpiresAt on,
+// whenever this was written.
+type KeyExpired struct {
+	ExpiresAt time.Time `json:"expires_at"`
+	At        time.Time `json:"at"`
+}
+
+// KeyUsed is one verification of a key, whatever its outcome.
+type KeyUsed struct {
+	Key       KeyID     `json:"key_id"`
+	Code      Outcome   `json:"code"`
+	Scopes    []string  `json:"scopes,omitempty"` // those asked for
+	IP        string    `json:"ip,omitempty"`
+	Principal string    `json:"principal,omitempty"` // who asked
+	RequestID string    `json:"request_id,omitempty"`
+	Windows   []int64   `json:"windows,omitempty"` // the rate limit windows that it counts in, in milliseconds
+	At        time.Time `json:"at"`
+}
+
+// CredentialsRefused sums up presented secrets that belong to no key within the asker's
+// reach, so that a flood of them cannot flood the ledger.
+type CredentialsRefused struct {
+	Principal string    `json:"principal"`
+	Count     int64     `json:"count"`
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+}
+
+// OrganizationCreated began an organization.
+type OrganizationCreated struct {
+	ID   OrgID     `json:"org_id"`
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+}
+
+// OrganizationUpdated renamed an organization.
+type OrganizationUpdated struct {
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+}
+
+func (KeyCreated) EventType() string          { return "key.created" }
+func (KeyUpdated) EventType() string          { return "key.updated" }
+func (KeyRotated) EventType() string          { return "key.rotated" }
+func (KeyDisabled) EventType() string         { return "key.disabled" }
+func (KeyEnabled) EventType() string          { return "key.enabled" }
+func (KeyRevoked) EventType() string          { return "key.revoked" }
+func (KeyExpired) EventType() string          { return "key.expired" }
+func (KeyUsed) EventType() string             { return "key.used" }
+func (CredentialsRefused) EventType() string  { return "credentials.refused" }
+func (OrganizationCreated) EventType() string { return "organization.created" }
+func (OrganizationUpdated) EventType() string { return "organization.updated" }
+
+func (KeyCreated) event()          {}
+func (KeyUpdated) event()          {}
+func (KeyRotated) event()          {}
+func (KeyDisabled) event()         {}
+func (KeyEnabled) event()          {}
+func (KeyRevoked) event()          {}
+func (KeyExpired) event()          {}
+func (KeyUsed) event()             {}
+func (CredentialsRefused) event()  {}
+func (OrganizationCreated) event() {}
+func (OrganizationUpdated) event() {}
+
+// Public is e as it may be shown outside: without digests, which would let a reader of
+// the audit trail try guesses at imported secrets offline.
+func Public(e Event) Event {
+	switch e := e.(type) {
+	case KeyCreated:
+		e.Digest = Digest{}
+		return e
+	case KeyRotated:
+		e.Digest = Digest{}
+		return e
+	}
+	return e
+}

@@ -1,0 +1,82 @@
+package domain
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+)
+
+// An identifier is a kind prefix and 26 characters of lower-case Crockford base32 over
+// 128 bits, as in the TypeID specification: key_01h455vb4pex5vsknk084sn02q. Every
+// character is safe as a NATS subject token and in a Badger key.
+type (
+	// A KeyID names one key for ever, through every rotation.
+	KeyID string
+	// An OrgID names one organization.
+	OrgID string
+)
+
+const (
+	keyPrefix = "key_"
+	orgPrefix = "org_"
+	idLength  = 26 // base32 characters of 128 bits
+)
+
+// Installation is the organization of the keys that serve every organization: the root
+// key and what it makes without naming one. No organization can be created under it.
+const Installation OrgID = "org_00000000000000000000000000"
+
+var crockford = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// ParseKeyID is the only way from outside text to a KeyID.
+func ParseKeyID(s string) (KeyID, error) {
+	if _, ok := parseID(keyPrefix, s); !ok {
+		return "", invalid("id", "a key id is key_ and 26 characters of 0-9 and a-z without i, l, o and u")
+	}
+	return KeyID(s), nil
+}
+
+// ParseOrgID is the only way from outside text to an OrgID.
+func ParseOrgID(s string) (OrgID, error) {
+	if _, ok := parseID(orgPrefix, s); !ok {
+		return "", invalid("org_id", "an organization id is org_ and 26 characters of 0-9 and a-z without i, l, o and u")
+	}
+	return OrgID(s), nil
+}
+
+// NewKeyID is the id of the key that the command creates. The same command yields the
+// same id, so that a repeated create finds the key that the first one made.
+func NewKeyID(command string) KeyID { return KeyID(newID(keyPrefix, command)) }
+
+// NewOrgID is the id of the organization that the command creates.
+func NewOrgID(command string) OrgID { return OrgID(newID(orgPrefix, command)) }
+
+func newID(prefix, command string) string {
+	sum := sha256.Sum256([]byte(prefix + command))
+	return prefix + crockford.EncodeToString(sum[:16])
+}
+
+// Bytes is the id's 128 bits, for compact rows.
+func (id KeyID) Bytes() [16]byte { b, _ := parseID(keyPrefix, string(id)); return b }
+
+// Bytes is the id's 128 bits, for compact rows.
+func (id OrgID) Bytes() [16]byte { b, _ := parseID(orgPrefix, string(id)); return b }
+
+// KeyIDFromBytes is the inverse of KeyID.Bytes.
+func KeyIDFromBytes(b [16]byte) KeyID { return KeyID(keyPrefix + crockford.EncodeToString(b[:])) }
+
+// OrgIDFromBytes is the inverse of OrgID.Bytes.
+func OrgIDFromBytes(b [16]byte) OrgID { return OrgID(orgPrefix + crockford.EncodeToString(b[:])) }
+
+// parseID accepts only the one spelling that encoding the bits gives back: base32 of 128
+// bits has two spare bits in its last character, which would otherwise be aliases.
+func parseID(prefix, s string) (bits [16]byte, ok bool) {
+	text, found := strings.CutPrefix(s, prefix)
+	if !found || len(text) != idLength {
+		return bits, false
+	}
+	if n, err := crockford.Decode(bits[:], []byte(text)); err != nil || n != len(bits) {
+		return bits, false
+	}
+	return bits, crockford.EncodeToString(bits[:]) == text
+}

@@ -1,0 +1,361 @@
+package domain
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// A State is where in its life a key is. The zero State means no history.
+type State uint8
+
+// The states of a key. Revoked and Expired are final.
+const (
+	Absent State = iota
+	Active
+	Disabled
+	Expired
+	Revoked
+)
+
+var stateNames = [...]string{"absent", "active", "disabled", "expired", "revoked"}
+
+func (s State) String() string { return stateNames[s] }
+
+// ParseState reads a state as a listing's filter names it.
+func ParseState(name string) (State, error) {
+	if i := slices.Index(stateNames[1:], name); i >= 0 {
+		return State(i + 1), nil
+	}
+	return Absent, invalid("status", "a status is active, disabled, expired or revoked")
+}
+
+// A Reason says why a key was revoked; the codes are those of RFC 5280, section 5.3.1,
+// that make sense for a key.
+type Reason string
+
+// The reasons for a revocation.
+const (
+	Unspecified          Reason = "unspecified"
+	KeyCompromise        Reason = "key_compromise"
+	Superseded           Reason = "superseded"
+	AffiliationChanged   Reason = "affiliation_changed"
+	PrivilegeWithdrawn   Reason = "privilege_withdrawn"
+	CessationOfOperation Reason = "cessation_of_operation"
+)
+
+// Reasons are all reasons for a revocation.
+var Reasons = []Reason{Unspecified, KeyCompromise, Superseded, AffiliationChanged, PrivilegeWithdrawn, CessationOfOperation}
+
+// maxSecrets is how many secrets of a key are remembered, and so how many can be valid at
+// once. Older ones are forgotten: presenting one is like presenting an unknown secret.
+const maxSecrets = 10
+
+// A Key is the state of one key. The zero Key has no history, and every decision handles it.
+type Key struct {
+	ID           KeyID             `json:"id"`
+	Org          OrgID             `json:"org"`
+	Keyspace     string            `json:"ks"`
+	Name         string            `json:"name"`
+	Owner        string            `json:"owner,omitempty"`
+	Scopes       []string          `json:"scopes,omitempty"`
+	State        State             `json:"state"`
+	CreatedAt    time.Time         `json:"created"`
+	CreatedBy    string            `json:"by"`
+	ExpiresAt    time.Time         `json:"expires,omitzero"` // zero: never
+	RateLimits   []RateLimit       `json:"limits,omitempty"`
+	AllowedCIDRs []string          `json:"cidrs,omitempty"`
+	Metadata     map[string]string `json:"meta,omitempty"`
+	Secrets      []KeySecret       `json:"secrets"` // newest first
+	Imported     bool              `json:"imported,omitempty"`
+	RevokedAt    time.Time         `json:"revoked,omitzero"`
+	RevokedBy    string            `json:"revoked_by,omitempty"`
+	Reason       Reason            `json:"reason,omitempty"`
+	Comment      string            `json:"comment,omitempty"`
+}
+
+// A KeySecret is what is kept of one of a key's secrets.
+type KeySecret struct {
+	Digest     Digest    `json:"d"`
+	Prefix     string    `json:"p"`
+	ValidUntil time.Time `json:"until,omitzero"` // zero: as long as the key
+}
+
+// StateAt is the key's state at a moment: an expiry counts from its millisecond on,
+// whether or not its event has been written.
+func (k Key) StateAt(now time.Time) State {
+	if (k.State == Active || k.State == Disabled) && !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+		return Expired
+	}
+	return k.State
+}
+
+// CreateKey asks for a new key.
+type CreateKey struct {
+	ID           KeyID
+	Org          OrgID
+	Keyspace     string
+	Name         string
+	Owner        string
+	Scopes       []string
+	ExpiresAt    time.Time // zero: never
+	RateLimits   []RateLimit
+	AllowedCIDRs []string
+	Metadata     map[string]string
+	Digest       Digest
+	Prefix       string
+	Imported     bool
+	At           time.Time
+	By           Principal
+}
+
+// Create decides whether the key may come to be.
+func (k Key) Create(c CreateKey) (Event, error) {
+	if k.State != Absent {
+		return nil, ErrKeyExists
+	}
+	if !c.By.Reaches(c.Org) {
+		return nil, ErrOutOfReach
+	}
+	if c.Org == Installation && c.Keyspace != ManagementKeyspace {
+		return nil, invalid("org_id", "name the organization that the key belongs to; only a management key can do without")
+	}
+	if c.Imported && c.Keyspace == ManagementKeyspace {
+		return nil, invalid("keyspace", "a management key cannot be imported; create one")
+	}
+	if err := c.By.mayGrant(c.Keyspace, c.Scopes); err != nil {
+		return nil, err
+	}
+	if err := inFuture(c.ExpiresAt, c.At); err != nil {
+		return nil, err
+	}
+	return KeyCreated{
+		ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Name: c.Name, Owner: c.Owner, Scopes: c.Scopes,
+		ExpiresAt: c.ExpiresAt, RateLimits: c.RateLimits, AllowedCIDRs: c.AllowedCIDRs, Metadata: c.Metadata,
+		Digest: c.Digest, Prefix: c.Prefix, Imported: c.Imported, At: c.At, By: c.By.ID,
+	}, nil
+}
+
+func inFuture(expiry, now time.Time) error {
+	if !expiry.IsZero() && !expiry.After(now) {
+		return invalid("expires_at", "an expiry must be in the future; the service's clock says %s", now.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// UpdateKey asks for new values of a key's fields.
+type UpdateKey struct {
+	Changes
+	At time.Time
+	By Principal
+}
+
+// Update decides whether the key may be changed, and leaves out what is so already.
+func (k Key) Update(c UpdateKey) (Event, error) {
+	if err := k.changeable(c.By, c.At); err != nil {
+		return nil, err
+	}
+	if c.Scopes != nil {
+		if err := c.By.mayGrant(k.Keyspace, *c.Scopes); err != nil {
+			return nil, err
+		}
+	}
+	if c.ExpiresAt != nil {
+		if err := inFuture(*c.ExpiresAt, c.At); err != nil {
+			return nil, err
+		}
+	}
+	changes := k.news(c.Changes)
+	if changes == (Changes{}) {
+		return nil, nil
+	}
+	return KeyUpdated{Changes: changes, At: c.At, By: c.By.ID}, nil
+}
+
+// news is what of c differs from k.
+func (k Key) news(c Changes) Changes {
+	if c.Name != nil && *c.Name == k.Name {
+		c.Name = nil
+	}
+	if c.Owner != nil && *c.Owner == k.Owner {
+		c.Owner = nil
+	}
+	if c.Scopes != nil && slices.Equal(*c.Scopes, k.Scopes) {
+		c.Scopes = nil
+	}
+	if c.ExpiresAt != nil && c.ExpiresAt.Equal(k.ExpiresAt) {
+		c.ExpiresAt = nil
+	}
+	if c.NoExpiry && k.ExpiresAt.IsZero() {
+		c.NoExpiry = false
+	}
+	if c.RateLimits != nil && slices.Equal(*c.RateLimits, k.RateLimits) {
+		c.RateLimits = nil
+	}
+	if c.AllowedCIDRs != nil && slices.Equal(*c.AllowedCIDRs, k.AllowedCIDRs) {
+		c.AllowedCIDRs = nil
+	}
+	if c.Metadata != nil && maps.Equal(*c.Metadata, k.Metadata) {
+		c.Metadata = nil
+	}
+	return c
+}
+
+// RotateKey asks for a new secret. The ones before stay valid for Overlap; 0: refused at once.
+type RotateKey struct {
+	Digest  Digest
+	Prefix  string
+	Overlap time.Duration
+	At      time.Time
+	By      Principal
+}
+
+// Rotate decides whether the key may get a new secret.
+func (k Key) Rotate(c RotateKey) (Event, error) {
+	if err := k.changeable(c.By, c.At); err != nil {
+		return nil, err
+	}
+	if k.validSecrets(c.At) >= maxSecrets && c.Overlap > 0 {
+		return nil, &Error{Kind: Conflict, Code: "too_many_secrets", Field: "overlap",
+			Text: "ten secrets of this key are still valid; wait for an overlap to end, or rotate without one"}
+	}
+	return KeyRotated{Digest: c.Digest, Prefix: c.Prefix, OldValidUntil: c.At.Add(c.Overlap), At: c.At, By: c.By.ID}, nil
+}
+
+func (k Key) validSecrets(now time.Time) (n int) {
+	for _, s := range k.Secrets {
+		if s.ValidUntil.IsZero() || now.Before(s.ValidUntil) {
+			n++
+		}
+	}
+	return n
+}
+
+// DisableKey asks to take a key out of use for a while.
+type DisableKey struct {
+	At time.Time
+	By Principal
+}
+
+// Disable decides whether the key may be disabled.
+func (k Key) Disable(c DisableKey) (Event, error) {
+	if err := k.changeable(c.By, c.At); err != nil || k.State == Disabled {
+		return nil, err
+	}
+	return KeyDisabled{At: c.At, By: c.By.ID}, nil
+}
+
+// EnableKey asks to put a disabled key back into use.
+type EnableKey struct {
+	At time.Time
+	By Principal
+}
+
+// Enable decides whether the key may be enabled.
+func (k Key) Enable(c EnableKey) (Event, error) {
+	if err := k.changeable(c.By, c.At); err != nil || k.State == Active {
+		return nil, err
+	}
+	return KeyEnabled{At: c.At, By: c.By.ID}, nil
+}
+
+// RevokeKey asks to end a key for good.
+type RevokeKey struct {
+	Reason  Reason
+	Comment string
+	At      time.Time
+	By      Principal
+}
+
+// Revoke decides whether the key may be taken out of use. Revoking a revoked key is no
+// news: no event and no error. An expired key can be revoked, for the record.
+func (k Key) Revoke(c RevokeKey) (Event, error) {
+	if err := k.reachable(c.By); err != nil || k.State == Revoked {
+		return nil, err
+	}
+	return KeyRevoked{Reason: c.Reason, Comment: c.Comment, At: c.At, By: c.By.ID}, nil
+}
+
+// Expire decides whether the end of the key's time is still to be written down.
+func (k Key) Expire(at time.Time) (Event, error) {
+	if k.StateAt(at) != Expired || k.State == Expired {
+		return nil, nil
+	}
+	return KeyExpired{ExpiresAt: k.ExpiresAt, At: at}, nil
+}
+
+// reachable refuses a principal that cannot see the key, as if there were none, and one
+// that lacks a scope of the management key it would change.
+func (k Key) reachable(p Principal) error {
+	if k.State == Absent || !p.Reaches(k.Org) {
+		return ErrKeyNotFound
+	}
+	return p.mayGrant(k.Keyspace, k.Scopes)
+}
+
+func (k Key) changeable(p Principal, now time.Time) error {
+	if err := k.reachable(p); err != nil {
+		return err
+	}
+	switch k.StateAt(now) {
+	case Revoked:
+		return ErrKeyRevoked
+	case Expired:
+		return ErrKeyExpired
+	}
+	return nil
+}
+
+// Apply moves k past e. It cannot fail and must not judge: e already happened.
+func (k *Key) Apply(e Event) {
+	switch e := e.(type) {
+	case KeyCreated:
+		*k = Key{
+			ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Name: e.Name, Owner: e.Owner, Scopes: e.Scopes, State: Active,
+			CreatedAt: e.At, CreatedBy: e.By, ExpiresAt: e.ExpiresAt, RateLimits: e.RateLimits, AllowedCIDRs: e.AllowedCIDRs,
+			Metadata: e.Metadata, Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}, Imported: e.Imported,
+		}
+	case KeyUpdated:
+		k.change(e.Changes)
+	case KeyRotated:
+		k.rotate(e)
+	case KeyDisabled:
+		k.State = Disabled
+	case KeyEnabled:
+		k.State = Active
+	case KeyRevoked:
+		k.State, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = Revoked, e.At, e.By, e.Reason, e.Comment
+	case KeyExpired:
+		k.State = Expired
+	}
+}
+
+func (k *Key) change(c Changes) {
+	set(&k.Name, c.Name)
+	set(&k.Owner, c.Owner)
+	set(&k.Scopes, c.Scopes)
+	set(&k.ExpiresAt, c.ExpiresAt)
+	set(&k.RateLimits, c.RateLimits)
+	set(&k.AllowedCIDRs, c.AllowedCIDRs)
+	set(&k.Metadata, c.Metadata)
+	if c.NoExpiry {
+		k.ExpiresAt = time.Time{}
+	}
+}
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+func (k *Key) rotate(e KeyRotated) {
+	secrets := []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}
+	for _, s := range k.Secrets[:min(len(k.Secrets), maxSecrets-1)] {
+		if s.ValidUntil.IsZero() || e.OldValidUntil.Before(s.ValidUntil) {
+			s.ValidUntil = e.OldValidUntil
+		}
+		secrets = append(secrets, s)
+	}
+	k.Secrets = secrets
+}

@@ -1,0 +1,47 @@
+package domain
+
+import (
+	"strings"
+	"time"
+)
+
+// A RateLimit allows Limit valid uses in each fixed window. Windows are aligned to the
+// Unix epoch.
+type RateLimit struct {
+	Limit  int64    `json:"limit"`
+	Window Duration `json:"window"`
+}
+
+// Start is when, in milliseconds since the Unix epoch, the window began that holds now.
+func (l RateLimit) Start(now int64) int64 { return now - now%l.Window.Milliseconds() }
+
+// A Duration is spelled like 24h, 90s or 1h30m in JSON.
+type Duration time.Duration
+
+// Milliseconds is d, rounded down.
+func (d Duration) Milliseconds() int64 { return time.Duration(d).Milliseconds() }
+
+// String is the shortest spelling that time.ParseDuration reads back: 1m, not 1m0s.
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// MarshalText is String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return invalid("", "a duration is a number and a unit, like 24h, 90s or 1h30m")
+	}
+	*d = Duration(v)
+	return nil
+}

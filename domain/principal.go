@@ -1,0 +1,23 @@
+package domain
+
+// A Principal is whoever acts: a management key, or the system itself.
+type Principal struct {
+	ID     string // the key's id, or "system"
+	Org    OrgID  // whom it serves; Installation: every organization
+	Scopes []string
+}
+
+// System acts for the service itself: the first root key, the expiry pass.
+var System = Principal{ID: "system", Org: Installation, Scopes: []string{"*"}}
+
+// Reaches tells whether p may see and change what belongs to org.
+func (p Principal) Reaches(org OrgID) bool { return p.Org == Installation || p.Org == org }
+
+// mayGrant refuses to let p hand out, or change a key that holds, management scopes
+// which p lacks. Keys of other keyspaces carry the products' scopes: nothing to guard.
+func (p Principal) mayGrant(keyspace string, scopes []string) error {
+	if keyspace == ManagementKeyspace && !CoversAll(p.Scopes, scopes) {
+		return ErrScopeEscalation
+	}
+	return nil
+}

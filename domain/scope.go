@@ -1,0 +1,50 @@
+package domain
+
+import "strings"
+
+// A scope is a permission, resource:action. A held scope may be a wildcard: resource:*
+// covers every action on the resource, * covers everything.
+
+const maxScopeLength = 100
+
+// ValidScope tells whether s is resource:action, resource:* or *.
+func ValidScope(s string) bool {
+	if s == "*" {
+		return true
+	}
+	resource, action, ok := strings.Cut(s, ":")
+	return ok && len(s) <= maxScopeLength && scopeWord(resource) && (action == "*" || scopeWord(action))
+}
+
+func scopeWord(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !isBase62(c) && c != '_' && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// Covers tells whether holding the scopes held includes want. A wanted wildcard needs a
+// held wildcard at least as wide.
+func Covers(held []string, want string) bool {
+	for _, h := range held {
+		if h == want || h == "*" {
+			return true
+		}
+		if r, ok := strings.CutSuffix(h, "*"); ok && strings.HasPrefix(want, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// CoversAll tells whether held includes each of want.
+func CoversAll(held, want []string) bool {
+	for _, w := range want {
+		if !Covers(held, w) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,90 @@
+package domain
+
+import (
+	"net/netip"
+	"time"
+)
+
+// An Outcome is the answer to one use of a key.
+type Outcome string
+
+// The outcomes of a use.
+const (
+	UseValid             Outcome = "VALID"
+	UseNotFound          Outcome = "NOT_FOUND"
+	UseRevoked           Outcome = "REVOKED"
+	UseExpired           Outcome = "EXPIRED"
+	UseDisabled          Outcome = "DISABLED"
+	UseInsufficientScope Outcome = "INSUFFICIENT_SCOPE"
+	UseIPNotAllowed      Outcome = "IP_NOT_ALLOWED"
+	UseRateLimited       Outcome = "RATE_LIMITED"
+)
+
+// A Credential is all of a key, seen through one of its secrets, that the decision about
+// a use needs. Times are milliseconds since the Unix epoch; 0: no end.
+type Credential struct {
+	Key          KeyID
+	Org          OrgID
+	Keyspace     string
+	State        State
+	ExpiresAt    int64 // of the key
+	ValidUntil   int64 // of the secret
+	Scopes       []string
+	AllowedCIDRs []netip.Prefix
+	RateLimits   []RateLimit
+}
+
+// A UseRequest is what a service asks about a presented secret.
+type UseRequest struct {
+	At       time.Time
+	Keyspace string     // "": any but the management keyspace
+	Scopes   []string   // all of them are needed
+	IP       netip.Addr // of the client; the zero Addr: not said
+	By       Principal  // who asks
+	Counts   []int64    // earlier valid uses in the current window of each of the key's rate limits
+}
+
+// Decide is the decision about one use. It is UseNotFound for whatever the asker cannot
+// reach, so that a key of another organization looks like no key at all.
+func (c Credential) Decide(r UseRequest) Outcome {
+	now := r.At.UnixMilli()
+	switch {
+	case c.State == Absent || !r.By.Reaches(c.Org) || !c.serves(r.Keyspace):
+		return UseNotFound
+	case c.State == Revoked:
+		return UseRevoked
+	case c.State == Expired || passed(c.ExpiresAt, now) || passed(c.ValidUntil, now):
+		return UseExpired
+	case c.State == Disabled:
+		return UseDisabled
+	case len(r.Scopes) > 0 && !CoversAll(c.Scopes, r.Scopes):
+		return UseInsufficientScope
+	case len(c.AllowedCIDRs) > 0 && !c.allows(r.IP):
+		return UseIPNotAllowed
+	}
+	for i, l := range c.RateLimits {
+		if r.Counts[i] >= l.Limit {
+			return UseRateLimited
+		}
+	}
+	return UseValid
+}
+
+func (c Credential) serves(keyspace string) bool {
+	if keyspace == "" {
+		return c.Keyspace != ManagementKeyspace
+	}
+	return c.Keyspace == keyspace
+}
+
+func (c Credential) allows(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	for _, p := range c.AllowedCIDRs {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+func passed(end, now int64) bool { return end != 0 && now >= end }
