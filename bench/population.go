@@ -1,0 +1,77 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// A population is the keys of one run. Each is a function of its number, so that the
+// process that writes them and the one that presents them need not share a file.
+type population struct {
+	Orgs  []domain.OrgID // key i belongs to Orgs[i mod len(Orgs)]
+	Begin time.Time      // when the first key was created, whole milliseconds
+}
+
+const (
+	owners       = 10_000
+	askedScope   = "invoices:read" // held by every key of a population
+	secondScope  = "invoices:write"
+	secretLength = 46
+)
+
+var defaultFormat = func() domain.Format {
+	k, err := domain.KeyspaceNamed(domain.DefaultKeyspace)
+	if err != nil {
+		panic(err)
+	}
+	return k.Format
+}()
+
+func secretOf(i int) domain.Secret { return defaultFormat.Mint(derive("secret", i)) }
+
+func commandOf(i int) string { return fmt.Sprintf("bench-%d", i) }
+
+func keyOf(i int) domain.KeyID { return domain.NewKeyID(commandOf(i)) }
+
+func ownerOf(i int) string {
+	sum := derive("owner", i)
+	return fmt.Sprintf("user_%04d", binary.BigEndian.Uint32(sum[:])%owners)
+}
+
+func derive(what string, i int) [32]byte {
+	return sha256.Sum256(binary.BigEndian.AppendUint64([]byte("keytrail bench "+what), uint64(i)))
+}
+
+var (
+	services     = [...]string{"billing", "checkout", "crawler", "export", "gateway", "mobile", "partner", "reports"}
+	environments = [...]string{"production", "staging", "development"}
+)
+
+// created is the event that began key i. One in twenty expires, in 30 days at the
+// soonest; half hold a second scope.
+func (p population) created(i int) domain.KeyCreated {
+	secret, draw := secretOf(i), derive("draw", i)
+	e := domain.KeyCreated{
+		ID: keyOf(i), Org: p.Orgs[i%len(p.Orgs)], Keyspace: domain.DefaultKeyspace,
+		Name:   fmt.Sprintf("%s worker %d", services[draw[0]%8], i),
+		Owner:  ownerOf(i),
+		Scopes: []string{askedScope},
+		Metadata: map[string]string{
+			"environment": environments[draw[1]%3],
+			"team":        fmt.Sprintf("team-%d", draw[2]),
+		},
+		Digest: secret.Digest(), Prefix: defaultFormat.ShownPrefix(secret),
+		At: p.Begin.Add(time.Duration(i) * time.Millisecond), By: "bench",
+	}
+	if draw[3]%2 == 0 {
+		e.Scopes = append(e.Scopes, secondScope)
+	}
+	if i%20 == 0 {
+		e.ExpiresAt = e.At.Add(time.Duration(30+int(draw[4])) * 24 * time.Hour)
+	}
+	return e
+}
