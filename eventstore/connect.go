@@ -1,0 +1,44 @@
+package eventstore
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ConnectOptions say which external NATS server holds the ledger, and how to prove who we
+// are. Every field but URL may be empty.
+type ConnectOptions struct {
+	URL       string // nats://… or tls://…, several separated by commas
+	CredsFile string // user JWT and seed
+	CAFile    string
+	CertFile  string // client certificate, with KeyFile
+	KeyFile   string
+}
+
+// Connect reaches an external server. A frozen server is noticed within seconds, and
+// nothing is buffered for a server that is away: a publish then fails at once.
+func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.Name("keytrail"), nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			log.WarnContext(context.Background(), "ledger connection lost", "err", err)
+		}),
+		nats.ReconnectHandler(func(c *nats.Conn) {
+			log.InfoContext(context.Background(), "ledger connection restored", "server", c.ConnectedServerName())
+		}),
+	}
+	if o.CredsFile != "" {
+		options = append(options, nats.UserCredentials(o.CredsFile))
+	}
+	if o.CAFile != "" {
+		options = append(options, nats.RootCAs(o.CAFile))
+	}
+	if o.CertFile != "" {
+		options = append(options, nats.ClientCert(o.CertFile, o.KeyFile))
+	}
+	return nats.Connect(o.URL, options...)
+}

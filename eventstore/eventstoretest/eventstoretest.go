@@ -1,0 +1,42 @@
+// Package eventstoretest gives tests a real ledger: an embedded NATS server on a
+// directory of the test's own.
+package eventstoretest
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// New is an empty ledger that lives as long as the test.
+func New(t testing.TB) *eventstore.Ledger {
+	t.Helper()
+	return Open(t, Server(t))
+}
+
+// Open opens the ledger that s holds.
+func Open(t testing.TB, s *eventstore.Server) *eventstore.Ledger {
+	t.Helper()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	l, err := eventstore.Open(t.Context(), nc, eventstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Server is a server on a temporary directory that lives as long as the test.
+func Server(t testing.TB) *eventstore.Server {
+	t.Helper()
+	s, err := eventstore.StartUnsyncedServer(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}

@@ -1,0 +1,56 @@
+package eventstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Mark proves to a later start that the ledger at Position is the one that was read:
+// lost power can leave a ledger shorter than what was derived from it, and its sequences
+// are then used again for other events.
+type Mark struct {
+	Created  time.Time // of the stream
+	Position Position
+	Hash     uint64 // of the message at Position
+}
+
+// Mark reads the mark at p; ErrNoSuchPosition if the ledger holds nothing there.
+func (l *Ledger) Mark(ctx context.Context, s Stream, p Position) (Mark, error) {
+	info, err := l.info(ctx, s)
+	if err != nil {
+		return Mark{}, err
+	}
+	mark := Mark{Created: info.Created, Position: p}
+	if p == 0 {
+		return mark, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
+	m, err := l.streams[s].GetMsg(ctx, uint64(p))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return mark, ErrNoSuchPosition
+	}
+	if err != nil {
+		return Mark{}, fmt.Errorf("read %s at %d: %w", s, p, &unavailable{err})
+	}
+	mark.Hash = hash(fromRaw(s, m))
+	return mark, nil
+}
+
+// hash covers what tells one message from another at the same position: its unique id
+// and its content.
+func hash(m stored) uint64 {
+	h := sha256.New()
+	h.Write([]byte(m.subject))
+	h.Write([]byte{0})
+	h.Write([]byte(header(m.header, jetstream.MsgIDHeader)))
+	h.Write([]byte{0})
+	h.Write(m.data)
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}

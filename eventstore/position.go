@@ -1,0 +1,86 @@
+// Package eventstore is the ledger: the append-only log on NATS JetStream that is both
+// the database and the audit trail.
+//
+// It keeps two streams. Events hold every change of a key or an organization, for ever,
+// one subject per aggregate, so that an append can name the position it expects to be the
+// subject's last (optimistic concurrency). Uses hold every verification, packed many to a
+// message, so that many share one fsync. What was acknowledged is on disk, provided that
+// the server syncs always; the embedded one does.
+package eventstore
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// A Position is a place in one stream: the sequence of a message. 0 is before everything.
+type Position uint64
+
+// A Stream is one of the ledger's two logs.
+type Stream uint8
+
+// The two streams. Their positions are unrelated.
+const (
+	Events Stream = iota
+	Uses
+)
+
+func (s Stream) String() string { return [...]string{"events", "uses"}[s] }
+
+// name is the JetStream stream's.
+func (s Stream) name() string { return [...]string{"KEYTRAIL_EVENTS", "KEYTRAIL_USES"}[s] }
+
+// root is what the subjects of the stream begin with.
+func (s Stream) root() string { return [...]string{"keytrail.events.", "keytrail.uses."}[s] }
+
+// A Ref names one aggregate and so one subject of the events stream.
+type Ref struct {
+	Org  domain.OrgID
+	Kind string // "key" or "organization"
+	ID   string
+}
+
+// KeyRef names a key.
+func KeyRef(org domain.OrgID, id domain.KeyID) Ref { return Ref{org, "key", string(id)} }
+
+// OrganizationRef names an organization, which belongs to itself.
+func OrganizationRef(id domain.OrgID) Ref { return Ref{id, "organization", string(id)} }
+
+func (r Ref) subject() string {
+	return Events.root() + string(r.Org) + "." + r.Kind + "." + r.ID
+}
+
+func (r Ref) String() string { return r.Kind + " " + r.ID }
+
+// A Command is why an event was written.
+type Command struct {
+	ID          string // the same for every attempt at one request
+	Fingerprint string // hash of the request, "" if it had no Idempotency-Key
+	Actor       string // the principal's id
+	Correlation string // the request's id
+}
+
+// A Record is one event as the ledger holds it.
+type Record struct {
+	Stream   Stream
+	Position Position
+	Index    int // place in a message of the uses stream, else 0
+	Org      domain.OrgID
+	Subject  string    // the key's or organization's id
+	ID       string    // UUIDv7 of a message that holds one event
+	Stored   time.Time // when the server stored it
+	Time     time.Time // when it happened
+	Command
+	Event domain.Event
+}
+
+// Identity is the record's position as the outside names it: "17", or "17.3" for a use.
+func (r Record) Identity() string {
+	s := strconv.FormatUint(uint64(r.Position), 10)
+	if r.Stream == Uses {
+		s += "." + strconv.Itoa(r.Index)
+	}
+	return s
+}

@@ -1,0 +1,99 @@
+package eventstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+)
+
+// A Server is a NATS server inside this process, without a port, whose acknowledgements
+// mean that the message is on disk.
+type Server struct {
+	nats *server.Server
+	lock *os.File
+}
+
+// StartServer runs a server on dir, which it locks: the server itself takes no lock, and
+// two of them on one directory would both acknowledge the same position.
+func StartServer(dir string, log *slog.Logger) (*Server, error) { return startServer(dir, log, true) }
+
+// StartUnsyncedServer is StartServer without an fsync for each message, for filling a
+// directory that can be thrown away: a bench, a test.
+func StartUnsyncedServer(dir string, log *slog.Logger) (*Server, error) {
+	return startServer(dir, log, false)
+}
+
+func startServer(dir string, log *slog.Logger, sync bool) (*Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "keytrail", DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir,
+		SyncAlways: sync, JetStreamMaxMemory: -1, JetStreamMaxStore: -1, MaxPayload: 1 << 20,
+	})
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.SetLoggerV2(serverLog{log}, false, false, false)
+	s.Start()
+	if !s.ReadyForConnections(30 * time.Second) {
+		s.Shutdown()
+		return nil, errors.Join(fmt.Errorf("the ledger in %s did not become ready within 30 s", dir), lock.Close())
+	}
+	return &Server{s, lock}, nil
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another process is using %s: stop it, or give this one a directory of its own", dir)
+		}
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// Connect is a connection inside the process.
+func (s *Server) Connect() (*nats.Conn, error) {
+	return nats.Connect("", nats.InProcessServer(s.nats), nats.Name("keytrail"), nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1))
+}
+
+// Close stops the server when everything is on disk, and gives up the lock.
+func (s *Server) Close() {
+	s.nats.Shutdown()
+	s.nats.WaitForShutdown()
+	_ = s.lock.Close()
+}
+
+// serverLog passes on what an operator should know: the server's own start-up lines are noise.
+type serverLog struct{ log *slog.Logger }
+
+func (l serverLog) Noticef(string, ...any) {}
+func (l serverLog) Debugf(string, ...any)  {}
+func (l serverLog) Tracef(string, ...any)  {}
+func (l serverLog) Warnf(format string, v ...any) {
+	l.log.Warn("nats server", "text", fmt.Sprintf(format, v...))
+}
+func (l serverLog) Errorf(format string, v ...any) {
+	l.log.Error("nats server", "text", fmt.Sprintf(format, v...))
+}
+func (l serverLog) Fatalf(format string, v ...any) {
+	l.log.Error("nats server", "text", fmt.Sprintf(format, v...))
+}

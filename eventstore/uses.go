@@ -1,0 +1,149 @@
+package eventstore
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// maxBatchBytes keeps a message of uses under 64 KiB with its subject and headers.
+const maxBatchBytes = 63 << 10
+
+// A UseBatch collects the uses of one organization for one message: a JSON array, written
+// by hand because it is on the path of every verification. The zero value is empty. It
+// must not be changed between AppendUses and its return.
+type UseBatch struct {
+	buf []byte
+	n   int
+}
+
+// Len is the number of uses in b.
+func (b *UseBatch) Len() int { return b.n }
+
+// Reset empties b and keeps its memory.
+func (b *UseBatch) Reset() { b.buf, b.n = b.buf[:0], 0 }
+
+// Add puts u into b, or tells that it is full and leaves it as it was.
+func (b *UseBatch) Add(u *domain.KeyUsed) bool {
+	before := len(b.buf)
+	if b.n == 0 {
+		b.buf = append(b.buf, '[')
+	} else {
+		b.buf = append(b.buf, ',')
+	}
+	b.buf = appendUse(b.buf, u)
+	if len(b.buf) >= maxBatchBytes && b.n > 0 {
+		b.buf = b.buf[:before]
+		return false
+	}
+	b.n++
+	return true
+}
+
+// body is a copy with the array closed: NATS keeps what it publishes for a moment.
+func (b *UseBatch) body() []byte {
+	body := make([]byte, 0, len(b.buf)+1)
+	return append(append(body, b.buf...), ']')
+}
+
+func appendUse(b []byte, u *domain.KeyUsed) []byte {
+	b = append(b, `{"key_id":"`...)
+	b = append(b, u.Key...)
+	b = append(b, `","code":"`...)
+	b = append(b, u.Code...)
+	b = append(b, `","time":`...)
+	b = strconv.AppendInt(b, u.At.UnixMilli(), 10)
+	if len(u.Scopes) > 0 {
+		b = append(b, `,"scopes":[`...)
+		for i, s := range u.Scopes {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendString(b, s)
+		}
+		b = append(b, ']')
+	}
+	b = appendMember(b, `,"ip":`, u.IP)
+	b = appendMember(b, `,"principal":`, u.Principal)
+	b = appendMember(b, `,"request_id":`, u.RequestID)
+	if len(u.Windows) > 0 {
+		b = append(b, `,"windows":[`...)
+		for i, w := range u.Windows {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendInt(b, w, 10)
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+func appendMember(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return appendString(append(b, name...), value)
+}
+
+// appendString is s as JSON. Text that needs escapes is rare and left to encoding/json.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			quoted, _ := json.Marshal(s)
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// useOnWire is a use as appendUse writes it.
+type useOnWire struct {
+	Key       domain.KeyID   `json:"key_id"`
+	Code      domain.Outcome `json:"code"`
+	Time      int64          `json:"time"`
+	Scopes    []string       `json:"scopes"`
+	IP        string         `json:"ip"`
+	Principal string         `json:"principal"`
+	RequestID string         `json:"request_id"`
+	Windows   []int64        `json:"windows"`
+}
+
+// appendUses adds the uses of one message to records; base has what they share.
+func appendUses(records []Record, base Record, body []byte) ([]Record, error) {
+	start := len(records)
+	s := useScanner{rest: string(body)}
+	for s.next() {
+		records = append(records, useRecord(base, len(records)-start, &s.use))
+	}
+	if s.done {
+		return records, nil
+	}
+	// Not the spelling that appendUse writes: a careful reader takes over.
+	var uses []useOnWire
+	d := json.NewDecoder(bytes.NewReader(body))
+	if err := d.Decode(&uses); err != nil {
+		return records[:start], fmt.Errorf("uses position %d: %w", base.Position, err)
+	}
+	records = records[:start]
+	for i := range uses {
+		records = append(records, useRecord(base, i, &uses[i]))
+	}
+	return records, nil
+}
+
+func useRecord(base Record, index int, u *useOnWire) Record {
+	r := base
+	r.Index, r.Subject, r.Time = index, string(u.Key), time.UnixMilli(u.Time).UTC()
+	r.Actor, r.Correlation = u.Principal, u.RequestID
+	r.Event = domain.KeyUsed{Key: u.Key, Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.Principal,
+		RequestID: u.RequestID, Windows: u.Windows, At: r.Time}
+	return r
+}
