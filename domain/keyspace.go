@@ -28,6 +28,15 @@ func KeyspaceNamed(name string) (Keyspace, error) {
 	return Keyspace{}, invalid("keyspace", "the keyspaces are %q and %q", DefaultKeyspace, ManagementKeyspace)
 }
 
+// KeyspaceNames are the names of all keyspaces.
+func KeyspaceNames() []string {
+	names := make([]string, len(keyspaces))
+	for i, k := range keyspaces {
+		names[i] = k.Name
+	}
+	return names
+}
+
 // Mangled tells whether text claims a built-in format and breaks it: a typo or scanner
 // noise, which no lookup can find. Text of no known format may be an imported secret.
 func Mangled(text string) bool {

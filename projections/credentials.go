@@ -1,0 +1,241 @@
+package projections
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// A Credential is a key as one of its secrets' digests finds it, in one look-up.
+type Credential struct {
+	domain.Credential
+
+	// Fragment is what a verification answers of the key, as JSON members ready to send:
+	// "key_id":"…","org_id":…,"keyspace":…,"owner":…,"name":…,"scopes":[…],"expires_at":…,"metadata":{…}
+	Fragment string
+}
+
+// Credential finds the key with that digest which reach may see: its own, or for the
+// installation the first that the ledger has. It fills c, whose strings share one copy of
+// the row, and tells whether there is one.
+func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) (found bool, err error) {
+	tx := s.db.NewTransaction(false)
+	defer tx.Discard()
+	var buf [3 + 1 + len(d)]byte
+	buf[0], buf[3] = tableKeys, rowCredential
+	binary.BigEndian.PutUint16(buf[1:], s.keys().currentTable())
+	copy(buf[4:], d[:])
+	item, err := tx.Get(buf[:])
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = item.Value(func(v []byte) error {
+		entry := pick(v, reach)
+		if found = entry != nil; found {
+			decodeCredential(string(entry), c)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// A credential row is a list of entries, each with its length before it: organizations
+// may import the same digest, and each then sees its own.
+func eachEntry(list []byte, f func(entry []byte) bool) {
+	for len(list) > 0 {
+		n := binary.BigEndian.Uint32(list)
+		if !f(list[4 : 4+n]) {
+			return
+		}
+		list = list[4+n:]
+	}
+}
+
+// pick is the first entry within reach, nil if there is none.
+func pick(list []byte, reach domain.OrgID) (entry []byte) {
+	org := reach.Bytes()
+	eachEntry(list, func(e []byte) bool {
+		if reach == domain.Installation || string(e[16:32]) == string(org[:]) {
+			entry = e
+		}
+		return entry == nil
+	})
+	return entry
+}
+
+// moveCredentials brings the credential rows of a key's secrets in line with its state.
+// Secrets that the key has forgotten lose theirs.
+func moveCredentials(r rows, before, after domain.Key) error {
+	for _, s := range after.Secrets {
+		if err := putCredential(r, s.Digest, after.ID, encodeCredential(after, s)); err != nil {
+			return err
+		}
+	}
+	for _, s := range before.Secrets {
+		if !slices.ContainsFunc(after.Secrets, func(t domain.KeySecret) bool { return t.Digest == s.Digest }) {
+			if err := putCredential(r, s.Digest, after.ID, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// putCredential puts entry in the place of the key's old one, or last; nil takes it out.
+func putCredential(r rows, d domain.Digest, id domain.KeyID, entry []byte) error {
+	key, bits := row(rowCredential, d[:]), id.Bytes()
+	var list []byte
+	placed := entry == nil
+	if _, err := r.get(key, func(v []byte) error {
+		eachEntry(v, func(e []byte) bool {
+			if string(e[:16]) != string(bits[:]) {
+				list = appendEntry(list, e)
+			} else if entry != nil {
+				list, placed = appendEntry(list, entry), true
+			}
+			return true
+		})
+		return nil
+	}); err != nil {
+		return err
+	}
+	if !placed {
+		list = appendEntry(list, entry)
+	}
+	if len(list) == 0 {
+		return r.delete(key)
+	}
+	return r.set(key, list)
+}
+
+func appendEntry(list, entry []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(list, uint32(len(entry))), entry...)
+}
+
+// The layout of an entry: key id 16, org 16, state 1, key's expiry 8, secret's end 8 (both
+// milliseconds, 0 none), keyspace, then counted lists of scopes, CIDRs and rate limits,
+// then the fragment. Strings have their length in two bytes before them.
+func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
+	id, org := k.ID.Bytes(), k.Org.Bytes()
+	b := append(append(make([]byte, 0, 512), id[:]...), org[:]...)
+	b = append(b, byte(k.State))
+	b = append(append(b, moment(k.ExpiresAt)...), moment(s.ValidUntil)...)
+	b = appendText(b, k.Keyspace)
+	b = append(b, byte(len(k.Scopes)))
+	for _, scope := range k.Scopes {
+		b = appendText(b, scope)
+	}
+	b = append(b, byte(len(k.AllowedCIDRs)))
+	for _, c := range k.AllowedCIDRs {
+		b = appendText(b, c)
+	}
+	b = append(b, byte(len(k.RateLimits)))
+	for _, l := range k.RateLimits {
+		b = append(append(b, number(uint64(l.Limit))...), number(uint64(l.Window))...)
+	}
+	return append(b, fragment(k)...)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+// fragment renders what does not change between two events of the key.
+func fragment(k domain.Key) []byte {
+	f := struct {
+		Key       domain.KeyID      `json:"key_id"`
+		Org       *domain.OrgID     `json:"org_id"`
+		Keyspace  string            `json:"keyspace"`
+		Owner     string            `json:"owner"`
+		Name      string            `json:"name"`
+		Scopes    []string          `json:"scopes"`
+		ExpiresAt *time.Time        `json:"expires_at"`
+		Metadata  map[string]string `json:"metadata"`
+	}{k.ID, nil, k.Keyspace, k.Owner, k.Name, k.Scopes, nil, k.Metadata}
+	if k.Org != domain.Installation {
+		f.Org = &k.Org
+	}
+	if !k.ExpiresAt.IsZero() {
+		f.ExpiresAt = &k.ExpiresAt
+	}
+	if f.Scopes == nil {
+		f.Scopes = []string{}
+	}
+	if f.Metadata == nil {
+		f.Metadata = map[string]string{}
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic(err) // strings and times alone
+	}
+	return b[1 : len(b)-1]
+}
+
+// decodeCredential fills c from an entry that encodeCredential wrote.
+func decodeCredential(e string, c *Credential) {
+	c.Org = domain.OrgIDFromBytes([16]byte([]byte(e[16:32])))
+	c.State = domain.State(e[32])
+	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[33:])), int64(bigEndian(e[41:]))
+	e0 := e
+	e = e[49:]
+	c.Keyspace, e = cutText(e)
+	c.Scopes, e = cutTexts(e, c.Scopes[:0])
+	n := int(e[0])
+	e = e[1:]
+	c.AllowedCIDRs = c.AllowedCIDRs[:0]
+	for range n {
+		var s string
+		s, e = cutText(e)
+		if p, err := netip.ParsePrefix(s); err == nil {
+			c.AllowedCIDRs = append(c.AllowedCIDRs, p)
+		}
+	}
+	n = int(e[0])
+	e = e[1:]
+	c.RateLimits = c.RateLimits[:0]
+	for range n {
+		c.RateLimits = append(c.RateLimits, domain.RateLimit{Limit: int64(bigEndian(e)), Window: domain.Duration(bigEndian(e[8:]))})
+		e = e[16:]
+	}
+	c.Fragment = e
+	// The fragment begins with the id in text: cheaper than encoding it again.
+	const member = `"key_id":"`
+	if end := len(member) + 30; len(e) > end && e[:len(member)] == member {
+		c.Key = domain.KeyID(e[len(member):end])
+	} else {
+		c.Key = domain.KeyIDFromBytes([16]byte([]byte(e0[:16])))
+	}
+}
+
+func bigEndian(s string) (n uint64) {
+	for i := range 8 {
+		n = n<<8 | uint64(s[i])
+	}
+	return n
+}
+
+func cutText(s string) (string, string) {
+	n := int(s[0])<<8 | int(s[1])
+	return s[2 : 2+n], s[2+n:]
+}
+
+func cutTexts(s string, texts []string) ([]string, string) {
+	n := int(s[0])
+	s = s[1:]
+	for range n {
+		var t string
+		t, s = cutText(s)
+		texts = append(texts, t)
+	}
+	return texts, s
+}

@@ -1,0 +1,70 @@
+package projections
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
+)
+
+// rows is one table inside one transaction. The first byte of a row key is its kind.
+type rows struct {
+	tx    *badger.Txn
+	table uint16
+}
+
+func (r rows) key(row []byte) []byte {
+	return append(append(make([]byte, 0, 3+len(row)), tablePrefix(r.table)...), row...)
+}
+
+// get calls f with the row's value, which is valid only until f returns; found is false if
+// there is no such row.
+func (r rows) get(row []byte, f func([]byte) error) (found bool, err error) {
+	item, err := r.tx.Get(r.key(row))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, item.Value(f)
+}
+
+func (r rows) set(row, value []byte) error { return r.tx.Set(r.key(row), value) }
+func (r rows) delete(row []byte) error     { return r.tx.Delete(r.key(row)) }
+
+// each calls f with every row that begins with prefix, in order.
+func (r rows) each(prefix []byte, f func(row, value []byte) error) error {
+	it := r.tx.NewIterator(badger.IteratorOptions{Prefix: r.key(prefix), PrefetchValues: true, PrefetchSize: 100})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		err := it.Item().Value(func(v []byte) error { return f(it.Item().Key()[3:], v) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// row builds a row key: its kind, then parts as they are.
+func row(kind byte, parts ...[]byte) []byte {
+	b := []byte{kind}
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}
+
+// text ends in a zero byte, which no name may hold, so that "a" sorts before "ab".
+func text(s string) []byte { return append([]byte(s), 0) }
+
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// moment sorts as time does. The zero time is 0.
+func moment(t time.Time) []byte {
+	if t.IsZero() {
+		return number(0)
+	}
+	return number(uint64(t.UnixMilli()))
+}

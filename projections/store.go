@@ -1,0 +1,281 @@
+// Package projections is the read model: what the ledger says, arranged in Badger so that
+// questions are answered fast. It holds no truth of its own and can be thrown away.
+//
+// A projection is a name, a version and a function from rows and records to rows. Its rows
+// and its mark, the position it has applied, are written in one transaction, so that a
+// crash resumes exactly. Each projection's rows live in a numbered table; raising the
+// version, or a rebuild, fills a new table from the ledger's beginning beside the old one.
+package projections
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A projection is how one set of rows follows from the records of one stream. apply must
+// not depend on how the records are cut into batches, on time or on anything but its
+// arguments.
+type projection struct {
+	name    string
+	version int
+	stream  eventstore.Stream
+	apply   func(rows, []eventstore.Record) error
+}
+
+// projections are all there are. Raise a version when apply writes other rows.
+var projections = []projection{
+	{"keys", 1, eventstore.Events, applyKeys},
+	{"organizations", 1, eventstore.Events, applyOrganizations},
+	{"usage", 1, eventstore.Uses, applyUsage},
+}
+
+// Options of a store. The zero value is usable.
+type Options struct {
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil: none
+}
+
+// A Store is the read model on one directory. It is safe for concurrent use.
+type Store struct {
+	db     *badger.DB
+	log    *slog.Logger
+	ledger atomic.Pointer[eventstore.Ledger]
+	groups [2]*group // by stream
+
+	rebuilding sync.Mutex
+	lag        *prometheus.GaugeVec
+}
+
+// Open opens or creates the read model in dir. Run brings it up to date.
+func Open(dir string, o Options) (*Store, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithCompression(options.None).
+		WithNumVersionsToKeep(1).WithDetectConflicts(false).WithMetricsEnabled(false).
+		WithBlockCacheSize(0).WithIndexCacheSize(0).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(20))
+	if err != nil {
+		return nil, fmt.Errorf("open the read model in %s: %w", dir, err)
+	}
+	s := &Store{db: db, log: o.Logger, lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "keytrail_projection_lag_messages", Help: "Messages of the ledger that a projection has not applied.",
+	}, []string{"projection"})}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(s.lag)
+	}
+	if err := s.loadCatalog(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// Close closes the store. Run must have returned.
+func (s *Store) Close() error { return s.db.Close() }
+
+// An entry is what the catalog keeps of a projection.
+type entry struct {
+	Version int             `json:"version"`
+	Table   uint16          `json:"table"`
+	Mark    eventstore.Mark `json:"mark"`
+}
+
+// The first byte of every key in Badger.
+const (
+	catalogKeys byte = 0 // + projection name → entry
+	tableKeys   byte = 1 // + table number + row key → row
+)
+
+func catalogKey(name string) []byte { return append([]byte{catalogKeys}, name...) }
+
+func tablePrefix(table uint16) []byte {
+	return binary.BigEndian.AppendUint16([]byte{tableKeys}, table)
+}
+
+// loadCatalog finds each projection's table, gives new ones and new versions an empty
+// table, and drops the tables that nothing refers to any more.
+func (s *Store) loadCatalog() error {
+	for stream := range s.groups {
+		s.groups[stream] = newGroup(s, eventstore.Stream(stream))
+	}
+	used := map[uint16]bool{0: true}
+	var fresh []*runner
+	for _, p := range projections {
+		r := &runner{projection: p}
+		e, err := s.catalogEntry(p.name)
+		if err != nil {
+			return err
+		}
+		if e.Table == 0 || e.Version != p.version {
+			fresh = append(fresh, r)
+		} else {
+			r.table, r.mark = e.Table, e.Mark
+			used[e.Table] = true
+		}
+		s.groups[p.stream].add(r)
+	}
+	for _, r := range fresh {
+		r.table = freeTable(used)
+	}
+	return s.dropTablesBut(used)
+}
+
+func freeTable(used map[uint16]bool) uint16 {
+	for t := uint16(1); ; t++ {
+		if !used[t] {
+			used[t] = true
+			return t
+		}
+	}
+}
+
+func (s *Store) catalogEntry(name string) (e entry, err error) {
+	err = s.db.View(func(tx *badger.Txn) error {
+		item, err := tx.Get(catalogKey(name))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error { return json.Unmarshal(v, &e) })
+	})
+	return e, err
+}
+
+// dropTablesBut empties every table that is not in use: an old version's, or one that a
+// rebuild left behind when it was cut off.
+func (s *Store) dropTablesBut(used map[uint16]bool) error {
+	for {
+		table, err := s.strayTable(used)
+		if err != nil || table == 0 {
+			return err
+		}
+		if err := s.dropTable(table); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) strayTable(used map[uint16]bool) (stray uint16, err error) {
+	err = s.db.View(func(tx *badger.Txn) error {
+		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte{tableKeys}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); {
+			table := binary.BigEndian.Uint16(it.Item().Key()[1:])
+			if !used[table] {
+				stray = table
+				return nil
+			}
+			if table == 0xffff {
+				return nil
+			}
+			it.Seek(tablePrefix(table + 1))
+		}
+		return nil
+	})
+	return stray, err
+}
+
+// dropTable deletes rows one by one: Badger's own DropPrefix would stop all writes.
+func (s *Store) dropTable(table uint16) error {
+	wb := s.db.NewWriteBatch()
+	defer wb.Cancel()
+	err := s.db.View(func(tx *badger.Txn) error {
+		it := tx.NewIterator(badger.IteratorOptions{Prefix: tablePrefix(table)})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if err := wb.Delete(it.Item().KeyCopy(nil)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return wb.Flush()
+}
+
+// Dump gives every row to w in key order, by projection and without table numbers, so
+// that two stores can be compared byte for byte.
+func (s *Store) Dump(w func(name string, key, value []byte) error) error {
+	for _, g := range s.groups {
+		for _, r := range g.runners {
+			err := s.view(r, func(rows rows) error {
+				return rows.each(nil, func(key, value []byte) error { return w(r.name, key, value) })
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// view runs f on the rows of one projection, as of one moment.
+func (s *Store) view(r *runner, f func(rows) error) error {
+	return s.db.View(func(tx *badger.Txn) error { return f(rows{tx, r.currentTable()}) })
+}
+
+// runner finds a projection by its name.
+func (s *Store) runner(name string) *runner {
+	for _, g := range s.groups {
+		for _, r := range g.runners {
+			if r.name == name {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) keys() *runner          { return s.groups[eventstore.Events].runners[0] }
+func (s *Store) organizations() *runner { return s.groups[eventstore.Events].runners[1] }
+func (s *Store) usage() *runner         { return s.groups[eventstore.Uses].runners[0] }
+
+// A ProjectionStatus is how far one projection is.
+type ProjectionStatus struct {
+	Name     string              `json:"name"`
+	Stream   string              `json:"stream"`
+	Version  int                 `json:"version"`
+	Position eventstore.Position `json:"position"`
+	Lag      uint64              `json:"lag" doc:"Messages of the ledger not yet applied."`
+	Halted   string              `json:"halted,omitempty" doc:"Why it stopped."`
+}
+
+// Status tells how far each projection is behind the ledger, which it asks.
+func (s *Store) Status(ctx context.Context) ([]ProjectionStatus, error) {
+	var all []ProjectionStatus
+	for _, g := range s.groups {
+		end, err := s.ledger.Load().End(ctx, g.stream)
+		if err != nil {
+			return nil, err
+		}
+		g.mu.Lock()
+		for _, r := range g.runners {
+			st := ProjectionStatus{Name: r.name, Stream: g.stream.String(), Version: r.version, Position: r.mark.Position}
+			if end > st.Position {
+				st.Lag = uint64(end - st.Position)
+			}
+			if g.halted != nil {
+				st.Halted = "an event cannot be applied; the log has the cause"
+			}
+			s.lag.WithLabelValues(r.name).Set(float64(st.Lag))
+			all = append(all, st)
+		}
+		g.mu.Unlock()
+	}
+	return all, nil
+}
