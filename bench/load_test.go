@@ -54,8 +54,10 @@ func TestWrongAnswersAndBrokenConnectionsAreCounted(t *testing.T) {
 		check   bool
 		broken  bool
 	}{
-		"a refusal":        {handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"code":"REVOKED"}`) }},
-		"another status":   {handler: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"code":"VALID"}`, 503) }},
+		"a refusal": {handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"code":"REVOKED"}`) }},
+		"another status": {handler: func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `{"code":"VALID"}`, http.StatusServiceUnavailable)
+		}},
 		"another key's":    {handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"code":"VALID"}`) }, check: true},
 		"a hung-up server": {handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, broken: true},
 	} {

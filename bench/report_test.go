@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// roundsOf are three rounds in which the service does ratio of what the bare handler
+// does, but for one unlucky round, with a tail of tail times the bare handler's.
+func roundsOf(ratio, tail float64) []turn {
+	var all []turn
+	for round := range 3 {
+		for _, uses := range []durability{relaxed, durable} {
+			for _, n := range []int{32, 128} {
+				bare := 50_000 + float64(round)*10_000
+				mine := bare * ratio
+				if round == 1 {
+					mine /= 2
+				}
+				all = append(all,
+					turn{Round: round, Server: "bare", Rival: string(uses), Connections: n, measurement: measurement{PerSecond: bare, P50: 300, P99: 1000, Answers: 1}},
+					turn{Round: round, Server: string(uses), Rival: string(uses), Connections: n, measurement: measurement{PerSecond: mine, P50: 300, P99: 1000 * tail, Answers: 1}})
+			}
+		}
+	}
+	return all
+}
+
+func reportOf(ratio, tail float64, bytes int64, applied float64, late int64) *report {
+	size := &sizeResult{
+		Keys: 1000, Ready: []float64{1, 2}, Empty: footprint{Resident: 5000}, Full: footprint{Resident: 5000 + bytes*1000},
+		Replay: replaying{Raw: 100, Decoded: 90, Applied: applied}, Rounds: roundsOf(ratio, tail),
+		Refusal: &refusing{Asked: 10, Late: late}, RefusalBusy: &refusing{Asked: 10},
+		Listing: []listed{{Question: "sort=name", Pages: 3, Items: 50}}, Answered: map[string]int64{"VALID": 17},
+		Created: []rate{{Connections: 1, Count: 2}}, Revoked: []rate{{Connections: 1, Count: 2}},
+	}
+	return &report{
+		Date: time.UnixMilli(1e12).UTC(), Rounds: 3, Orgs: 1, Connections: []int{32, 128}, Sizes: []*sizeResult{size},
+		Machine: machine{Commit: "abc"},
+	}
+}
+
+func TestARatioIsTheMedianOfTheRounds(t *testing.T) {
+	c := reportOf(0.9, 2, 100, 60, 0).Sizes[0].contest(relaxed, 32)
+	if c.ratio < 0.899 || c.ratio > 0.901 || c.ratioMin > 0.46 || c.ratioMax > 0.901 || c.p99Ratio != 2 || c.bare.perSecond != 60_000 {
+		t.Errorf("the contest is %+v", c)
+	}
+}
+
+func TestTargetsAreMetOrMissed(t *testing.T) {
+	for name, c := range map[string]struct {
+		report *report
+		missed int
+	}{
+		"all are met":                  {report: reportOf(0.9, 2, 399, 50, 0)},
+		"only relaxed is too slow":     {report: reportOf(0.7, 2, 399, 50, 0), missed: 2},
+		"both are too slow":            {report: reportOf(0.5, 2, 399, 50, 0), missed: 3},
+		"the tail is too long":         {report: reportOf(0.9, 3, 399, 50, 0), missed: 4},
+		"keys take too much memory":    {report: reportOf(0.9, 2, 400, 50, 0), missed: 1},
+		"replay is too slow":           {report: reportOf(0.9, 2, 399, 49, 0), missed: 1},
+		"a revoked key was once valid": {report: reportOf(0.9, 2, 399, 50, 1), missed: 1},
+	} {
+		missed := 0
+		for _, t := range c.report.targets() {
+			if t.missed {
+				missed++
+			}
+		}
+		if missed != c.missed {
+			t.Errorf("%s: %d targets are missed, want %d: %+v", name, missed, c.missed, c.report.targets())
+		}
+	}
+}
+
+func TestAReportIsSavedAsJSONAndAsMarkdown(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "results", "x")
+	var printed strings.Builder
+	want := reportOf(0.9, 2, 399, 50, 0)
+	if err := want.save(out, &printed); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(out + ".md")
+	if err != nil || string(text) != printed.String() || strings.Contains(printed.String(), "%!") {
+		t.Errorf("%v: printed %s", err, printed.String())
+	}
+	for _, figure := range []string{"| relaxed | 32 |", "**0.90**", "sort=name", "399 bytes", "VALID 17"} {
+		if !strings.Contains(printed.String(), figure) {
+			t.Errorf("%q is not in the report:\n%s", figure, printed.String())
+		}
+	}
+	b, err := os.ReadFile(out + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got report
+	if err := json.Unmarshal(b, &got); err != nil || got.markdown() != want.markdown() {
+		t.Errorf("the JSON file does not hold what the Markdown file is made of: %v", err)
+	}
+}
