@@ -1,0 +1,330 @@
+package commands_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+)
+
+// faulty breaks the real ledger's appends.
+type faulty struct {
+	*eventstore.Ledger
+	refuse  int // appends that fail before they are written
+	loseAck int // appends that fail after they were
+	appends int
+}
+
+var errFault = errors.New("the network is down")
+
+func (f *faulty) Append(ctx context.Context, ref eventstore.Ref, after eventstore.Position, c eventstore.Command, e domain.Event) (eventstore.Position, error) {
+	f.appends++
+	if f.refuse > 0 {
+		f.refuse--
+		return 0, errFault
+	}
+	p, err := f.Ledger.Append(ctx, ref, after, c, e)
+	if err == nil && f.loseAck > 0 {
+		f.loseAck--
+		return 0, errFault
+	}
+	return p, err
+}
+
+type fixture struct {
+	*commands.Handler
+	t   *testing.T
+	log *faulty
+	org domain.OrgID
+}
+
+func setUp(t *testing.T) fixture {
+	t.Helper()
+	log := &faulty{Ledger: eventstoretest.New(t)}
+	f := fixture{commands.New(log, commands.Options{}), t, log, ""}
+	o, err := f.CreateOrganization(t.Context(), commands.CreateOrganization{Request: by(domain.System), Name: "acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.org = o.Organization.ID
+	return f
+}
+
+func by(p domain.Principal) commands.Request { return commands.Request{By: p} }
+
+func (f fixture) create(c commands.CreateKey) commands.KeyResult {
+	f.t.Helper()
+	r, err := f.CreateKey(f.t.Context(), c)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+func (f fixture) simple() commands.CreateKey {
+	return commands.CreateKey{Request: by(domain.System), Org: f.org, Settings: commands.Settings{Name: "ci", Scopes: []string{"a:read"}}}
+}
+
+// check verifies what must hold of the ledger after any scenario: each command wrote at
+// most one event, and each history is one that the decisions allow.
+func (f fixture) check(ref eventstore.Ref, events int) {
+	f.t.Helper()
+	history, _, err := f.log.Load(f.t.Context(), ref)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, r := range history {
+		if seen[r.Command.ID] {
+			f.t.Errorf("command %s wrote twice", r.Command.ID)
+		}
+		seen[r.Command.ID] = true
+	}
+	if len(history) != events {
+		f.t.Errorf("%d events, want %d", len(history), events)
+	}
+}
+
+func TestARepeatedCreateFindsTheFirst(t *testing.T) {
+	f := setUp(t)
+	c := f.simple()
+	c.CommandID, c.Fingerprint = "once", "body"
+	first, again := f.create(c), f.create(c)
+	if first.Key.ID != again.Key.ID || first.Position != again.Position || !again.Replayed || first.Replayed {
+		t.Errorf("first %+v, again %+v", first, again)
+	}
+	if first.Secret.Reveal() == "" || again.Secret.Reveal() != "" {
+		t.Error("the secret belongs into the first answer alone")
+	}
+	c.Fingerprint = "another body"
+	if _, err := f.CreateKey(t.Context(), c); !errors.Is(err, domain.ErrIdempotencyMismatch) {
+		t.Errorf("another body under the same key: %v", err)
+	}
+	f.check(eventstore.KeyRef(f.org, first.Key.ID), 1)
+}
+
+func TestOfConcurrentEqualCreatesOneHasTheSecret(t *testing.T) {
+	f := setUp(t)
+	c := f.simple()
+	c.CommandID = "once"
+	results := make([]commands.KeyResult, 6)
+	var wg sync.WaitGroup
+	h := commands.New(f.log.Ledger, commands.Options{})
+	for i := range results {
+		wg.Go(func() {
+			var err error
+			if results[i], err = h.CreateKey(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	secrets := 0
+	for _, r := range results {
+		if text := r.Secret.Reveal(); text != "" {
+			secrets++
+			if domain.NewSecret(text).Digest() != r.Key.Secrets[0].Digest {
+				t.Error("a secret was handed out that the key does not have")
+			}
+		}
+	}
+	if secrets != 1 {
+		t.Errorf("%d callers got a secret, want 1", secrets)
+	}
+}
+
+func TestFaultsLoseNothingAndWriteNothingTwice(t *testing.T) {
+	for name, fault := range map[string]func(*faulty){
+		"refused before it is written": func(l *faulty) { l.refuse = 2 },
+		"acknowledgement lost":         func(l *faulty) { l.loseAck = 1 },
+		"both":                         func(l *faulty) { l.refuse, l.loseAck = 1, 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t)
+			fault(f.log)
+			r := f.create(f.simple())
+			if domain.NewSecret(r.Secret.Reveal()).Digest() != r.Key.Secrets[0].Digest {
+				t.Error("the caller does not have the key's secret")
+			}
+			f.check(eventstore.KeyRef(f.org, r.Key.ID), 1)
+			fault(f.log)
+			rotated, err := f.RotateKey(t.Context(), commands.RotateKey{Request: by(domain.System), Org: f.org, Key: r.Key.ID})
+			if err != nil || domain.NewSecret(rotated.Secret.Reveal()).Digest() != rotated.Key.Secrets[0].Digest {
+				t.Errorf("rotate: %v", err)
+			}
+			f.check(eventstore.KeyRef(f.org, r.Key.ID), 2)
+		})
+	}
+}
+
+func TestAFaultThatLastsIsTold(t *testing.T) {
+	f := setUp(t)
+	f.log.refuse = 1000
+	if _, err := f.CreateKey(t.Context(), f.simple()); !errors.Is(err, errFault) {
+		t.Errorf("create: %v", err)
+	}
+	if f.log.appends > 20 {
+		t.Errorf("%d attempts", f.log.appends)
+	}
+}
+
+func TestConcurrentChangesAllHappen(t *testing.T) {
+	f := setUp(t)
+	r := f.create(f.simple())
+	h := commands.New(f.log.Ledger, commands.Options{})
+	var wg sync.WaitGroup
+	for i := range 5 {
+		wg.Go(func() {
+			name := fmt.Sprint("name ", i)
+			if _, err := h.UpdateKey(t.Context(), commands.UpdateKey{Request: by(domain.System), Org: f.org, Key: r.Key.ID, Changes: domain.Changes{Name: &name}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	f.check(eventstore.KeyRef(f.org, r.Key.ID), 6)
+}
+
+func TestIfMatchRefusesAStaleRevision(t *testing.T) {
+	f := setUp(t)
+	r := f.create(f.simple())
+	disable := commands.DisableKey{Request: by(domain.System), Org: f.org, Key: r.Key.ID}
+	disable.IfMatch = r.Position
+	if _, err := f.DisableKey(t.Context(), disable); err != nil {
+		t.Fatal(err)
+	}
+	enable := commands.EnableKey{Request: disable.Request, Org: f.org, Key: r.Key.ID}
+	if _, err := f.EnableKey(t.Context(), enable); !errors.Is(err, domain.ErrRevisionStale) {
+		t.Errorf("enable at a revision that has passed: %v", err)
+	}
+}
+
+func TestNobodyGrantsOrReachesMoreThanTheyHave(t *testing.T) {
+	f := setUp(t)
+	other, err := f.CreateOrganization(t.Context(), commands.CreateOrganization{Request: by(domain.System), Name: "globex"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := domain.Principal{ID: "a", Org: f.org, Scopes: []string{"keys:write"}}
+	create := func(p domain.Principal, org domain.OrgID, keyspace string, scopes ...string) error {
+		_, err := f.CreateKey(t.Context(), commands.CreateKey{Request: by(p), Org: org, Keyspace: keyspace, Settings: commands.Settings{Name: "n", Scopes: scopes}})
+		return err
+	}
+	for name, c := range map[string]struct{ err, want error }{
+		"own scopes":                {create(admin, f.org, "keytrail", "keys:write"), nil},
+		"a scope it lacks":          {create(admin, f.org, "keytrail", "keys:read"), domain.ErrScopeEscalation},
+		"a wildcard":                {create(admin, f.org, "keytrail", "keys:*"), domain.ErrScopeEscalation},
+		"a product's scope":         {create(admin, f.org, "default", "anything:*"), nil},
+		"another organization":      {create(admin, other.Organization.ID, "default"), domain.ErrOutOfReach},
+		"the whole installation":    {create(admin, domain.Installation, "keytrail", "keys:write"), domain.ErrOutOfReach},
+		"no such organization":      {create(domain.System, domain.NewOrgID("nobody"), "default"), domain.ErrOrganizationNotFound},
+		"root for the installation": {create(domain.System, domain.Installation, "keytrail", "keys:verify"), nil},
+	} {
+		if !errors.Is(c.err, c.want) {
+			t.Errorf("%s: %v, want %v", name, c.err, c.want)
+		}
+	}
+	strong := f.create(commands.CreateKey{Request: by(domain.System), Org: f.org, Keyspace: "keytrail", Settings: commands.Settings{Name: "n", Scopes: []string{"*"}}})
+	if _, err := f.RotateKey(t.Context(), commands.RotateKey{Request: by(admin), Org: f.org, Key: strong.Key.ID}); !errors.Is(err, domain.ErrScopeEscalation) {
+		t.Errorf("rotating a stronger key: %v", err)
+	}
+}
+
+func TestImportingADigestTwiceIsOneKey(t *testing.T) {
+	f := setUp(t)
+	c := commands.ImportKey{Request: by(domain.System), Org: f.org, Settings: commands.Settings{Name: "old"}, Digest: domain.NewSecret("x").Digest()}
+	first, err := f.ImportKey(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := f.ImportKey(t.Context(), c)
+	if err != nil || !again.Replayed || again.Key.ID != first.Key.ID {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	f.check(eventstore.KeyRef(f.org, first.Key.ID), 1)
+}
+
+func TestBoundsNameTheField(t *testing.T) {
+	f := setUp(t)
+	long := func(n int) string { return strings.Repeat("x", n) }
+	many := func(n int) (s []string) {
+		for i := range n {
+			s = append(s, fmt.Sprintf("a:b%d", i))
+		}
+		return s
+	}
+	limit := func(n int64, w time.Duration) []domain.RateLimit {
+		return []domain.RateLimit{{Limit: n, Window: domain.Duration(w)}}
+	}
+	for name, c := range map[string]struct {
+		set   func(*commands.CreateKey)
+		field string
+	}{
+		"name at the bound":    {func(c *commands.CreateKey) { c.Name = long(200) }, ""},
+		"name too long":        {func(c *commands.CreateKey) { c.Name = long(201) }, "name"},
+		"no name":              {func(c *commands.CreateKey) { c.Name = "" }, "name"},
+		"control character":    {func(c *commands.CreateKey) { c.Name = "a\x00b" }, "name"},
+		"bad UTF-8":            {func(c *commands.CreateKey) { c.Owner = "\xff" }, "owner"},
+		"100 scopes":           {func(c *commands.CreateKey) { c.Scopes = many(100) }, ""},
+		"101 scopes":           {func(c *commands.CreateKey) { c.Scopes = many(101) }, "scopes"},
+		"scope without action": {func(c *commands.CreateKey) { c.Scopes = []string{"a:b", "a"} }, "scopes[1]"},
+		"scope twice":          {func(c *commands.CreateKey) { c.Scopes = []string{"a:b", "a:b"} }, "scopes"},
+		"bad network":          {func(c *commands.CreateKey) { c.AllowedCIDRs = []string{"10.0.0.0/33"} }, "allowed_cidrs[0]"},
+		"one address":          {func(c *commands.CreateKey) { c.AllowedCIDRs = []string{"192.0.2.1"} }, ""},
+		"metadata name":        {func(c *commands.CreateKey) { c.Metadata = map[string]string{"a b": "x"} }, "metadata"},
+		"metadata value":       {func(c *commands.CreateKey) { c.Metadata = map[string]string{"a": long(501)} }, "metadata"},
+		"limit of 0":           {func(c *commands.CreateKey) { c.RateLimits = limit(0, time.Minute) }, "rate_limits[0].limit"},
+		"window of 500ms":      {func(c *commands.CreateKey) { c.RateLimits = limit(1, time.Second/2) }, "rate_limits[0].window"},
+		"same window twice":    {func(c *commands.CreateKey) { c.RateLimits = append(limit(1, time.Hour), limit(2, time.Hour)...) }, "rate_limits[1].window"},
+		"past expiry":          {func(c *commands.CreateKey) { c.ExpiresAt = time.Now().Add(-time.Hour) }, "expires_at"},
+		"year 10000":           {func(c *commands.CreateKey) { c.ExpiresAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, "expires_at"},
+		"ttl and expiry": {func(c *commands.CreateKey) {
+			c.TTL, c.ExpiresAt = domain.Duration(time.Hour), time.Now().Add(time.Hour)
+		}, "ttl"},
+		"negative ttl":     {func(c *commands.CreateKey) { c.TTL = -1 }, "ttl"},
+		"unknown keyspace": {func(c *commands.CreateKey) { c.Keyspace = "nope" }, "keyspace"},
+		"no organization":  {func(c *commands.CreateKey) { c.Org = domain.Installation }, "org_id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			create := f.simple()
+			c.set(&create)
+			_, err := f.CreateKey(t.Context(), create)
+			var refusal *domain.Error
+			switch {
+			case c.field == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case c.field != "" && (!errors.As(err, &refusal) || refusal.Kind != domain.Invalid || refusal.Field != c.field):
+				t.Errorf("%+v, want %s refused", err, c.field)
+			}
+		})
+	}
+}
+
+func TestTheRootKeyIsMadeOnceAndKeptFirst(t *testing.T) {
+	log := eventstoretest.New(t)
+	h := commands.New(log, commands.Options{})
+	lost := errors.New("disk full")
+	if _, err := h.EnsureRootKey(t.Context(), func(domain.Secret) error { return lost }); !errors.Is(err, lost) {
+		t.Fatal(err)
+	}
+	if end, _ := log.End(t.Context(), eventstore.Events); end != 0 {
+		t.Fatal("the ledger has a root key whose secret nobody kept")
+	}
+	var kept int
+	for range 2 {
+		if _, err := h.EnsureRootKey(t.Context(), func(domain.Secret) error { kept++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept != 1 {
+		t.Errorf("the secret was kept %d times", kept)
+	}
+}

@@ -1,0 +1,22 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// EnableKey puts a disabled key back into use.
+type EnableKey struct {
+	Request
+	Org domain.OrgID
+	Key domain.KeyID
+}
+
+// EnableKey carries out c.
+func (h *Handler) EnableKey(ctx context.Context, c EnableKey) (KeyResult, error) {
+	c.identify()
+	return h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (domain.Event, error) {
+		return k.Enable(domain.EnableKey{At: h.now(), By: c.By})
+	})
+}

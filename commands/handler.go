@@ -1,0 +1,92 @@
+// Package commands holds the use cases that change things, one file each: a struct, its
+// bounds, and a method that loads, decides and appends through one loop.
+//
+// A command carries its own identity. Repeating it, because an acknowledgement was lost or
+// a client sent it again, finds the event that it already wrote and answers the same,
+// without the secret. No command reads the read model.
+package commands
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// An EventLog is the ledger as commands use it; tests wrap the real one with faults.
+type EventLog interface {
+	Append(context.Context, eventstore.Ref, eventstore.Position, eventstore.Command, domain.Event) (eventstore.Position, error)
+	Load(context.Context, eventstore.Ref) ([]eventstore.Record, eventstore.Position, error)
+}
+
+// Options of a handler. The zero value is usable.
+type Options struct {
+	Now    func() time.Time
+	Random io.Reader
+	Logger *slog.Logger
+}
+
+// A Handler carries out commands. It is safe for concurrent use.
+type Handler struct {
+	log    EventLog
+	clock  func() time.Time
+	random io.Reader
+	logger *slog.Logger
+	orgs   sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
+}
+
+// New makes a handler on log.
+func New(log EventLog, o Options) *Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Handler{log: log, clock: o.Now, random: o.Random, logger: o.Logger}
+}
+
+// A Request is what every command has: who asks, and how to know the request again.
+type Request struct {
+	By          domain.Principal    `validate:"-"`
+	CommandID   string              `validate:"-"` // "": a new one
+	Fingerprint string              `validate:"-"` // of the request's content, "" if it has no Idempotency-Key
+	Correlation string              `validate:"-"`
+	IfMatch     eventstore.Position `validate:"-"` // the revision it is meant for, 0: any
+}
+
+func (r *Request) identify() {
+	if r.CommandID == "" {
+		r.CommandID = uuid.NewString()
+	}
+}
+
+// A KeyResult is a key after a command. Position is its revision.
+type KeyResult struct {
+	Key      domain.Key
+	Position eventstore.Position
+	Secret   domain.Secret // only where a secret was made, and only the first time
+	Replayed bool          // the command had been carried out before
+}
+
+// now is the handler's clock to the millisecond, which is what the ledger keeps.
+func (h *Handler) now() time.Time { return h.clock().UTC().Truncate(time.Millisecond) }
+
+// mint makes a secret for a keyspace.
+func (h *Handler) mint(f domain.Format) (domain.Secret, error) {
+	var bits [32]byte
+	if _, err := io.ReadFull(h.random, bits[:]); err != nil {
+		return domain.Secret{}, err
+	}
+	return f.Mint(bits), nil
+}

@@ -1,0 +1,30 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// RevokeKey ends a key for good.
+type RevokeKey struct {
+	Request `validate:"-"`
+	Org     domain.OrgID  `validate:"-"`
+	Key     domain.KeyID  `validate:"-"`
+	Reason  domain.Reason `json:"reason" validate:"reason"` // "": unspecified
+	Comment string        `json:"comment" validate:"max=500,text"`
+}
+
+// RevokeKey carries out c.
+func (h *Handler) RevokeKey(ctx context.Context, c RevokeKey) (KeyResult, error) {
+	c.identify()
+	if c.Reason == "" {
+		c.Reason = domain.Unspecified
+	}
+	if err := valid(c); err != nil {
+		return KeyResult{}, err
+	}
+	return h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (domain.Event, error) {
+		return k.Revoke(domain.RevokeKey{Reason: c.Reason, Comment: c.Comment, At: h.now(), By: c.By})
+	})
+}

@@ -1,0 +1,163 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-playground/validator/v10"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// The bounds of what a command may hold. The API's document states the same ones.
+const (
+	MaxName          = 200
+	MaxOwner         = 200
+	MaxScopes        = 100
+	MaxMetadata      = 50
+	MaxMetadataKey   = 64
+	MaxMetadataValue = 500
+	MaxCIDRs         = 50
+	MaxRateLimits    = 5
+	MaxLimit         = 1_000_000_000
+	MaxWindow        = 720 * time.Hour
+	MaxOverlap       = 2160 * time.Hour
+	MaxTTL           = 87600 * time.Hour
+	MaxComment       = 500
+	MaxPrefix        = 32
+)
+
+var metadataKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// check is the one validator; it is safe for concurrent use.
+var check = newValidator()
+
+func newValidator() *validator.Validate {
+	v := validator.New(validator.WithRequiredStructEnabled())
+	v.RegisterTagNameFunc(func(f reflect.StructField) string { return f.Tag.Get("json") })
+	register := func(tag string, f func(reflect.Value) bool) {
+		if err := v.RegisterValidation(tag, func(l validator.FieldLevel) bool { return f(l.Field()) }, true); err != nil {
+			panic(err)
+		}
+	}
+	register("text", func(f reflect.Value) bool { return plain(f.String()) })
+	register("scope", func(f reflect.Value) bool { return domain.ValidScope(f.String()) })
+	register("cidr_or_ip", func(f reflect.Value) bool { _, err := parseCIDR(f.String()); return err == nil })
+	register("metakey", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) })
+	register("printable", func(f reflect.Value) bool {
+		return !strings.ContainsFunc(f.String(), func(r rune) bool { return r <= ' ' || r > '~' })
+	})
+	register("reason", func(f reflect.Value) bool { return slices.Contains(domain.Reasons, domain.Reason(f.String())) })
+	register("ttl", func(f reflect.Value) bool {
+		d := time.Duration(f.Int())
+		return d == 0 || d >= time.Millisecond && d <= MaxTTL
+	})
+	register("overlap", func(f reflect.Value) bool { return f.Int() >= 0 && time.Duration(f.Int()) <= MaxOverlap })
+	register("window", func(f reflect.Value) bool {
+		d := time.Duration(f.Int())
+		return d >= time.Second && d <= MaxWindow && d%time.Second == 0
+	})
+	register("when", func(f reflect.Value) bool {
+		t, ok := f.Interface().(time.Time)
+		return ok && (t.IsZero() || t.Year() >= 1970 && t.Year() <= 9999)
+	})
+	return v
+}
+
+// plain tells whether s is valid UTF-8 without control characters.
+func plain(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
+
+// allowed says, for each tag, what a field may hold.
+var allowed = map[string]string{
+	"text":       "must be valid UTF-8 without control characters",
+	"scope":      "must be resource:action, resource:* or *, each word of letters, digits, '_', '-' and '.', in all at most 100 characters",
+	"cidr_or_ip": "must be a network like 192.0.2.0/24 or 2001:db8::/32, or one address",
+	"metakey":    "a metadata name has letters, digits, '_', '-' and '.'",
+	"printable":  "must be printable ASCII without spaces",
+	"reason":     "must be unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation",
+	"ttl":        "must be from 1ms to 87600h",
+	"overlap":    "must be from 0s to 2160h",
+	"window":     "must be whole seconds from 1s to 720h",
+	"when":       "must be a time of the years 1970 to 9999",
+	"unique":     "must not hold the same twice",
+	"required":   "is required",
+}
+
+// valid checks a command once, whatever brought it. The first fault becomes the refusal;
+// it does not repeat what was sent.
+func valid(command any) error {
+	err := check.Struct(command)
+	var faults validator.ValidationErrors
+	if !errors.As(err, &faults) {
+		return err
+	}
+	f := faults[0]
+	_, field, _ := strings.Cut(f.Namespace(), ".")
+	return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: jsonPath(field), Text: explain(f)}
+}
+
+// jsonPath drops the embedded structs, which have no JSON name, from a field's path.
+func jsonPath(path string) string {
+	parts := strings.Split(path, ".")
+	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" || p == "Changes" || p == "Settings" })
+	joined := strings.Join(parts, ".")
+	if name, _, ok := strings.Cut(joined, "["); ok && name == "metadata" {
+		return name // its names are the caller's text
+	}
+	return joined
+}
+
+func explain(f validator.FieldError) string {
+	if text, ok := allowed[f.Tag()]; ok {
+		return text
+	}
+	unit := "characters"
+	switch f.Kind() {
+	case reflect.Slice, reflect.Map:
+		unit = "entries"
+	case reflect.Int64:
+		return fmt.Sprintf("must be %s %s", map[string]string{"max": "at most", "min": "at least"}[f.Tag()], f.Param())
+	}
+	return fmt.Sprintf("must have %s %s %s", map[string]string{"max": "at most", "min": "at least"}[f.Tag()], f.Param(), unit)
+}
+
+// parseCIDR reads a network or one address, and gives the network without host bits.
+func parseCIDR(s string) (string, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()).String(), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return "", err
+	}
+	if p.Addr().Is4In6() {
+		return "", errors.New("an IPv4 network is written as one")
+	}
+	return p.Masked().String(), nil
+}
+
+// canonical spells checked networks in one way.
+func canonical(cidrs []string) []string {
+	out := make([]string, len(cidrs))
+	for i, c := range cidrs {
+		out[i], _ = parseCIDR(c)
+	}
+	return out
+}
+
+func distinctWindows(limits []domain.RateLimit) error {
+	for i, l := range limits {
+		if slices.ContainsFunc(limits[:i], func(m domain.RateLimit) bool { return m.Window == l.Window }) {
+			return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: fmt.Sprintf("rate_limits[%d].window", i), Text: "each window can have one limit"}
+		}
+	}
+	return nil
+}
