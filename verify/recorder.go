@@ -1,0 +1,127 @@
+package verify
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A recorder brings uses to the ledger. A lone use goes out at once; while a message is on
+// its way, the uses of the same organization that come meanwhile collect for the next one,
+// so that many share one fsync without anybody waiting for company.
+type recorder struct {
+	ledger     *eventstore.Ledger
+	durability Durability
+	log        *slog.Logger
+	sizes      prometheus.Histogram
+
+	mu    sync.Mutex
+	orgs  map[domain.OrgID]*lane
+	lanes sync.WaitGroup
+}
+
+// A lane is the uses of one organization that wait, oldest batch first. It exists while
+// there are any, with one goroutine that writes them.
+type lane struct {
+	waiting []*batch
+}
+
+// A batch is one message to be. done is closed when err is known.
+type batch struct {
+	uses eventstore.UseBatch
+	done chan struct{}
+	err  error
+}
+
+// maxWaiting bounds the batches of one organization that wait for a ledger that does not
+// take them: some 10,000 uses.
+const maxWaiting = 32
+
+func newRecorder(l *eventstore.Ledger, d Durability, log *slog.Logger) *recorder {
+	return &recorder{ledger: l, durability: d, log: log, orgs: map[domain.OrgID]*lane{}, sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "keytrail_use_batch_size", Help: "Uses in one message to the ledger.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)})}
+}
+
+// record puts u on its way. Durable waits until the ledger has it, but not longer than the
+// ledger's own deadline for an append, after which the error is ErrUnavailable.
+func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed) error {
+	b, err := r.enqueue(org, u)
+	if err != nil || r.durability == Relaxed {
+		return err
+	}
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (*batch, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.orgs[org]
+	if l == nil {
+		l = &lane{}
+		org = domain.OrgID(string([]byte(org)))
+		r.orgs[org] = l
+		r.lanes.Add(1)
+		go r.run(org, l)
+	}
+	if n := len(l.waiting); n > 0 && l.waiting[n-1].uses.Add(u) {
+		return l.waiting[n-1], nil
+	}
+	if len(l.waiting) == maxWaiting {
+		return nil, eventstore.ErrUnavailable
+	}
+	b := &batch{done: make(chan struct{})}
+	b.uses.Add(u)
+	l.waiting = append(l.waiting, b)
+	return b, nil
+}
+
+// run writes the lane's batches, one after the other, until there are none.
+func (r *recorder) run(org domain.OrgID, l *lane) {
+	defer r.lanes.Done()
+	for {
+		b := r.take(org, l)
+		if b == nil {
+			return
+		}
+		r.sizes.Observe(float64(b.uses.Len()))
+		// Not the request's context: the batch belongs to many, and AppendUses has a deadline.
+		if _, b.err = r.ledger.AppendUses(context.Background(), org, &b.uses); b.err != nil {
+			r.log.Error("uses not recorded", "org", org, "uses", b.uses.Len(), "err", b.err)
+		}
+		close(b.done)
+	}
+}
+
+func (r *recorder) take(org domain.OrgID, l *lane) *batch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(l.waiting) == 0 {
+		delete(r.orgs, org)
+		return nil
+	}
+	b := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	return b
+}
+
+// drain returns when everything is written, or ctx ends.
+func (r *recorder) drain(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { r.lanes.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
