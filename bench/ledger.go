@@ -71,7 +71,7 @@ func recorded(ctx context.Context, dir, verifier string) (*tally, error) {
 	return &t, err
 }
 
-// withLedger opens the ledger of a data directory in this process.
+// withLedger opens the ledger in a directory in this process.
 func withLedger(ctx context.Context, dir string, do func(*eventstore.Ledger) error) error {
 	log := slog.New(slog.DiscardHandler)
 	server, err := eventstore.StartUnsyncedServer(dir, log)

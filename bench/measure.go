@@ -76,7 +76,7 @@ func (r *run) size(ctx context.Context, keys int, last bool) (*sizeResult, error
 	}
 	p := population{Orgs: d.orgs, Begin: time.Now().UTC().Truncate(time.Millisecond).Add(-time.Duration(keys) * time.Millisecond)}
 	r.say("%d keys: filling the ledger", keys)
-	if res.Fill, err = fill(ctx, d.data(), p, keys); err != nil {
+	if res.Fill, err = fill(ctx, d.ledger(), p, keys); err != nil {
 		return nil, err
 	}
 	r.say("%d keys: replaying it", keys)
@@ -326,7 +326,7 @@ func (r *run) replay(ctx context.Context, d *deployment) (replaying, error) {
 	if err != nil {
 		return res, err
 	}
-	cmd := exec.CommandContext(ctx, self, "replay", d.data())
+	cmd := exec.CommandContext(ctx, self, "replay", d.ledger())
 	cmd.Env = append(append(os.Environ(), r.profileOf("replay")...), scratchVariable+"="+d.dir)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
@@ -349,7 +349,7 @@ func (r *run) profileOf(name string) []string {
 func (r *run) compare(ctx context.Context, d *deployment, res *sizeResult) error {
 	r.say("%d keys: comparing the answers with the ledger", res.Keys)
 	res.Answered = d.answered.counts
-	onLedger, err := recorded(ctx, d.data(), d.verifier.Key.ID)
+	onLedger, err := recorded(ctx, d.ledger(), d.verifier.Key.ID)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 // profileVariable names the file that the baseline and the generator write a CPU profile
 // of their whole life to. The service is asked for one over HTTP instead.
-const profileVariable = "KEYTRAIL_BENCH_CPUPROFILE"
+const profileVariable = "BENCH_CPUPROFILE"
 
 func profileCPU(file string) (stop func(), err error) {
 	if file == "" {

@@ -27,10 +27,10 @@ type replaying struct {
 }
 
 // replay measures a ledger in a process of its own, whose heap no other work has shaped.
-// Its argument is the data directory; it answers with a replaying as JSON.
+// Its argument is the ledger's directory; it answers with a replaying as JSON.
 func replay(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) != 1 {
-		return errors.New("replay: name the data directory")
+		return errors.New("replay: name the ledger's directory")
 	}
 	stop, err := profileCPU(os.Getenv(profileVariable))
 	if err != nil {
@@ -149,4 +149,4 @@ func readApplied(ctx context.Context, l *eventstore.Ledger, end eventstore.Posit
 
 // scratchVariable names the directory that read models which are thrown away are built
 // in: on the file system that is being measured, which /tmp may not be on.
-const scratchVariable = "KEYTRAIL_BENCH_SCRATCH"
+const scratchVariable = "BENCH_SCRATCH"

@@ -34,7 +34,8 @@ type deployment struct {
 	answered tally
 }
 
-func (d *deployment) data() string { return filepath.Join(d.dir, "data") }
+func (d *deployment) data() string   { return filepath.Join(d.dir, "data") }
+func (d *deployment) ledger() string { return filepath.Join(d.data(), "ledger") }
 
 // A service is the real thing: cmd/keytrail as a process of its own, with the embedded
 // ledger, on a loopback port.
