@@ -1,0 +1,143 @@
+// Package api is Keytrail over HTTP: it decodes a request, calls one thing and encodes
+// what that answers. Management routes are described with Huma, which derives the OpenAPI
+// document from them; the routes that verify and those that stream are written by hand.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/verify"
+)
+
+// Options are what the API stands on. Zero values of those below Verifier are usable.
+type Options struct {
+	Commands *commands.Handler
+	Store    *projections.Store
+	Ledger   *eventstore.Ledger
+	Verifier *verify.Verifier
+
+	Logger         *slog.Logger
+	Registry       *prometheus.Registry
+	Now            func() time.Time
+	TrustedProxies []netip.Prefix  // whose X-Forwarded-For counts
+	Stopping       context.Context // ends when streams and long polls are to end
+	MaxInFlight    int             // requests at once; 0: 4096
+	Tracing        bool            // OpenTelemetry spans for requests
+	Version        string
+}
+
+type server struct {
+	Options
+	mux  *http.ServeMux
+	huma huma.API
+}
+
+// maxBody bounds the body of a management request, in bytes.
+const maxBody = 1 << 20
+
+var setErrors sync.Once
+
+// New is the whole API as one handler.
+func New(o Options) http.Handler {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Stopping == nil {
+		o.Stopping = context.Background()
+	}
+	if o.MaxInFlight == 0 {
+		o.MaxInFlight = 4096
+	}
+	setErrors.Do(func() { huma.NewError = newProblem })
+	s := &server{Options: o, mux: http.NewServeMux()}
+	config := huma.DefaultConfig("Keytrail", o.Version)
+	config.CreateHooks = nil // no $schema member in answers
+	config.DocsPath = ""     // /docs is our own, which loads nothing from elsewhere
+	config.RejectUnknownQueryParameters = true
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer"},
+		"apiKey": {Type: "apiKey", In: "header", Name: "X-API-Key"},
+	}
+	s.huma = humago.New(s.mux, config)
+	s.routes()
+	return s.middleware()
+}
+
+// routes is the API on one screen.
+func (s *server) routes() {
+	route(s, "POST /v1/keys", "keys:write", 201, "Create a key", s.createKey)
+	route(s, "GET /v1/keys", "keys:read", 200, "List keys", s.listKeys)
+	route(s, "GET /v1/keys/{id}", "keys:read", 200, "Read a key", s.readKey)
+	route(s, "PATCH /v1/keys/{id}", "keys:write", 200, "Update a key", s.updateKey)
+	route(s, "POST /v1/keys/{id}/rotate", "keys:write", 200, "Give a key a new secret", s.rotateKey)
+	route(s, "POST /v1/keys/{id}/revoke", "keys:write", 200, "Revoke a key for good", s.revokeKey)
+	route(s, "POST /v1/keys/{id}/disable", "keys:write", 200, "Take a key out of use", s.disableKey)
+	route(s, "POST /v1/keys/{id}/enable", "keys:write", 200, "Put a disabled key back into use", s.enableKey)
+	route(s, "GET /v1/keys/{id}/usage", "keys:read", 200, "Count a key's uses by outcome", s.keyUsage)
+	route(s, "POST /v1/keys/revoke", "keys:write", 200, "Revoke many keys", s.revokeKeys)
+	route(s, "POST /v1/organizations", "organizations:write", 201, "Create an organization", s.createOrganization)
+	route(s, "GET /v1/organizations", "organizations:read", 200, "List organizations", s.listOrganizations)
+	route(s, "GET /v1/organizations/{id}", "organizations:read", 200, "Read an organization", s.readOrganization)
+	route(s, "PATCH /v1/organizations/{id}", "organizations:write", 200, "Rename an organization", s.updateOrganization)
+	route(s, "GET /v1/principal", "", 200, "Tell who is calling", s.principal)
+	route(s, "GET /v1/projections", "projections:read", 200, "Tell how far the read model is", s.listProjections)
+	route(s, "POST /v1/projections/{name}/rebuild", "projections:write", 200, "Rebuild a projection beside the old one", s.rebuildProjection)
+
+	s.raw("POST /v1/keys/import", "keys:write", "Import digests of keys issued elsewhere, one JSON object a line", s.importKeys)
+	s.raw("GET /v1/events", "audit:read", "Read, replay or follow the ledger's events", s.events)
+	s.mux.Handle("POST /v1/verify", verifyHandler{s})
+	s.mux.HandleFunc("/v1/authorize/{keyspace}", s.authorize)
+	s.mux.HandleFunc("/v1/authorize/{keyspace}/{rest...}", s.authorize)
+	s.document("POST", "/v1/verify", "Verify a presented key (scope keys:verify)")
+	s.document("GET", "/v1/authorize/{keyspace}", "Forward authentication for gateways: the presented key is the credential")
+
+	s.mux.HandleFunc("GET /livez", s.livez)
+	s.mux.HandleFunc("GET /readyz", s.readyz)
+	s.mux.Handle("GET /metrics", promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{}))
+	s.mux.HandleFunc("GET /docs", s.docs)
+}
+
+// raw adds a route that is written by hand, for callers with the scope.
+func (s *server) raw(pattern, scope, summary string, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
+	method, path := cutPattern(pattern)
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.authenticate(r, scope)
+		if err != nil {
+			s.problem(w, r, err)
+			return
+		}
+		f(w, r, p)
+	})
+	s.document(method, path, summary+" (scope "+scope+")")
+}
+
+// waitTimeout is how long a write's answer waits for the read model.
+const waitTimeout = 5 * time.Second
+
+// applied waits until the read model has what a command wrote, so that its caller reads
+// its own writes and a revocation, once acknowledged, is in force.
+func (s *server) applied(ctx context.Context, p eventstore.Position) error {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	return s.Store.WaitFor(ctx, p)
+}

@@ -1,0 +1,291 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+const (
+	maxBulk        = 1000 // keys that one request revokes
+	bulkAtOnce     = 8
+	maxImportLines = 10_000
+	maxImportBody  = 16 << 20
+	maxImportLine  = 64 << 10
+)
+
+type revokeKeysRequest struct {
+	writeHeaders
+	Body struct {
+		IDs    []string   `json:"ids,omitempty" maxItems:"1000" nullable:"false" doc:"Either the keys' ids …"`
+		Filter *keyFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
+		DryRun bool       `json:"dry_run,omitempty" doc:"Count, and change nothing."`
+		Limit  int        `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"With a filter: keys in this request, default 1000."`
+		Cursor string     `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before."`
+		reasonBody
+	}
+}
+
+type revokeKeysAnswer struct {
+	Body struct {
+		Revoked        int             `json:"revoked"`
+		AlreadyRevoked int             `json:"already_revoked"`
+		Failed         []revokeFailure `json:"failed"`
+		DryRun         bool            `json:"dry_run"`
+		NextCursor     *string         `json:"next_cursor" doc:"With a filter: where to go on; null when all are done."`
+	}
+}
+
+type revokeFailure struct {
+	ID     string `json:"id"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (*revokeKeysAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if (in.Body.IDs == nil) == (in.Body.Filter == nil) {
+		return nil, invalidField("ids", "give either ids or a filter")
+	}
+	a := &revokeKeysAnswer{}
+	a.Body.Failed, a.Body.DryRun = []revokeFailure{}, in.Body.DryRun
+	ids := in.Body.IDs
+	if in.Body.Filter != nil {
+		if ids, err = s.matching(p, in, a); err != nil {
+			return nil, err
+		}
+	}
+	return a, s.revokeEach(ctx, p, r, ids, in, a)
+}
+
+// matching are the ids of the next keys that the filter finds.
+func (s *server) matching(p domain.Principal, in *revokeKeysRequest, a *revokeKeysAnswer) (ids []string, err error) {
+	q, err := in.Body.Filter.query(p, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	if q.Limit = in.Body.Limit; q.Limit == 0 {
+		q.Limit = maxBulk
+	}
+	q.Sort, q.Cursor = "created_at", in.Body.Cursor
+	page, err := s.Store.Keys(q)
+	for _, k := range page.Keys {
+		ids = append(ids, string(k.ID))
+	}
+	a.Body.NextCursor = cursorOrNull(page.NextCursor)
+	return ids, err
+}
+
+func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.Request, ids []string, in *revokeKeysRequest, a *revokeKeysAnswer) error {
+	var mu sync.Mutex
+	var last eventstore.Position
+	tasks := errgroup.Group{}
+	tasks.SetLimit(bulkAtOnce)
+	for _, id := range ids {
+		tasks.Go(func() error {
+			was, at, err := s.revokeOne(ctx, p, r, id, in)
+			mu.Lock()
+			defer mu.Unlock()
+			last = max(last, at)
+			switch {
+			case err != nil:
+				problem := s.asProblem(ctx, err)
+				a.Body.Failed = append(a.Body.Failed, revokeFailure{clip(id), problem.Code, problem.Detail})
+			case was:
+				a.Body.AlreadyRevoked++
+			default:
+				a.Body.Revoked++
+			}
+			return nil
+		})
+	}
+	_ = tasks.Wait() // each failure is in the answer
+	return s.applied(ctx, last)
+}
+
+// revokeOne tells whether the key was revoked before.
+func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.Request, text string, in *revokeKeysRequest) (was bool, at eventstore.Position, err error) {
+	org, id, err := s.find(p, text)
+	if err != nil {
+		return false, 0, err
+	}
+	if in.Body.DryRun {
+		k, err := s.Store.Key(id)
+		if err == nil && !p.Reaches(k.Org) {
+			err = domain.ErrKeyNotFound
+		}
+		return k.State == domain.Revoked, 0, err
+	}
+	began := s.Now()
+	result, err := s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: r, Org: org, Key: id, Reason: in.Body.Reason, Comment: in.Body.Comment})
+	// The command that revoked it now is this one, unless the key's end is older.
+	return err == nil && result.Key.RevokedAt.Before(began.Truncate(time.Millisecond)), result.Position, err
+}
+
+// importLine is one key issued elsewhere.
+type importLine struct {
+	Org          string             `json:"org_id"`
+	Keyspace     string             `json:"keyspace"`
+	Name         string             `json:"name"`
+	Digest       string             `json:"digest"`
+	Prefix       string             `json:"prefix"`
+	Owner        string             `json:"owner"`
+	Scopes       []string           `json:"scopes"`
+	ExpiresAt    time.Time          `json:"expires_at"`
+	RateLimits   []domain.RateLimit `json:"rate_limits"`
+	AllowedCIDRs []string           `json:"allowed_cidrs"`
+	Metadata     map[string]string  `json:"metadata"`
+}
+
+type importResult struct {
+	Line   int          `json:"line"`
+	Status string       `json:"status"` // imported, exists or failed
+	Key    domain.KeyID `json:"key_id,omitempty"`
+	Code   string       `json:"code,omitempty"`
+	Detail string       `json:"detail,omitempty"`
+}
+
+type importAnswer struct {
+	Imported int            `json:"imported"`
+	Existing int            `json:"existing"`
+	Failed   int            `json:"failed"`
+	Results  []importResult `json:"results"`
+}
+
+var errImportTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too Large", Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
+	Detail: "an import may have at most 10,000 lines of at most 64 KiB, in all 16 MiB; send it in parts, repeating is harmless"}
+
+// importKeys takes NDJSON, a key a line. Each line stands for itself: those that are fine
+// are imported, and repeating the whole changes nothing.
+func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) {
+	lines, err := readLines(http.MaxBytesReader(w, r.Body, maxImportBody))
+	if err != nil {
+		s.problem(w, r, err)
+		return
+	}
+	a := importAnswer{Results: make([]importResult, len(lines))}
+	var last eventstore.Position
+	var mu sync.Mutex
+	tasks := errgroup.Group{}
+	tasks.SetLimit(bulkAtOnce)
+	for i, line := range lines {
+		tasks.Go(func() error {
+			result, err := s.importLine(r.Context(), p, line)
+			mu.Lock()
+			defer mu.Unlock()
+			last = max(last, result.Position)
+			a.add(i, result, err, func(err error) *Problem { return s.asProblem(r.Context(), err) })
+			return nil
+		})
+	}
+	_ = tasks.Wait() // each failure is in the answer
+	if err := s.applied(r.Context(), last); err != nil {
+		s.problem(w, r, err)
+		return
+	}
+	writeJSON(w, a)
+}
+
+func (a *importAnswer) add(i int, r commands.KeyResult, err error, problem func(error) *Problem) {
+	result := importResult{Line: i + 1, Status: "imported", Key: r.Key.ID}
+	switch {
+	case err != nil:
+		p := problem(err)
+		result = importResult{Line: i + 1, Status: "failed", Code: p.Code, Detail: p.Detail}
+		a.Failed++
+	case r.Replayed:
+		result.Status = "exists"
+		a.Existing++
+	default:
+		a.Imported++
+	}
+	a.Results[i] = result
+}
+
+func readLines(body io.Reader) (lines [][]byte, err error) {
+	scanner := bufio.NewScanner(body)
+	scanner.Buffer(nil, maxImportLine)
+	for scanner.Scan() {
+		if line := bytes.TrimSpace(scanner.Bytes()); len(line) > 0 {
+			lines = append(lines, bytes.Clone(line))
+		}
+		if len(lines) > maxImportLines {
+			return nil, errImportTooLarge
+		}
+	}
+	if tooLarge := new(http.MaxBytesError); errors.As(scanner.Err(), &tooLarge) || errors.Is(scanner.Err(), bufio.ErrTooLong) {
+		return nil, errImportTooLarge
+	}
+	if scanner.Err() == nil && len(lines) == 0 {
+		return nil, invalidField("body", "send one JSON object a line")
+	}
+	return lines, scanner.Err()
+}
+
+func (s *server) importLine(ctx context.Context, p domain.Principal, text []byte) (commands.KeyResult, error) {
+	line, err := parseImportLine(text)
+	if err != nil {
+		return commands.KeyResult{}, err
+	}
+	d, err := domain.ParseDigest(line.Digest)
+	if err != nil {
+		return commands.KeyResult{}, err
+	}
+	org, err := within(p, line.Org)
+	if err != nil {
+		return commands.KeyResult{}, err
+	}
+	return s.Commands.ImportKey(ctx, commands.ImportKey{
+		Request: commands.Request{By: p, Correlation: requestID(ctx)}, Org: org, Keyspace: line.Keyspace, Digest: d, Prefix: line.Prefix,
+		Settings: commands.Settings{Name: line.Name, Owner: line.Owner, Scopes: line.Scopes, ExpiresAt: line.ExpiresAt,
+			RateLimits: line.RateLimits, AllowedCIDRs: line.AllowedCIDRs, Metadata: line.Metadata},
+	})
+}
+
+func parseImportLine(text []byte) (line importLine, err error) {
+	if !utf8.Valid(text) {
+		return line, invalidField("line", "must be valid UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&line); err != nil {
+		return line, decodeError(err, "line")
+	}
+	if d.More() {
+		return line, invalidField("line", "must be one JSON object")
+	}
+	return line, nil
+}
+
+// decodeError says what is wrong with JSON without repeating what it holds.
+func decodeError(err error, whole string) error {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field != "" {
+		return invalidField(clip(wrong.Field), "has the wrong type; it must be "+kindName(wrong.Type))
+	}
+	const unknown = "json: unknown field "
+	if text := err.Error(); len(text) > len(unknown) && text[:len(unknown)] == unknown {
+		return invalidField(clip(text[len(unknown)+1:len(text)-1]), "is not a field of this request")
+	}
+	var refusal *domain.Error
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	return invalidField(whole, "must be a JSON object as the API's document describes it")
+}

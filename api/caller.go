@@ -1,0 +1,98 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/verify"
+)
+
+var errTwoCredentials = &domain.Error{Kind: domain.Invalid, Code: "ambiguous_credentials", Field: "Authorization",
+	Text: "send one key, once, in Authorization or in X-API-Key"}
+
+// presented is the key that a request carries, "" if it has none.
+func presented(h http.Header) (string, error) {
+	bearer, direct := h["Authorization"], h["X-Api-Key"]
+	if len(bearer)+len(direct) > 1 {
+		return "", errTwoCredentials
+	}
+	if len(direct) == 1 {
+		return direct[0], nil
+	}
+	if len(bearer) == 0 {
+		return "", nil
+	}
+	const scheme = "bearer "
+	if len(bearer[0]) < len(scheme) || !strings.EqualFold(bearer[0][:len(scheme)], scheme) {
+		return "", verify.ErrMissingCredentials
+	}
+	return strings.TrimSpace(bearer[0][len(scheme):]), nil
+}
+
+// authenticate finds out who calls and that they may.
+func (s *server) authenticate(r *http.Request, scope string) (domain.Principal, error) {
+	secret, err := presented(r.Header)
+	if err != nil {
+		return domain.Principal{}, err
+	}
+	for _, once := range []string{"Idempotency-Key", "If-Match", "Content-Type"} {
+		if len(r.Header.Values(once)) > 1 {
+			return domain.Principal{}, invalidField(once, "may be sent once")
+		}
+	}
+	return s.Verifier.Authenticate(r.Context(), verify.AuthRequest{Secret: secret, Scope: scope, IP: s.clientIP(r), RequestID: requestID(r.Context())})
+}
+
+// clientIP is the peer's address; or, if the peer is a proxy that we trust, the last
+// address in X-Forwarded-For that is none.
+func (s *server) clientIP(r *http.Request) netip.Addr {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip, _ := netip.ParseAddr(host)
+	ip = ip.Unmap()
+	if !s.trusted(ip) {
+		return ip
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			return ip
+		}
+		if ip = hop.Unmap(); !s.trusted(ip) {
+			return ip
+		}
+	}
+	return ip
+}
+
+func (s *server) trusted(ip netip.Addr) bool {
+	for _, p := range s.TrustedProxies {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// within is the organization that a request is about: the caller's own, or for a caller
+// who serves the installation the one that is named. Another one than the caller's own
+// looks as if it did not exist.
+func within(p domain.Principal, named string) (domain.OrgID, error) {
+	if named == "" {
+		return p.Org, nil
+	}
+	org, err := domain.ParseOrgID(named)
+	if err != nil {
+		return "", err
+	}
+	if !p.Reaches(org) {
+		return "", domain.ErrOrganizationNotFound
+	}
+	return org, nil
+}

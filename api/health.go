@@ -1,0 +1,111 @@
+package api
+
+import (
+	"context"
+	"html/template"
+	"net/http"
+	"sort"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/projections"
+)
+
+// livez tells that the process serves requests.
+func (s *server) livez(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, map[string]string{"status": "live"})
+}
+
+// maxReadyLag is how many messages of events the read model may be behind and still be
+// called ready. Uses are counted later, and their lag alone makes nobody unready.
+const maxReadyLag = 10_000
+
+// readyz tells whether requests can be answered from a read model that keeps up with a
+// ledger that answers.
+func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	status, err := s.Store.Status(ctx)
+	if err != nil {
+		s.problem(w, r, err)
+		return
+	}
+	ready := true
+	for _, p := range status {
+		ready = ready && p.Halted == "" && (p.Stream != "events" || p.Lag <= maxReadyLag)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if !ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	encode(w, map[string]any{"ready": ready, "projections": status})
+}
+
+type projectionsAnswer struct {
+	Body struct {
+		Items []projections.ProjectionStatus `json:"items"`
+	}
+}
+
+func (s *server) listProjections(ctx context.Context, p domain.Principal, _ *struct{}) (*projectionsAnswer, error) {
+	if p.Org != domain.Installation {
+		return nil, domain.ErrOutOfReach
+	}
+	a := &projectionsAnswer{}
+	var err error
+	a.Body.Items, err = s.Store.Status(ctx)
+	return a, err
+}
+
+type rebuildRequest struct {
+	Name string `path:"name" maxLength:"64"`
+}
+
+func (s *server) rebuildProjection(ctx context.Context, p domain.Principal, in *rebuildRequest) (*projectionsAnswer, error) {
+	if p.Org != domain.Installation {
+		return nil, domain.ErrOutOfReach
+	}
+	if err := s.Store.Rebuild(ctx, in.Name); err != nil {
+		return nil, err
+	}
+	return s.listProjections(ctx, p, nil)
+}
+
+type principalAnswer struct {
+	Body struct {
+		ID     string        `json:"id"`
+		Org    *domain.OrgID `json:"org_id" doc:"null: the whole installation"`
+		Scopes []string      `json:"scopes"`
+	}
+}
+
+func (s *server) principal(_ context.Context, p domain.Principal, _ *struct{}) (*principalAnswer, error) {
+	a := &principalAnswer{}
+	a.Body.ID, a.Body.Scopes = p.ID, orEmpty(p.Scopes)
+	if p.Org != domain.Installation {
+		a.Body.Org = &p.Org
+	}
+	return a, nil
+}
+
+var docsPage = template.Must(template.New("docs").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Keytrail API</title>
+<style>body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}code{font-size:14px}td{padding:.2rem 1rem .2rem 0;vertical-align:top}</style>
+<h1>Keytrail API</h1><p>The whole description, with every field and bound, is <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).</p>
+<table>{{range .}}<tr><td><code>{{.Method}}</code><td><code>{{.Path}}</code><td>{{.Summary}} {{.Description}}{{end}}</table></html>`))
+
+// docs lists the routes on a page that loads nothing from elsewhere.
+func (s *server) docs(w http.ResponseWriter, _ *http.Request) {
+	type entry struct{ Method, Path, Summary, Description string }
+	var all []entry
+	for path, item := range s.huma.OpenAPI().Paths {
+		for method, op := range map[string]*struct{ S, D string }{"GET": opText(item.Get), "POST": opText(item.Post), "PATCH": opText(item.Patch)} {
+			if op != nil {
+				all = append(all, entry{method, path, op.S, op.D})
+			}
+		}
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Path+all[i].Method < all[j].Path+all[j].Method })
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	_ = docsPage.Execute(w, all)
+}

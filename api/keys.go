@@ -1,0 +1,357 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
+)
+
+// A Key is a key as the API shows it: never with a secret or a digest.
+type Key struct {
+	ID               domain.KeyID       `json:"id"`
+	Org              *domain.OrgID      `json:"org_id" doc:"null: a management key that serves the whole installation"`
+	Keyspace         string             `json:"keyspace"`
+	Name             string             `json:"name"`
+	Prefix           string             `json:"prefix"`
+	Owner            string             `json:"owner"`
+	Scopes           []string           `json:"scopes"`
+	Status           string             `json:"status" enum:"active,disabled,expired,revoked"`
+	CreatedAt        time.Time          `json:"created_at"`
+	CreatedBy        string             `json:"created_by"`
+	ExpiresAt        *time.Time         `json:"expires_at"`
+	LastUsedAt       *time.Time         `json:"last_used_at"`
+	RevokedAt        *time.Time         `json:"revoked_at"`
+	RevokedBy        *string            `json:"revoked_by"`
+	RevocationReason *domain.Reason     `json:"revocation_reason"`
+	RateLimits       []domain.RateLimit `json:"rate_limits"`
+	AllowedCIDRs     []string           `json:"allowed_cidrs"`
+	Metadata         map[string]string  `json:"metadata"`
+	Revision         uint64             `json:"revision"`
+}
+
+func (s *server) show(k projections.KeyRow) Key {
+	shown := Key{
+		ID: k.ID, Keyspace: k.Keyspace, Name: k.Name, Prefix: k.Secrets[0].Prefix, Owner: k.Owner, Scopes: orEmpty(k.Scopes),
+		Status: k.StateAt(s.Now()).String(), CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: orNull(k.ExpiresAt),
+		LastUsedAt: orNull(k.LastUsedAt), RevokedAt: orNull(k.RevokedAt), RateLimits: orEmpty(k.RateLimits),
+		AllowedCIDRs: orEmpty(k.AllowedCIDRs), Metadata: k.Metadata, Revision: uint64(k.Revision),
+	}
+	if k.Org != domain.Installation {
+		shown.Org = &k.Org
+	}
+	if k.State == domain.Revoked {
+		shown.RevokedBy, shown.RevocationReason = &k.RevokedBy, &k.Reason
+	}
+	if shown.Metadata == nil {
+		shown.Metadata = map[string]string{}
+	}
+	return shown
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func orNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// keyAnswer is one key, with its revision as ETag.
+type keyAnswer struct {
+	ETag     string `header:"ETag"`
+	Position uint64 `header:"Keytrail-Position"`
+	Body     Key
+}
+
+// secretAnswer is a key and its new secret, which appears here and nowhere else.
+type secretAnswer struct {
+	ETag     string `header:"ETag"`
+	Position uint64 `header:"Keytrail-Position"`
+	Replayed string `header:"Idempotency-Replayed"`
+	NoStore  string `header:"Cache-Control"`
+	Body     struct {
+		Key    Key    `json:"key"`
+		Secret string `json:"secret,omitempty" doc:"The key's text, shown this once; absent when an Idempotency-Key is repeated."`
+	}
+}
+
+func (s *server) keyAnswer(k projections.KeyRow) *keyAnswer {
+	return &keyAnswer{etag(k.Revision), uint64(k.Revision), s.show(k)}
+}
+
+// changed answers a change of a key once the read model has it.
+func (s *server) changed(ctx context.Context, r commands.KeyResult, err error) (*keyAnswer, error) {
+	if err != nil {
+		return nil, err
+	}
+	if err := s.applied(ctx, r.Position); err != nil {
+		return nil, err
+	}
+	return s.keyAnswer(s.row(r)), nil
+}
+
+// row adds what only the read model knows to a command's result.
+func (s *server) row(r commands.KeyResult) projections.KeyRow {
+	row := projections.KeyRow{Key: r.Key, Revision: r.Position}
+	if seen, err := s.Store.Key(r.Key.ID); err == nil {
+		row.LastUsedAt = seen.LastUsedAt
+	}
+	return row
+}
+
+// withSecret answers with a secret. It waits for the read model, too, but does not fail on
+// it: the secret exists in this answer alone.
+func (s *server) withSecret(ctx context.Context, r commands.KeyResult, err error) (*secretAnswer, error) {
+	if err != nil {
+		return nil, err
+	}
+	if err := s.applied(ctx, r.Position); err != nil {
+		s.Logger.WarnContext(ctx, "answered before the read model had the key", "key", r.Key.ID, "position", r.Position)
+	}
+	a := &secretAnswer{ETag: etag(r.Position), Position: uint64(r.Position), NoStore: "no-store"}
+	a.Body.Key, a.Body.Secret = s.show(s.row(r)), r.Secret.Reveal()
+	if r.Replayed {
+		a.Replayed = "true"
+	}
+	return a, nil
+}
+
+// newKey is the body that creates a key.
+type newKey struct {
+	Org          string             `json:"org_id,omitempty" nullable:"true" doc:"The organization; a caller bound to one may leave it out."`
+	Keyspace     string             `json:"keyspace,omitempty" doc:"default, or keytrail for a management key."`
+	Name         string             `json:"name" minLength:"1" maxLength:"200"`
+	Owner        string             `json:"owner,omitempty" maxLength:"200"`
+	Scopes       []string           `json:"scopes,omitempty" maxItems:"100" nullable:"false"`
+	ExpiresAt    *time.Time         `json:"expires_at,omitempty"`
+	TTL          domain.Duration    `json:"ttl,omitempty" doc:"Instead of expires_at: how long the key is good, like 24h."`
+	RateLimits   []domain.RateLimit `json:"rate_limits,omitempty" maxItems:"5" nullable:"false"`
+	AllowedCIDRs []string           `json:"allowed_cidrs,omitempty" maxItems:"50" nullable:"false"`
+	Metadata     map[string]string  `json:"metadata,omitempty"`
+}
+
+func (b newKey) settings() commands.Settings {
+	settings := commands.Settings{Name: b.Name, Owner: b.Owner, Scopes: b.Scopes, RateLimits: b.RateLimits, AllowedCIDRs: b.AllowedCIDRs, Metadata: b.Metadata}
+	if b.ExpiresAt != nil {
+		settings.ExpiresAt = *b.ExpiresAt
+	}
+	return settings
+}
+
+type createKeyRequest struct {
+	writeHeaders
+	Body newKey
+}
+
+func (s *server) createKey(ctx context.Context, p domain.Principal, in *createKeyRequest) (*secretAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	org, err := within(p, in.Body.Org)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Commands.CreateKey(ctx, commands.CreateKey{Request: r, Org: org, Keyspace: in.Body.Keyspace, TTL: in.Body.TTL, Settings: in.Body.settings()})
+	return s.withSecret(ctx, result, err)
+}
+
+// keyPath names a key in a path; after makes a reader wait for a position.
+type keyPath struct {
+	ID string `path:"id" doc:"The key's id." maxLength:"64"`
+}
+
+// find is the key's id and organization. A caller bound to an organization needs no read
+// model for that; to it, another one's key does not exist.
+func (s *server) find(p domain.Principal, text string) (domain.OrgID, domain.KeyID, error) {
+	id, err := domain.ParseKeyID(text)
+	if err != nil {
+		return "", "", err
+	}
+	if p.Org != domain.Installation {
+		return p.Org, id, nil
+	}
+	k, err := s.Store.Key(id)
+	return k.Org, id, err
+}
+
+type readKeyRequest struct {
+	keyPath
+	afterParam
+}
+
+// afterParam lets a reader ask for a state at least as new as a position.
+type afterParam struct {
+	After uint64 `query:"after" doc:"Wait until the read model has this position."`
+}
+
+func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyRequest) (*keyAnswer, error) {
+	id, err := domain.ParseKeyID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.applied(ctx, eventstore.Position(in.After)); err != nil {
+		return nil, err
+	}
+	k, err := s.Store.Key(id)
+	if err == nil && !p.Reaches(k.Org) {
+		err = domain.ErrKeyNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.keyAnswer(k), nil
+}
+
+// An optional tells a member that is absent from one that is null.
+type optional[T any] struct {
+	Sent, Null bool
+	Value      T
+}
+
+// UnmarshalJSON is called only for members that are there.
+func (o *optional[T]) UnmarshalJSON(b []byte) error {
+	if o.Sent = true; string(b) == "null" {
+		o.Null = true
+		return nil
+	}
+	return json.Unmarshal(b, &o.Value)
+}
+
+// Schema is the value's own, or null.
+func (o optional[T]) Schema(r huma.Registry) *huma.Schema {
+	schema := huma.SchemaFromType(r, typeOf[T]())
+	schema.Nullable = true
+	return schema
+}
+
+type updateKeyRequest struct {
+	writeHeaders
+	keyPath
+	Body struct {
+		Name         *string             `json:"name,omitempty" minLength:"1" maxLength:"200"`
+		Owner        *string             `json:"owner,omitempty" maxLength:"200"`
+		Scopes       *[]string           `json:"scopes,omitempty" maxItems:"100" nullable:"false"`
+		ExpiresAt    optional[time.Time] `json:"expires_at,omitempty" doc:"null: the key does not expire."`
+		RateLimits   *[]domain.RateLimit `json:"rate_limits,omitempty" maxItems:"5" nullable:"false"`
+		AllowedCIDRs *[]string           `json:"allowed_cidrs,omitempty" maxItems:"50" nullable:"false"`
+		Metadata     *map[string]string  `json:"metadata,omitempty"`
+	}
+}
+
+func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKeyRequest) (*keyAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	org, id, err := s.find(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	b := in.Body
+	changes := domain.Changes{Name: b.Name, Owner: b.Owner, Scopes: b.Scopes, RateLimits: b.RateLimits, AllowedCIDRs: b.AllowedCIDRs, Metadata: b.Metadata, NoExpiry: b.ExpiresAt.Null}
+	if b.ExpiresAt.Sent && !b.ExpiresAt.Null {
+		changes.ExpiresAt = &b.ExpiresAt.Value
+	}
+	result, err := s.Commands.UpdateKey(ctx, commands.UpdateKey{Request: r, Org: org, Key: id, Changes: changes})
+	return s.changed(ctx, result, err)
+}
+
+type rotateKeyRequest struct {
+	writeHeaders
+	keyPath
+	Body *struct {
+		Overlap domain.Duration `json:"overlap,omitempty" doc:"How long the secrets before stay good, like 24h; left out: they are refused at once."`
+	} `required:"false"`
+}
+
+func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKeyRequest) (*secretAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	org, id, err := s.find(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	c := commands.RotateKey{Request: r, Org: org, Key: id}
+	if in.Body != nil {
+		c.Overlap = in.Body.Overlap
+	}
+	result, err := s.Commands.RotateKey(ctx, c)
+	return s.withSecret(ctx, result, err)
+}
+
+// reasonBody says why a key is revoked.
+type reasonBody struct {
+	Reason  domain.Reason `json:"reason,omitempty" doc:"unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation."`
+	Comment string        `json:"comment,omitempty" maxLength:"500"`
+}
+
+type revokeKeyRequest struct {
+	writeHeaders
+	keyPath
+	Body *reasonBody `required:"false"`
+}
+
+func (s *server) revokeKey(ctx context.Context, p domain.Principal, in *revokeKeyRequest) (*keyAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	org, id, err := s.find(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	c := commands.RevokeKey{Request: r, Org: org, Key: id}
+	if in.Body != nil {
+		c.Reason, c.Comment = in.Body.Reason, in.Body.Comment
+	}
+	result, err := s.Commands.RevokeKey(ctx, c)
+	return s.changed(ctx, result, err)
+}
+
+type switchKeyRequest struct {
+	writeHeaders
+	keyPath
+	Body *struct{} `required:"false"`
+}
+
+func (s *server) disableKey(ctx context.Context, p domain.Principal, in *switchKeyRequest) (*keyAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	org, id, err := s.find(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Commands.DisableKey(ctx, commands.DisableKey{Request: r, Org: org, Key: id})
+	return s.changed(ctx, result, err)
+}
+
+func (s *server) enableKey(ctx context.Context, p domain.Principal, in *switchKeyRequest) (*keyAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	org, id, err := s.find(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Commands.EnableKey(ctx, commands.EnableKey{Request: r, Org: org, Key: id})
+	return s.changed(ctx, result, err)
+}

@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
+)
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+// keyFilter is what keys can be listed, and revoked, by. In a query and in a body its
+// members have the same names.
+type keyFilter struct {
+	Org            string    `query:"org_id" json:"org_id,omitempty"`
+	Keyspace       string    `query:"keyspace" json:"keyspace,omitempty"`
+	Status         string    `query:"status" json:"status,omitempty" doc:"active, disabled, expired or revoked."`
+	Owner          string    `query:"owner" json:"owner,omitempty" maxLength:"200"`
+	Scope          string    `query:"scope" json:"scope,omitempty" maxLength:"100" doc:"Listed on the key exactly so."`
+	Name           string    `query:"name" json:"name,omitempty" maxLength:"200" doc:"The name begins with it."`
+	Prefix         string    `query:"prefix" json:"prefix,omitempty" maxLength:"32" doc:"The prefix of a secret begins with it."`
+	CreatedAfter   time.Time `query:"created_after" json:"created_after,omitempty"`
+	LastUsedBefore time.Time `query:"last_used_before" json:"last_used_before,omitempty" doc:"Keys that were used, but not since."`
+	ExpiresBefore  time.Time `query:"expires_before" json:"expires_before,omitempty"`
+}
+
+// query is the filter as the read model takes it, within the caller's reach.
+func (f keyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQuery, err error) {
+	q = projections.KeyQuery{Keyspace: f.Keyspace, Owner: f.Owner, Scope: f.Scope, Name: f.Name, Prefix: f.Prefix, CreatedAfter: f.CreatedAfter,
+		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, Now: now}
+	if f.Org != "" || p.Org != domain.Installation {
+		org, err := within(p, f.Org)
+		if err != nil {
+			return q, err
+		}
+		q.Orgs = []domain.OrgID{org}
+	}
+	if f.Keyspace != "" {
+		if _, err := domain.KeyspaceNamed(f.Keyspace); err != nil {
+			return q, err
+		}
+	}
+	if f.Status != "" {
+		if q.Status, err = domain.ParseState(f.Status); err != nil {
+			return q, err
+		}
+	}
+	for field, text := range map[string]string{"owner": f.Owner, "scope": f.Scope, "name": f.Name, "prefix": f.Prefix} {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == '\uFFFD' }) {
+			return q, invalidField(field, "must be valid UTF-8 without control characters")
+		}
+	}
+	return q, nil
+}
+
+type listKeysRequest struct {
+	keyFilter
+	afterParam
+	Sort   string `query:"sort" doc:"created_at, last_used_at, name or expires_at; with - before it descending. Default -created_at."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Cursor string `query:"cursor" maxLength:"2048"`
+}
+
+type keyPage struct {
+	Body struct {
+		Items      []Key   `json:"items"`
+		NextCursor *string `json:"next_cursor" doc:"null at the end, and only there: a page may be shorter than the limit."`
+	}
+}
+
+func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysRequest) (*keyPage, error) {
+	q, err := in.query(p, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	if q.Sort = in.Sort; q.Sort == "" {
+		q.Sort = "-created_at"
+	}
+	if !slices.Contains(projections.SortKeys, strings.TrimPrefix(q.Sort, "-")) {
+		return nil, invalidField("sort", "must be created_at, last_used_at, name or expires_at, with - before it for descending")
+	}
+	q.Limit, q.Cursor = in.Limit, in.Cursor
+	if err := s.applied(ctx, eventstore.Position(in.After)); err != nil {
+		return nil, err
+	}
+	found, err := s.Store.Keys(q)
+	if err != nil {
+		return nil, err
+	}
+	page := &keyPage{}
+	page.Body.Items = make([]Key, len(found.Keys))
+	for i, k := range found.Keys {
+		page.Body.Items[i] = s.show(k)
+	}
+	page.Body.NextCursor = cursorOrNull(found.NextCursor)
+	return page, nil
+}
+
+func cursorOrNull(c string) *string {
+	if c == "" {
+		return nil
+	}
+	return &c
+}
+
+type usageRequest struct {
+	keyPath
+	From time.Time `query:"from" doc:"Default: 24 hours before to."`
+	To   time.Time `query:"to" doc:"Default: now."`
+	Step string    `query:"step" default:"1h" doc:"Whole hours, like 1h or 24h."`
+}
+
+type usageAnswer struct {
+	Body struct {
+		Key        domain.KeyID              `json:"key_id"`
+		LastUsedAt *time.Time                `json:"last_used_at"`
+		Totals     map[domain.Outcome]uint64 `json:"totals" doc:"Uses by outcome since the key began."`
+		From       time.Time                 `json:"from"`
+		To         time.Time                 `json:"to"`
+		Step       domain.Duration           `json:"step"`
+		Steps      []usageStep               `json:"steps" doc:"Those with a use, oldest first."`
+	}
+}
+
+type usageStep struct {
+	Start  time.Time                 `json:"start"`
+	Counts map[domain.Outcome]uint64 `json:"counts"`
+}
+
+// maxUsageSpan bounds what one report covers.
+const maxUsageSpan = 400 * 24 * time.Hour
+
+func (s *server) keyUsage(_ context.Context, p domain.Principal, in *usageRequest) (*usageAnswer, error) {
+	id, err := domain.ParseKeyID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	k, err := s.Store.Key(id)
+	if err == nil && !p.Reaches(k.Org) {
+		err = domain.ErrKeyNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	step, err := time.ParseDuration(in.Step)
+	if err != nil || step < time.Hour || step%time.Hour != 0 || step > maxUsageSpan {
+		return nil, invalidField("step", "must be whole hours, from 1h to 9600h")
+	}
+	if in.To.IsZero() {
+		in.To = s.Now().UTC()
+	}
+	if in.From.IsZero() {
+		in.From = in.To.Add(-24 * time.Hour)
+	}
+	if !in.From.Before(in.To) || in.To.Sub(in.From) > maxUsageSpan {
+		return nil, invalidField("from", "must be before to, and at most 400 days")
+	}
+	report, err := s.Store.Usage(id, in.From, in.To, step)
+	if err != nil {
+		return nil, err
+	}
+	a := &usageAnswer{}
+	a.Body.Key, a.Body.LastUsedAt, a.Body.Totals = id, orNull(report.LastUsedAt), report.Totals
+	a.Body.From, a.Body.To, a.Body.Step, a.Body.Steps = in.From.UTC(), in.To.UTC(), domain.Duration(step), []usageStep{}
+	if a.Body.Totals == nil {
+		a.Body.Totals = map[domain.Outcome]uint64{}
+	}
+	for _, st := range report.Steps {
+		a.Body.Steps = append(a.Body.Steps, usageStep(st))
+	}
+	return a, nil
+}

@@ -1,0 +1,163 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+func opText(op *huma.Operation) *struct{ S, D string } {
+	if op == nil {
+		return nil
+	}
+	return &struct{ S, D string }{op.Summary, op.Description}
+}
+
+func encode(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) }
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	encode(w, v)
+}
+
+// A recording notes what became of a request.
+type recording struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recording) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recording) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recording) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// middleware is what every request passes on its way to its route: an id, a place among
+// those in flight, and on its way out a count, a log line and whatever panicked.
+func (s *server) middleware() http.Handler {
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_requests_total", Help: "Requests by route and status."}, []string{"route", "status"})
+	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "keytrail_http_request_seconds", Help: "Time to answer by route.",
+		Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16)}, []string{"route"})
+	s.Registry.MustRegister(requests, latency)
+	verifyOK := requests.WithLabelValues("POST /v1/verify", "200")
+	verifyTime := latency.WithLabelValues("POST /v1/verify")
+	var inFlight atomic.Int64
+	ids := newRequestIDs()
+
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		id := ids.of(r)
+		w.Header()["X-Request-Id"] = []string{id}
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+		out := &recording{ResponseWriter: w}
+		route := "none"
+		defer func() {
+			p := recover()
+			if p == http.ErrAbortHandler {
+				panic(p) // breaks the connection off, as it is meant to
+			}
+			if p != nil {
+				s.Logger.ErrorContext(r.Context(), "panic", "request_id", id, "route", route, "panic", p, "stack", string(debug.Stack()))
+				if out.status == 0 {
+					s.problem(out, r, &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"})
+				}
+			}
+			if out.status == 0 {
+				out.status = http.StatusOK
+			}
+			took := time.Since(begun)
+			if route == "POST /v1/verify" && out.status == http.StatusOK {
+				verifyOK.Inc()
+				verifyTime.Observe(took.Seconds())
+				return
+			}
+			requests.WithLabelValues(route, strconv.Itoa(out.status)).Inc()
+			latency.WithLabelValues(route).Observe(took.Seconds())
+			s.Logger.DebugContext(r.Context(), "request", "request_id", id, "route", route, "status", out.status, "took", took)
+		}()
+		defer inFlight.Add(-1)
+		if inFlight.Add(1) > int64(s.MaxInFlight) {
+			s.problem(out, r, &domain.Error{Kind: domain.Unavailable, Code: "overloaded", Text: "too many requests at once; try again in a moment"})
+			return
+		}
+		handler, pattern := s.mux.Handler(r)
+		if pattern == "" {
+			s.noRoute(out, r, handler)
+			return
+		}
+		route = pattern
+		s.mux.ServeHTTP(out, r)
+	}
+	return otelhttp.NewHandler(http.HandlerFunc(serve), "http", otelhttp.WithFilter(func(*http.Request) bool { return s.Tracing }))
+}
+
+// noRoute says in our shape what the mux would say in text.
+func (s *server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
+	told := &silent{header: http.Header{}}
+	h.ServeHTTP(told, r)
+	if told.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", told.header.Get("Allow"))
+		s.problem(w, r, blank(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+told.header.Get("Allow")))
+		return
+	}
+	s.problem(w, r, blank(http.StatusNotFound, "route_not_found", "there is nothing at this path; /docs lists the routes"))
+}
+
+// silent takes an answer without sending it.
+type silent struct {
+	header http.Header
+	status int
+}
+
+func (s *silent) Header() http.Header         { return s.header }
+func (s *silent) WriteHeader(status int)      { s.status = status }
+func (s *silent) Write(b []byte) (int, error) { return len(b), nil }
+
+// requestIDs gives each request an id: the caller's, if it is short and plain, or a new one.
+type requestIDs struct {
+	prefix string
+	next   atomic.Uint64
+}
+
+func newRequestIDs() *requestIDs {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return &requestIDs{prefix: hex.EncodeToString(b[:]) + "-"}
+}
+
+func (g *requestIDs) of(r *http.Request) string {
+	if sent := r.Header["X-Request-Id"]; len(sent) == 1 && plainID(sent[0]) {
+		return sent[0]
+	}
+	return g.prefix + strconv.FormatUint(g.next.Add(1), 36)
+}
+
+func plainID(s string) bool {
+	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(c rune) bool {
+		return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_' || c == '.')
+	})
+}

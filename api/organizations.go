@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
+)
+
+// An Organization is a tenant as the API shows it.
+type Organization struct {
+	ID        domain.OrgID `json:"id"`
+	Name      string       `json:"name"`
+	CreatedAt time.Time    `json:"created_at"`
+	Revision  uint64       `json:"revision"`
+}
+
+type organizationAnswer struct {
+	ETag     string `header:"ETag"`
+	Position uint64 `header:"Keytrail-Position"`
+	Body     Organization
+}
+
+func showOrganization(o domain.Organization, revision eventstore.Position) Organization {
+	return Organization{o.ID, o.Name, o.CreatedAt, uint64(revision)}
+}
+
+func answerOrganization(o projections.OrganizationRow) *organizationAnswer {
+	return &organizationAnswer{etag(o.Revision), uint64(o.Revision), showOrganization(o.Organization, o.Revision)}
+}
+
+type organizationBody struct {
+	Name string `json:"name" minLength:"1" maxLength:"200"`
+}
+
+type createOrganizationRequest struct {
+	writeHeaders
+	Body organizationBody
+}
+
+func (s *server) createOrganization(ctx context.Context, p domain.Principal, in *createOrganizationRequest) (*organizationAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Commands.CreateOrganization(ctx, commands.CreateOrganization{Request: r, Name: in.Body.Name})
+	return s.changedOrganization(ctx, result, err)
+}
+
+func (s *server) changedOrganization(ctx context.Context, r commands.OrganizationResult, err error) (*organizationAnswer, error) {
+	if err != nil {
+		return nil, err
+	}
+	if err := s.applied(ctx, r.Position); err != nil {
+		return nil, err
+	}
+	return answerOrganization(projections.OrganizationRow{Organization: r.Organization, Revision: r.Position}), nil
+}
+
+type organizationPath struct {
+	ID string `path:"id" maxLength:"64"`
+}
+
+// reachable is the organization that a path names, if the caller may see it.
+func (s *server) reachable(p domain.Principal, text string) (domain.OrgID, error) {
+	id, err := domain.ParseOrgID(text)
+	if err == nil && !p.Reaches(id) {
+		err = domain.ErrOrganizationNotFound
+	}
+	return id, err
+}
+
+func (s *server) readOrganization(_ context.Context, p domain.Principal, in *organizationPath) (*organizationAnswer, error) {
+	id, err := s.reachable(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.Store.Organization(id)
+	if err != nil {
+		return nil, err
+	}
+	return answerOrganization(o), nil
+}
+
+type updateOrganizationRequest struct {
+	writeHeaders
+	organizationPath
+	Body organizationBody
+}
+
+func (s *server) updateOrganization(ctx context.Context, p domain.Principal, in *updateOrganizationRequest) (*organizationAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.reachable(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: r, Org: id, Name: in.Body.Name})
+	return s.changedOrganization(ctx, result, err)
+}
+
+type listOrganizationsRequest struct {
+	afterParam
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Cursor string `query:"cursor" maxLength:"2048"`
+}
+
+type organizationPage struct {
+	Body struct {
+		Items      []Organization `json:"items"`
+		NextCursor *string        `json:"next_cursor"`
+	}
+}
+
+func (s *server) listOrganizations(ctx context.Context, p domain.Principal, in *listOrganizationsRequest) (*organizationPage, error) {
+	if err := s.applied(ctx, eventstore.Position(in.After)); err != nil {
+		return nil, err
+	}
+	page := &organizationPage{}
+	page.Body.Items = []Organization{}
+	if p.Org != domain.Installation {
+		o, err := s.Store.Organization(p.Org)
+		page.Body.Items = append(page.Body.Items, showOrganization(o.Organization, o.Revision))
+		return page, err
+	}
+	found, next, err := s.Store.Organizations(in.Cursor, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range found {
+		page.Body.Items = append(page.Body.Items, showOrganization(o.Organization, o.Revision))
+	}
+	page.Body.NextCursor = cursorOrNull(next)
+	return page, nil
+}

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// A Problem is an error as RFC 9457 shows it. Code is stable and made for programs.
+type Problem struct {
+	Type   string       `json:"type"`
+	Title  string       `json:"title"`
+	Status int          `json:"status"`
+	Code   string       `json:"code"`
+	Detail string       `json:"detail"`
+	Errors []FieldError `json:"errors,omitempty"`
+}
+
+// A FieldError names the field or parameter at fault.
+type FieldError struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"`
+}
+
+func (p *Problem) Error() string             { return p.Detail }
+func (p *Problem) GetStatus() int            { return p.Status }
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+func invalidField(field, text string) error {
+	return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: field, Text: text}
+}
+
+// statusOf is the one place where a refusal's kind becomes an HTTP status.
+func statusOf(k domain.Kind) int {
+	switch k {
+	case domain.Invalid:
+		return http.StatusBadRequest
+	case domain.Unauthenticated:
+		return http.StatusUnauthorized
+	case domain.Forbidden:
+		return http.StatusForbidden
+	case domain.NotFound:
+		return http.StatusNotFound
+	case domain.Conflict:
+		return http.StatusConflict
+	case domain.Stale:
+		return http.StatusPreconditionFailed
+	case domain.Mismatch:
+		return http.StatusUnprocessableEntity
+	case domain.Exhausted:
+		return http.StatusTooManyRequests
+	case domain.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// asProblem turns an error into what the outside may know of it. Whatever nobody
+// classified is logged here, once, and is "internal" outside.
+func (s *server) asProblem(ctx context.Context, err error) *Problem {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	var refusal *domain.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		refusal = &domain.Error{Kind: domain.Unavailable, Code: "timeout", Text: "it took too long; try again"}
+	case !errors.As(err, &refusal):
+		s.Logger.ErrorContext(ctx, "request failed", "request_id", requestID(ctx), "err", err)
+		refusal = &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"}
+	case refusal.Kind == domain.Unavailable:
+		s.Logger.WarnContext(ctx, "request not served", "request_id", requestID(ctx), "err", err)
+	}
+	p = blank(statusOf(refusal.Kind), refusal.Code, refusal.Text)
+	if refusal.Field != "" {
+		p.Errors = []FieldError{{refusal.Field, refusal.Text}}
+		p.Detail = refusal.Field + ": " + refusal.Text
+	}
+	return p
+}
+
+func blank(status int, code, detail string) *Problem {
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
+}
+
+// problem answers r with err.
+func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
+	p := s.asProblem(r.Context(), err)
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	switch p.Status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="keytrail"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if h.Get("Retry-After") == "" {
+			h.Set("Retry-After", "1")
+		}
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // a caller who has gone needs no answer
+}
+
+// newProblem is Huma's own refusals in our shape: its faults in a request are all 400,
+// but for the sizes and types that HTTP has statuses for.
+func newProblem(status int, message string, errs ...error) huma.StatusError {
+	p := blank(status, "invalid_request", message)
+	switch status {
+	case http.StatusUnprocessableEntity, http.StatusBadRequest:
+		p = blank(http.StatusBadRequest, "invalid_field", message)
+	case http.StatusRequestEntityTooLarge:
+		p.Code, p.Detail = "body_too_large", "a body may have at most 1 MiB"
+	case http.StatusUnsupportedMediaType:
+		p.Code, p.Detail = "unsupported_media_type", "send application/json"
+	case http.StatusNotAcceptable:
+		p.Code = "not_acceptable"
+	case http.StatusInternalServerError:
+		p = blank(status, "internal", "something went wrong here; the log has it under the request id")
+		return p
+	}
+	for _, err := range errs {
+		var detail *huma.ErrorDetail
+		if errors.As(err, &detail) {
+			p.Errors = append(p.Errors, FieldError{fieldOf(detail.Location), clip200(detail.Message)})
+		}
+	}
+	if len(p.Errors) > 0 {
+		p.Detail = p.Errors[0].Field + ": " + p.Errors[0].Detail
+	}
+	return p
+}
+
+// fieldOf drops where a field was: body.name is name to a caller.
+func fieldOf(location string) string {
+	for _, where := range []string{"body.", "query.", "header.", "path."} {
+		if f, ok := strings.CutPrefix(location, where); ok {
+			return clip(f)
+		}
+	}
+	return clip(location)
+}
+
+func clip200(s string) string { return s[:min(len(s), 200)] }

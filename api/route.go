@@ -1,0 +1,156 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+type contextKey int
+
+const (
+	principalKey contextKey = iota
+	requestIDKey
+)
+
+// route adds a management route: f is a function of caller and request. Before f, the
+// caller is authenticated, has the scope, and the use of their key is on the ledger.
+func route[In, Out any](s *server, pattern, scope string, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
+	method, path := cutPattern(pattern)
+	op := huma.Operation{
+		Method: method, Path: path, OperationID: operationID(method, path), Summary: summary, DefaultStatus: status, MaxBodyBytes: maxBody,
+		Security: []map[string][]string{{"bearer": {}}, {"apiKey": {}}},
+		Errors:   []int{400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503},
+	}
+	if scope != "" {
+		op.Description = "Needs the scope " + scope + "."
+	}
+	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(ctx)
+		p, err := s.authenticate(r, scope)
+		if err == nil {
+			err = repeatedParameter(r)
+		}
+		if err != nil {
+			s.problem(w, r, err)
+			return
+		}
+		next(huma.WithValue(ctx, principalKey, p))
+	}}
+	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
+		out, err := f(ctx, ctx.Value(principalKey).(domain.Principal), in)
+		if err != nil {
+			return nil, s.asProblem(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+func cutPattern(pattern string) (method, path string) {
+	method, path, _ = strings.Cut(pattern, " ")
+	return method, path
+}
+
+func operationID(method, path string) string {
+	return strings.ToLower(method) + strings.NewReplacer("/v1/", "-", "/", "-", "{", "", "}", "").Replace(path)
+}
+
+// document puts a hand-written route into the OpenAPI document.
+func (s *server) document(method, path, summary string) {
+	s.huma.OpenAPI().AddOperation(&huma.Operation{Method: method, Path: path, OperationID: operationID(method, path), Summary: summary,
+		Security: []map[string][]string{{"bearer": {}}, {"apiKey": {}}}, Responses: map[string]*huma.Response{"200": {Description: "OK"}}})
+}
+
+func repeatedParameter(r *http.Request) error {
+	for name, values := range r.URL.Query() {
+		if len(values) > 1 {
+			return invalidField(clip(name), "may be given once")
+		}
+	}
+	return nil
+}
+
+// clip keeps a caller's own word short and printable before it is repeated.
+func clip(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 64)]
+}
+
+// writeHeaders are those of every request that changes something.
+type writeHeaders struct {
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Repeating a request with the same key changes nothing and answers the same, without a secret."`
+	IfMatch        string `header:"If-Match" doc:"The ETag of the revision that the change is meant for."`
+	RawBody        []byte
+	method, path   string
+}
+
+// Resolve notes which route the request took, for its fingerprint.
+func (h *writeHeaders) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	h.method, h.path = ctx.Method(), u.Path
+	return nil
+}
+
+// request is what commands need to know the request again. The same Idempotency-Key from
+// another principal is another command.
+func (h *writeHeaders) request(ctx context.Context, p domain.Principal) (commands.Request, error) {
+	r := commands.Request{By: p, Correlation: requestID(ctx)}
+	var err error
+	if r.IfMatch, err = parseETag(h.IfMatch); err != nil {
+		return r, err
+	}
+	if h.IdempotencyKey == "" {
+		return r, nil
+	}
+	if strings.ContainsFunc(h.IdempotencyKey, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return r, invalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")
+	}
+	r.CommandID = digest(p.ID, h.IdempotencyKey)
+	var body bytes.Buffer
+	if json.Compact(&body, h.RawBody) != nil {
+		body.Write(h.RawBody)
+	}
+	r.Fingerprint = digest(h.method, h.path, body.String())
+	return r, nil
+}
+
+func digest(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}
+
+func parseETag(s string) (eventstore.Position, error) {
+	if s == "" || s == "*" {
+		return 0, nil
+	}
+	text := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(s, "W/"), `"`), `"`)
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n == 0 {
+		return 0, invalidField("If-Match", `must be an ETag that this service gave, like "17"`)
+	}
+	return eventstore.Position(n), nil
+}
+
+func etag(p eventstore.Position) string { return `"` + strconv.FormatUint(uint64(p), 10) + `"` }
+
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// A client calls the service for a person.
+type client struct {
+	url, keyFile string
+	json         bool
+}
+
+func (c *client) flags(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVar(&c.url, "url", envOr("KEYTRAIL_URL", "http://127.0.0.1:8080"), "where the service is (KEYTRAIL_URL)")
+	f.StringVar(&c.keyFile, "key-file", os.Getenv("KEYTRAIL_KEY_FILE"), "file with the management key (KEYTRAIL_KEY_FILE); default ./keytrail-data/root.key if KEYTRAIL_KEY is not set")
+	f.BoolVar(&c.json, "json", false, "print JSON for programs")
+}
+
+func envOr(name, other string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return other
+}
+
+// key is the management key. It is taken from a file or the environment, never from the
+// arguments, which other users of the machine can see.
+func (c *client) key() (string, error) {
+	path := c.keyFile
+	if path == "" {
+		if key := os.Getenv("KEYTRAIL_KEY"); key != "" {
+			return key, nil
+		}
+		path = "keytrail-data/root.key"
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("no management key: set KEYTRAIL_KEY or --key-file (%w)", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// A problem is a refusal by the service.
+type problem struct {
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (p *problem) Error() string { return fmt.Sprintf("%s (%s)", p.Detail, p.Code) }
+
+// unreachable is no answer at all.
+type unreachable struct{ cause error }
+
+func (e *unreachable) Error() string { return "the service cannot be reached: " + e.cause.Error() }
+func (e *unreachable) Unwrap() error { return e.cause }
+
+// send makes one request; the caller closes the answer's body.
+func (c *client) send(ctx context.Context, method, path string, query url.Values, header http.Header, body io.Reader) (*http.Response, error) {
+	key, err := c.key()
+	if err != nil {
+		return nil, err
+	}
+	target := strings.TrimSuffix(c.url, "/") + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, &unreachable{err}
+	}
+	if answer.StatusCode < 300 {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	p := &problem{Status: answer.StatusCode, Code: "http_" + fmt.Sprint(answer.StatusCode), Detail: answer.Status}
+	_ = json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(p) // a proxy's answer may be no problem
+	return nil, p
+}
+
+// call sends in, if it is not nil, as JSON, and reads the answer into out.
+func (c *client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	var body io.Reader
+	header := http.Header{}
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+		header.Set("Content-Type", "application/json")
+	}
+	answer, err := c.send(ctx, method, path, query, header, body)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	return json.NewDecoder(answer.Body).Decode(out)
+}
+
+// show prints an answer: as JSON, or as a person reads it.
+func (c *client) show(cmd *cobra.Command, answer any, person func(io.Writer)) error {
+	if c.json {
+		e := json.NewEncoder(cmd.OutOrStdout())
+		e.SetIndent("", "  ")
+		return e.Encode(answer)
+	}
+	person(cmd.OutOrStdout())
+	return nil
+}
+
+// table prints rows under a heading.
+func table(w io.Writer, heading string, rows [][]string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, strings.ReplaceAll(heading, " ", "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(t, strings.Join(r, "\t"))
+	}
+	_ = t.Flush()
+}
+
+func healthCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "health", Short: "Tell whether the service is ready, for container health checks", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, strings.TrimSuffix(c.url, "/")+"/readyz", nil)
+			if err != nil {
+				return err
+			}
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				return &unreachable{err}
+			}
+			defer answer.Body.Close()
+			if answer.StatusCode != http.StatusOK {
+				return &problem{Status: answer.StatusCode, Code: "not_ready", Detail: "the service is not ready"}
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "ready")
+			return nil
+		}}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A Config is all settings of the service. Each is a flag, and an environment variable:
+// --nats-url is KEYTRAIL_NATS_URL. With none of them it is a durable service on one machine.
+type Config struct {
+	Data           string
+	Listen         string
+	Uses           string
+	NATS           eventstore.ConnectOptions
+	Replicas       int
+	UsesMaxAge     time.Duration
+	UsesMaxBytes   int64
+	TrustedProxies []string
+	MaxInFlight    int
+	LogFormat      string
+	LogLevel       string
+	OTLPEndpoint   string
+	PprofListen    string
+}
+
+func (c *Config) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.Data, "data", "./keytrail-data", "directory for the ledger, the read model and the root key")
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
+	f.StringVar(&c.Uses, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
+	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
+	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")
+	f.StringVar(&c.NATS.CAFile, "nats-ca", "", "file with the CA that NATS servers are checked against")
+	f.StringVar(&c.NATS.CertFile, "nats-cert", "", "file with the client certificate for NATS")
+	f.StringVar(&c.NATS.KeyFile, "nats-key", "", "file with the client certificate's key")
+	f.IntVar(&c.Replicas, "replicas", 1, "replicas of the streams, when they are created on a cluster")
+	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
+	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
+	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, separated by commas")
+	f.IntVar(&c.MaxInFlight, "max-in-flight", 4096, "requests served at once; more are answered 503")
+	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")
+	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", "", "send traces to this OTLP/HTTP endpoint, like http://localhost:4318")
+	f.StringVar(&c.PprofListen, "pprof-listen", "", "serve profiles on this address; do not expose it")
+}
+
+// ofPeople are the environment variables of the command line for people.
+var ofPeople = []string{"KEYTRAIL_URL", "KEYTRAIL_KEY", "KEYTRAIL_KEY_FILE"}
+
+func variable(flag string) string {
+	return "KEYTRAIL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// environment sets the flags that were not given from their variables, and refuses a
+// KEYTRAIL_ variable that is no setting: it would be a mistake that nobody sees.
+func environment(cmd *cobra.Command, environ []string) error {
+	known := slices.Clone(ofPeople)
+	var failure error
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		name := variable(f.Name)
+		known = append(known, name)
+		if value, ok := os.LookupEnv(name); ok && !f.Changed && failure == nil {
+			if err := cmd.Flags().Set(f.Name, value); err != nil {
+				failure = fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	})
+	for _, e := range environ {
+		name, _, _ := strings.Cut(e, "=")
+		if strings.HasPrefix(name, "KEYTRAIL_") && !slices.Contains(known, name) && failure == nil {
+			failure = fmt.Errorf("%s is no setting; see keytrail serve --help", name)
+		}
+	}
+	return failure
+}
+
+func (c *Config) proxies() (all []netip.Prefix, err error) {
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxies: %q is not a network like 10.0.0.0/8", text)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+func (c *Config) logger(to io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level: %q is not debug, info, warn or error", c.LogLevel)
+	}
+	switch c.LogFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level})), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level})), nil
+	}
+	return nil, fmt.Errorf("--log-format: %q is not text or json", c.LogFormat)
+}

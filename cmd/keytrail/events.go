@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func eventsCommand(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "events", Short: "Replay or follow the audit trail"}
+	cmd.AddCommand(tailCommand(c), replayCommand(c))
+	return cmd
+}
+
+// eventFlags choose events.
+func eventFlags(f *pflag.FlagSet) func() url.Values {
+	values := map[string]*string{}
+	for name, help := range map[string]string{"org": "of this organization", "key": "of this key", "type": "of these types, like key.created,key.revoked",
+		"actor": "by this principal", "from": "from this time on", "to": "before this time"} {
+		values[name] = f.String(name, "", "events "+help)
+	}
+	return func() url.Values {
+		q := url.Values{}
+		for name, v := range values {
+			if *v != "" {
+				q.Set(map[string]string{"org": "org_id", "key": "key_id"}[name]+map[bool]string{true: name}[name != "org" && name != "key"], *v)
+			}
+		}
+		return q
+	}
+}
+
+// event is what a line for a person needs of an event.
+type event struct {
+	Position string         `json:"position"`
+	Type     string         `json:"type"`
+	Subject  string         `json:"subject"`
+	Actor    string         `json:"actor"`
+	Time     time.Time      `json:"time"`
+	Data     map[string]any `json:"data"`
+}
+
+// print writes one event, which came as JSON: so, or as a line for a person.
+func (c *client) print(w io.Writer, text []byte) error {
+	if c.json {
+		_, err := fmt.Fprintln(w, string(text))
+		return err
+	}
+	var e event
+	if err := json.Unmarshal(text, &e); err != nil {
+		return err
+	}
+	detail := ""
+	for _, name := range []string{"code", "reason", "name", "count"} {
+		if v, ok := e.Data[name]; ok {
+			detail += fmt.Sprintf(" %s=%v", name, v)
+		}
+	}
+	_, err := fmt.Fprintf(w, "%s  %-8s %-20s %s by %s%s\n", e.Time.Format("2006-01-02T15:04:05.000Z"), e.Position, e.Type, orDash(e.Subject), orDash(e.Actor), detail)
+	return err
+}
+
+func tailCommand(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "tail", Short: "Follow events as they come, until interrupted", Args: cobra.NoArgs}
+	query := eventFlags(cmd.Flags())
+	all := cmd.Flags().Bool("all", false, "begin with the first event, not with the next one")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		q := query()
+		if !*all && !q.Has("from") {
+			q.Set("from", time.Now().UTC().Format(time.RFC3339))
+		}
+		cursor := ""
+		for cmd.Context().Err() == nil {
+			next, err := c.follow(cmd, q, cursor)
+			if next == cursor && err != nil && cmd.Context().Err() == nil {
+				return err
+			}
+			cursor = next // the connection broke: go on behind the last event
+		}
+		return nil
+	}
+	return cmd
+}
+
+// follow prints events until the stream ends, and tells how far it came.
+func (c *client) follow(cmd *cobra.Command, q url.Values, cursor string) (string, error) {
+	header := http.Header{"Accept": {"text/event-stream"}}
+	if cursor != "" {
+		header.Set("Last-Event-ID", cursor)
+	}
+	answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", q, header, nil)
+	if err != nil {
+		return cursor, err
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			cursor = id
+		}
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if err := c.print(cmd.OutOrStdout(), []byte(data)); err != nil {
+				return cursor, err
+			}
+		}
+	}
+	if lines.Err() != nil {
+		return cursor, &unreachable{lines.Err()}
+	}
+	return cursor, &unreachable{io.EOF}
+}
+
+func replayCommand(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "replay", Short: "Print all events up to now, or write them to a file as NDJSON", Args: cobra.NoArgs}
+	query := eventFlags(cmd.Flags())
+	file := cmd.Flags().StringP("output", "o", "", "write NDJSON to this file")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", query(), http.Header{"Accept": {"application/x-ndjson"}}, nil)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if *file != "" {
+			return c.save(cmd, answer.Body, *file)
+		}
+		lines := bufio.NewScanner(answer.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if err := c.print(cmd.OutOrStdout(), lines.Bytes()); err != nil {
+				return err
+			}
+		}
+		return lines.Err()
+	}
+	return cmd
+}
+
+// save writes the replay to a file, which has its name only when it is whole.
+func (c *client) save(cmd *cobra.Command, from io.Reader, path string) error {
+	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	bar := progress(cmd, -1, "replaying")
+	n, err := io.Copy(io.MultiWriter(f, bar), from)
+	_ = bar.Close()
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(path+".part", path); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "wrote %d bytes to %s\n", n, path)
+	return nil
+}

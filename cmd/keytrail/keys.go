@@ -1,0 +1,463 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// key is a key as the service shows it.
+type key struct {
+	ID         string            `json:"id"`
+	OrgID      *string           `json:"org_id"`
+	Keyspace   string            `json:"keyspace"`
+	Name       string            `json:"name"`
+	Prefix     string            `json:"prefix"`
+	Owner      string            `json:"owner"`
+	Scopes     []string          `json:"scopes"`
+	Status     string            `json:"status"`
+	CreatedAt  time.Time         `json:"created_at"`
+	CreatedBy  string            `json:"created_by"`
+	ExpiresAt  *time.Time        `json:"expires_at"`
+	LastUsedAt *time.Time        `json:"last_used_at"`
+	RevokedAt  *time.Time        `json:"revoked_at"`
+	RevokedBy  *string           `json:"revoked_by"`
+	Reason     *string           `json:"revocation_reason"`
+	RateLimits []any             `json:"rate_limits"`
+	CIDRs      []string          `json:"allowed_cidrs"`
+	Metadata   map[string]string `json:"metadata"`
+	Revision   uint64            `json:"revision"`
+}
+
+func (k key) row() []string {
+	return []string{k.ID, k.Prefix + "…", k.Status, orDash(k.Owner), when(k.ExpiresAt), when(k.LastUsedAt), k.Name}
+}
+
+const keyHeading = "ID PREFIX STATUS OWNER EXPIRES LAST_USED NAME"
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func when(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.Format("2006-01-02T15:04:05Z")
+}
+
+func keysCommand(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "keys", Short: "Create, list and change keys"}
+	cmd.AddCommand(createCommand(c), listCommand(c), getCommand(c), updateCommand(c), rotateCommand(c), revokeCommand(c),
+		switchCommand(c, "disable", "Take a key out of use"), switchCommand(c, "enable", "Put a disabled key back into use"), importCommand(c))
+	return cmd
+}
+
+// settings are the flags that say what a key may do.
+type settings struct {
+	org, keyspace, name, owner, ttl, expires string
+	scopes, cidrs, limits                    []string
+	metadata                                 map[string]string
+}
+
+func (s *settings) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.name, "name", "", "what the key is called")
+	f.StringVar(&s.owner, "owner", "", "whose key it is: any id of yours")
+	f.StringSliceVar(&s.scopes, "scope", nil, "what it may do, like invoices:read; may be repeated")
+	f.StringVar(&s.expires, "expires-at", "", "when it ends, like 2027-01-31T12:00:00Z")
+	f.StringSliceVar(&s.cidrs, "allow", nil, "network it may be used from; may be repeated")
+	f.StringSliceVar(&s.limits, "limit", nil, "rate limit, like 100/1m; may be repeated")
+	f.StringToStringVar(&s.metadata, "metadata", nil, "names and values of yours, like plan=pro")
+}
+
+// body has what was said, under the names of the API.
+func (s *settings) body(f *pflag.FlagSet) (map[string]any, error) {
+	body := map[string]any{}
+	for flag, member := range map[string]struct {
+		name  string
+		value any
+	}{"org": {"org_id", s.org}, "keyspace": {"keyspace", s.keyspace}, "name": {"name", s.name}, "owner": {"owner", s.owner}, "scope": {"scopes", s.scopes},
+		"ttl": {"ttl", s.ttl}, "expires-at": {"expires_at", s.expires}, "allow": {"allowed_cidrs", s.cidrs}, "metadata": {"metadata", s.metadata}} {
+		if f.Changed(flag) {
+			body[member.name] = member.value
+		}
+	}
+	var limits []map[string]any
+	for _, l := range s.limits {
+		count, window, ok := strings.Cut(l, "/")
+		n, err := strconv.ParseInt(count, 10, 64)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("--limit: %q is not like 100/1m", l)
+		}
+		limits = append(limits, map[string]any{"limit": n, "window": window})
+	}
+	if limits != nil {
+		body["rate_limits"] = limits
+	}
+	return body, nil
+}
+
+func createCommand(c *client) *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{Use: "create", Short: "Create a key and print its secret, this once", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := s.body(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			return c.secret(cmd, "/v1/keys", body)
+		}}
+	s.flags(cmd.Flags())
+	cmd.Flags().StringVar(&s.org, "org", "", "the organization that it belongs to")
+	cmd.Flags().StringVar(&s.keyspace, "keyspace", "", "default, or keytrail for a management key")
+	cmd.Flags().StringVar(&s.ttl, "ttl", "", "how long it is good, like 24h")
+	return cmd
+}
+
+// secret makes a request that answers a key and its secret.
+func (c *client) secret(cmd *cobra.Command, path string, body any) error {
+	var a struct {
+		Key    key    `json:"key"`
+		Secret string `json:"secret"`
+	}
+	if err := c.call(cmd.Context(), http.MethodPost, path, nil, body, &a); err != nil {
+		return err
+	}
+	return c.show(cmd, a, func(w io.Writer) {
+		table(w, keyHeading, [][]string{a.Key.row()})
+		fmt.Fprintf(w, "\nThe secret, shown this once: %s\n", a.Secret)
+	})
+}
+
+// filters are the flags that a listing, and a bulk revocation, choose keys by.
+type filters struct{ values map[string]*string }
+
+func (f *filters) flags(set *pflag.FlagSet) {
+	f.values = map[string]*string{}
+	for name, help := range map[string]string{
+		"org": "of this organization", "keyspace": "of this keyspace", "status": "active, disabled, expired or revoked", "owner": "of this owner",
+		"scope": "that list this scope", "name": "whose name begins so", "prefix": "whose secret begins so", "created-after": "created after this time",
+		"last-used-before": "not used since this time", "expires-before": "that expire before this time",
+	} {
+		f.values[name] = set.String(name, "", "keys "+help)
+	}
+}
+
+func (f *filters) query() (q url.Values, any bool) {
+	q = url.Values{}
+	for name, v := range f.values {
+		if *v != "" {
+			q.Set(map[bool]string{true: "org_id", false: strings.ReplaceAll(name, "-", "_")}[name == "org"], *v)
+		}
+	}
+	return q, len(q) > 0
+}
+
+func listCommand(c *client) *cobra.Command {
+	var f filters
+	var sort string
+	var limit int
+	cmd := &cobra.Command{Use: "list", Short: "List keys", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		q, _ := f.query()
+		q.Set("sort", sort)
+		all := []key{}
+		for len(all) < limit {
+			q.Set("limit", strconv.Itoa(min(1000, limit-len(all))))
+			var page struct {
+				Items []key   `json:"items"`
+				Next  *string `json:"next_cursor"`
+			}
+			if err := c.call(cmd.Context(), http.MethodGet, "/v1/keys", q, nil, &page); err != nil {
+				return err
+			}
+			if all = append(all, page.Items...); page.Next == nil {
+				break
+			}
+			q.Set("cursor", *page.Next)
+		}
+		return c.show(cmd, all, func(w io.Writer) {
+			var rows [][]string
+			for _, k := range all {
+				rows = append(rows, k.row())
+			}
+			table(w, keyHeading, rows)
+		})
+	}}
+	f.flags(cmd.Flags())
+	cmd.Flags().StringVar(&sort, "sort", "-created_at", "created_at, last_used_at, name or expires_at; - before it: descending")
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most")
+	return cmd
+}
+
+// one makes a request about one key and shows it.
+func (c *client) one(cmd *cobra.Command, method, path string, body any) error {
+	var k key
+	if err := c.call(cmd.Context(), method, path, nil, body, &k); err != nil {
+		return err
+	}
+	return c.show(cmd, k, func(w io.Writer) {
+		table(w, keyHeading, [][]string{k.row()})
+		if cmd.Name() == "get" {
+			fmt.Fprintf(w, "\nkeyspace  %s\nscopes    %s\nallowed   %s\nrevision  %d\n", k.Keyspace, strings.Join(k.Scopes, " "), orDash(strings.Join(k.CIDRs, " ")), k.Revision)
+		}
+	})
+}
+
+func getCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "get KEY_ID", Short: "Show a key", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.one(cmd, http.MethodGet, "/v1/keys/"+url.PathEscape(args[0]), nil)
+		}}
+}
+
+func updateCommand(c *client) *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{Use: "update KEY_ID", Short: "Change what a key may do", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := s.body(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			if s.expires == "never" {
+				body["expires_at"] = nil
+			}
+			return c.one(cmd, http.MethodPatch, "/v1/keys/"+url.PathEscape(args[0]), body)
+		}}
+	s.flags(cmd.Flags())
+	cmd.Flags().Lookup("expires-at").Usage += ", or never"
+	return cmd
+}
+
+func rotateCommand(c *client) *cobra.Command {
+	var overlap string
+	cmd := &cobra.Command{Use: "rotate KEY_ID", Short: "Give a key a new secret and print it, this once", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.secret(cmd, "/v1/keys/"+url.PathEscape(args[0])+"/rotate", map[string]string{"overlap": overlap})
+		}}
+	cmd.Flags().StringVar(&overlap, "overlap", "0s", "how long the old secret stays good, like 24h")
+	return cmd
+}
+
+func switchCommand(c *client, verb, short string) *cobra.Command {
+	return &cobra.Command{Use: verb + " KEY_ID", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.one(cmd, http.MethodPost, "/v1/keys/"+url.PathEscape(args[0])+"/"+verb, nil)
+		}}
+}
+
+func revokeCommand(c *client) *cobra.Command {
+	var f filters
+	var reason, comment string
+	var dryRun, yes bool
+	cmd := &cobra.Command{Use: "revoke [KEY_ID…]", Short: "Revoke keys for good",
+		Long: `Revoke the keys that are named, or all that the filters choose, a thousand at a time.
+It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q, filtered := f.query()
+			switch {
+			case filtered == (len(args) > 0):
+				return errors.New("name keys, or choose them by a filter")
+			case len(args) == 1 && !dryRun:
+				return c.one(cmd, http.MethodPost, "/v1/keys/"+url.PathEscape(args[0])+"/revoke", map[string]string{"reason": reason, "comment": comment})
+			}
+			body := map[string]any{"reason": reason, "comment": comment, "dry_run": dryRun}
+			if len(args) > 0 {
+				body["ids"] = args
+			} else {
+				filter := map[string]string{}
+				for name := range q {
+					filter[name] = q.Get(name)
+				}
+				body["filter"] = filter
+			}
+			if filtered && !dryRun && !yes {
+				if err := c.confirm(cmd, body); err != nil {
+					return err
+				}
+			}
+			return c.revokeAll(cmd, body)
+		}}
+	f.flags(cmd.Flags())
+	cmd.Flags().StringVar(&reason, "reason", "unspecified", "unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation")
+	cmd.Flags().StringVar(&comment, "comment", "", "a line for the audit trail")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count, and change nothing")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+type revoked struct {
+	Revoked        int              `json:"revoked"`
+	AlreadyRevoked int              `json:"already_revoked"`
+	Failed         []map[string]any `json:"failed"`
+	DryRun         bool             `json:"dry_run"`
+	NextCursor     *string          `json:"next_cursor"`
+}
+
+// revokeAll goes on from page to page until all are revoked.
+func (c *client) revokeAll(cmd *cobra.Command, body map[string]any) error {
+	sum, err := c.revokePages(cmd, body)
+	if err != nil {
+		return fmt.Errorf("%w; %d are revoked, repeat the command to go on", err, sum.Revoked)
+	}
+	err = c.show(cmd, sum, func(w io.Writer) {
+		fmt.Fprintf(w, "revoked %d, already revoked %d, failed %d\n", sum.Revoked, sum.AlreadyRevoked, len(sum.Failed))
+	})
+	if err == nil && len(sum.Failed) > 0 {
+		err = &problem{Code: fmt.Sprint(sum.Failed[0]["code"]), Detail: fmt.Sprintf("%d keys were not revoked; the first: %v", len(sum.Failed), sum.Failed[0]["detail"])}
+	}
+	return err
+}
+
+func (c *client) revokePages(cmd *cobra.Command, body map[string]any) (sum revoked, err error) {
+	sum.Failed = []map[string]any{}
+	bar := progress(cmd, -1, "revoking")
+	defer bar.Close()
+	for {
+		var page revoked
+		if err := c.call(cmd.Context(), http.MethodPost, "/v1/keys/revoke", nil, body, &page); err != nil {
+			return sum, err
+		}
+		sum.Revoked, sum.AlreadyRevoked, sum.DryRun = sum.Revoked+page.Revoked, sum.AlreadyRevoked+page.AlreadyRevoked, page.DryRun
+		sum.Failed = append(sum.Failed, page.Failed...)
+		_ = bar.Add(page.Revoked + page.AlreadyRevoked)
+		if page.NextCursor == nil {
+			return sum, nil
+		}
+		body["cursor"] = *page.NextCursor
+	}
+}
+
+// confirm asks a person on a terminal; a script says --yes.
+func (c *client) confirm(cmd *cobra.Command, body map[string]any) error {
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return errors.New("revoking by a filter needs --yes where nobody can be asked; --dry-run counts first")
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Revoke for good all keys with %v? Type yes: ", body["filter"])
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err == nil && strings.TrimSpace(answer) != "yes" {
+		err = errors.New("nothing was revoked")
+	}
+	return err
+}
+
+// progress is a bar on a terminal, and nothing elsewhere.
+func progress(cmd *cobra.Command, total int64, what string) *progressbar.ProgressBar {
+	f, ok := cmd.ErrOrStderr().(*os.File)
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(cmd.ErrOrStderr()), progressbar.OptionSetDescription(what),
+		progressbar.OptionSetVisibility(ok && term.IsTerminal(int(f.Fd()))), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
+}
+
+// linesAtOnce is how many lines of an import go into one request.
+const linesAtOnce = 1000
+
+type imported struct {
+	Imported int              `json:"imported"`
+	Existing int              `json:"existing"`
+	Failed   int              `json:"failed"`
+	Results  []map[string]any `json:"results"`
+}
+
+func importCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "import FILE", Short: "Import digests of keys issued elsewhere",
+		Long: `Import keys from a file, - for standard input, with one JSON object a line:
+{"org_id","name","digest":"<sha-256 of the secret as hex>","prefix","owner","scopes","expires_at",…}
+It is safe to interrupt and to repeat: a digest that is there already changes nothing.`, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				in = f
+			}
+			return c.importFrom(cmd, in)
+		}}
+}
+
+func (c *client) importFrom(cmd *cobra.Command, in io.Reader) error {
+	var sum imported
+	bar := progress(cmd, -1, "importing")
+	defer bar.Close()
+	scanner := bufio.NewScanner(in)
+	scanner.Buffer(nil, 1<<20)
+	first, number := 1, 0
+	var chunk bytes.Buffer
+	flush := func() error {
+		if chunk.Len() == 0 {
+			return nil
+		}
+		err := c.importChunk(cmd, &chunk, first, &sum)
+		_ = bar.Set(number)
+		chunk.Reset()
+		first = number + 1
+		return err
+	}
+	for scanner.Scan() {
+		number++
+		line := bytes.TrimSpace(scanner.Bytes())
+		if len(line) == 0 {
+			line = []byte("null") // keeps the numbers of the lines
+		}
+		chunk.Write(append(line, '\n'))
+		if number%linesAtOnce == 0 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := errors.Join(scanner.Err(), flush()); err != nil {
+		return err
+	}
+	err := c.show(cmd, sum, func(w io.Writer) {
+		for _, r := range sum.Results {
+			fmt.Fprintf(w, "line %v: %v (%v)\n", r["line"], r["detail"], r["code"])
+		}
+		fmt.Fprintf(w, "imported %d, already there %d, failed %d\n", sum.Imported, sum.Existing, sum.Failed)
+	})
+	if err == nil && sum.Failed > 0 {
+		err = &problem{Code: "import_incomplete", Detail: fmt.Sprintf("%d lines were not imported; mend them and repeat the whole", sum.Failed)}
+	}
+	return err
+}
+
+// importChunk sends some lines, the first of which has the number first, and keeps the
+// results of those that failed.
+func (c *client) importChunk(cmd *cobra.Command, chunk io.Reader, first int, sum *imported) error {
+	answer, err := c.send(cmd.Context(), http.MethodPost, "/v1/keys/import", nil, http.Header{"Content-Type": {"application/x-ndjson"}}, chunk)
+	if err != nil {
+		return fmt.Errorf("%w; %d are imported, repeat the command to go on", err, sum.Imported)
+	}
+	defer answer.Body.Close()
+	var part imported
+	if err := json.NewDecoder(answer.Body).Decode(&part); err != nil {
+		return err
+	}
+	sum.Imported, sum.Existing, sum.Failed = sum.Imported+part.Imported, sum.Existing+part.Existing, sum.Failed+part.Failed
+	for _, r := range part.Results {
+		if n, ok := r["line"].(float64); ok && r["status"] == "failed" {
+			r["line"] = int(n) + first - 1
+			sum.Results = append(sum.Results, r)
+		}
+	}
+	return nil
+}

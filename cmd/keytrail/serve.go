@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	_ "net/http/pprof" // served only on --pprof-listen
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/verify"
+)
+
+// errServe marks what kept the service from starting or ended it.
+var errServe = errors.New("not serving")
+
+func serveCommand() *cobra.Command {
+	var c Config
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run the service", Args: cobra.NoArgs,
+		Long: "Run the service. Each flag has an environment variable: --nats-url is KEYTRAIL_NATS_URL.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := environment(cmd, os.Environ()); err != nil {
+				return err
+			}
+			err := serve(cmd.Context(), c, cmd.ErrOrStderr())
+			if err != nil {
+				err = fmt.Errorf("%w: %w", errServe, err)
+			}
+			return err
+		},
+	}
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+// stopTimeout bounds each step of stopping.
+const stopTimeout = 15 * time.Second
+
+// serve builds the service in the order in which its parts stand on each other, runs it
+// until ctx ends, and takes it down in reverse, by its defers.
+func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
+	log, err := c.logger(errs)
+	if err != nil {
+		return err
+	}
+	durability, err := verify.ParseDurability(c.Uses)
+	if err != nil {
+		return fmt.Errorf("--uses: %w", err)
+	}
+	proxies, err := c.proxies()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return err
+	}
+	stopTraces, err := traces(ctx, c.OTLPEndpoint)
+	if err != nil {
+		return err
+	}
+	defer within(stopTimeout, stopTraces)
+
+	// 1. The ledger.
+	nc, closeServer, err := c.connect(log)
+	if err != nil {
+		return err
+	}
+	defer closeServer()
+	defer nc.Close()
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	ledger, err := eventstore.Open(ctx, nc, eventstore.Options{Replicas: c.Replicas, UsesMaxAge: c.UsesMaxAge, UsesMaxBytes: c.UsesMaxBytes, Logger: log, Metrics: metrics})
+	if err != nil {
+		return err
+	}
+
+	// 2. The read model. It outlives the requests, which wait for it.
+	store, err := projections.Open(filepath.Join(c.Data, "readmodel"), projections.Options{Logger: log, Metrics: metrics})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	tasks, background := errgroup.WithContext(background)
+	defer func() { stopBackground(); _ = tasks.Wait() }()
+	tasks.Go(func() error { return store.Run(background, ledger) })
+
+	// 3. The root key, which must be kept before anybody can depend on it.
+	handler := commands.New(ledger, commands.Options{Logger: log})
+	rootFile := filepath.Join(c.Data, "root.key")
+	created, err := ensureRootKey(ctx, handler, rootFile)
+	if err != nil {
+		return fmt.Errorf("make the root key: %w", err)
+	}
+	if err := catchUp(ctx, store, ledger, background); err != nil {
+		return err
+	}
+
+	// 4. What answers.
+	verifier := verify.New(store, ledger, verify.Options{Durability: durability, Logger: log, Metrics: metrics})
+	tasks.Go(func() error { return verifier.Run(background) })
+	tasks.Go(func() error { return expirePass(background, store, handler, log) })
+	defer within(stopTimeout, verifier.Close)
+	server := &http.Server{
+		Handler: api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, Registry: metrics,
+			TrustedProxies: proxies, Stopping: ctx, MaxInFlight: c.MaxInFlight, Tracing: c.OTLPEndpoint != "", Version: version}),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return err
+	}
+	greet(errs, listener.Addr().String(), rootFile, created)
+	return answer(ctx, background, server, listener, c.PprofListen)
+}
+
+// within runs a step of stopping, with a deadline of its own.
+func within(d time.Duration, step func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	_ = step(ctx) // it has logged what an operator should know
+}
+
+// connect reaches the ledger's server: the embedded one, or an external one.
+func (c *Config) connect(log *slog.Logger) (*nats.Conn, func(), error) {
+	if c.NATS.URL != "" {
+		nc, err := eventstore.Connect(c.NATS, log)
+		if err != nil {
+			return nil, nil, fmt.Errorf("reach NATS at --nats-url: %w", err)
+		}
+		log.Warn("whether an external NATS server syncs each message to disk cannot be asked: set sync_interval: always in its configuration")
+		return nc, func() {}, nil
+	}
+	server, err := eventstore.StartServer(filepath.Join(c.Data, "ledger"), log)
+	if err != nil {
+		return nil, nil, err
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		server.Close()
+		return nil, nil, err
+	}
+	return nc, server.Close, nil
+}
+
+// ensureRootKey writes the root key's secret to path, and its digest to the ledger, if the
+// ledger has no root key. A file that another process's key beat is taken away again.
+func ensureRootKey(ctx context.Context, h *commands.Handler, path string) (created bool, err error) {
+	kept := false
+	created, err = h.EnsureRootKey(ctx, func(s domain.Secret) error {
+		kept = true
+		return writeSecret(path, s)
+	})
+	if err == nil && kept && !created {
+		err = os.Remove(path)
+	}
+	return created, err
+}
+
+// writeSecret replaces path by a file that only its owner can read, whole or not at all,
+// and on disk when it returns.
+func writeSecret(path string, s domain.Secret) error {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(s.Reveal() + "\n")
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// catchUp waits until the read model has what the ledger had at the start: before that it
+// would refuse keys that exist, and forget uses that count against rate limits.
+func catchUp(ctx context.Context, s *projections.Store, l *eventstore.Ledger, background context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(background, cancel)
+	for stream, wait := range map[eventstore.Stream]func(context.Context, eventstore.Position) error{eventstore.Events: s.WaitFor, eventstore.Uses: s.WaitForUses} {
+		end, err := l.End(ctx, stream)
+		if err == nil {
+			err = wait(ctx, end)
+		}
+		if err != nil {
+			return fmt.Errorf("bring the read model up to date with %s: %w", stream, err)
+		}
+	}
+	return nil
+}
+
+// answer serves until ctx ends or the background fails, then finishes what is in flight.
+func answer(ctx, background context.Context, server *http.Server, l net.Listener, pprof string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-background.Done():
+		}
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := server.Shutdown(grace); err != nil {
+			return server.Close() // streams that follow the ledger do not end by themselves
+		}
+		return context.Cause(background)
+	})
+	if pprof != "" {
+		profiles := &http.Server{Addr: pprof, Handler: http.DefaultServeMux, ReadHeaderTimeout: 10 * time.Second}
+		go func() { _ = profiles.ListenAndServe() }()
+		defer profiles.Close()
+	}
+	return g.Wait()
+}
+
+// expireEvery is how soon after its end a key's expiry is written down. Verification
+// needs no such event: it goes by the clock.
+const expireEvery = time.Second
+
+func expirePass(ctx context.Context, s *projections.Store, h *commands.Handler, log *slog.Logger) error {
+	tick := time.NewTicker(expireEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		keys, err := s.Overdue(time.Now(), 1000)
+		for _, k := range keys {
+			if err = h.ExpireKey(ctx, k.Org, k.ID); err != nil {
+				break
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "expiry not written; the next pass tries again", "err", err)
+		}
+	}
+}
+
+// greet tells whoever started the service what to do next.
+func greet(w io.Writer, address, rootFile string, created bool) {
+	if created {
+		fmt.Fprintf(w, "keytrail: the root key is in %s; whoever reads it can do everything\n", rootFile)
+	}
+	fmt.Fprintf(w, "keytrail: ready on http://%s; try:\n  curl -H \"Authorization: Bearer $(cat %s)\" http://%s/v1/principal\n", address, rootFile, address)
+}

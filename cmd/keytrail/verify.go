@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// errNotValid is a verification's answer, not a failure of it.
+var errNotValid = errors.New("the key is not valid")
+
+func verifyCommand(c *client) *cobra.Command {
+	var scopes []string
+	var ip, keyspace string
+	cmd := &cobra.Command{Use: "verify", Short: "Verify a key, which is read from standard input",
+		Long: "Verify a key. It is read from standard input, so that it is not seen among the processes' arguments.\nExit code 0: it is valid; 1: it is not.", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			secret, err := readSecret(cmd)
+			if err != nil {
+				return err
+			}
+			body := map[string]any{"key": secret}
+			if scopes != nil {
+				body["scopes"] = scopes
+			}
+			if ip != "" {
+				body["ip"] = ip
+			}
+			if keyspace != "" {
+				body["keyspace"] = keyspace
+			}
+			answer := map[string]any{}
+			if err := c.call(cmd.Context(), http.MethodPost, "/v1/verify", nil, body, &answer); err != nil {
+				return err
+			}
+			err = c.show(cmd, answer, func(w io.Writer) {
+				fmt.Fprintln(w, answer["code"])
+				if id, ok := answer["key_id"]; ok {
+					fmt.Fprintf(w, "key    %v\nname   %v\nowner  %v\nscopes %v\n", id, answer["name"], answer["owner"], answer["scopes"])
+				}
+			})
+			if err == nil && answer["valid"] != true {
+				err = errNotValid
+			}
+			return err
+		}}
+	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "a scope that is needed; may be repeated")
+	cmd.Flags().StringVar(&ip, "ip", "", "the address of the client that presents it")
+	cmd.Flags().StringVar(&keyspace, "keyspace", "", "the keyspace that it must belong to")
+	return cmd
+}
+
+func readSecret(cmd *cobra.Command) (string, error) {
+	if f, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(cmd.ErrOrStderr(), "Key: ")
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		return string(b), err
+	}
+	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if line = strings.TrimSpace(line); line == "" {
+		return "", errors.New("no key came on standard input")
+	}
+	return line, nil
+}
