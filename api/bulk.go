@@ -28,14 +28,14 @@ const (
 )
 
 type revokeKeysRequest struct {
-	writeHeaders
+	WriteHeaders
 	Body struct {
 		IDs    []string   `json:"ids,omitempty" maxItems:"1000" nullable:"false" doc:"Either the keys' ids …"`
-		Filter *keyFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
+		Filter *KeyFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
 		DryRun bool       `json:"dry_run,omitempty" doc:"Count, and change nothing."`
 		Limit  int        `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"With a filter: keys in this request, default 1000."`
 		Cursor string     `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before."`
-		reasonBody
+		ReasonBody
 	}
 }
 

@@ -152,7 +152,7 @@ func (b newKey) settings() commands.Settings {
 }
 
 type createKeyRequest struct {
-	writeHeaders
+	WriteHeaders
 	Body newKey
 }
 
@@ -169,8 +169,8 @@ func (s *server) createKey(ctx context.Context, p domain.Principal, in *createKe
 	return s.withSecret(ctx, result, err)
 }
 
-// keyPath names a key in a path; after makes a reader wait for a position.
-type keyPath struct {
+// KeyPath names a key in a path; after makes a reader wait for a position.
+type KeyPath struct {
 	ID string `path:"id" doc:"The key's id." maxLength:"64"`
 }
 
@@ -189,12 +189,12 @@ func (s *server) find(p domain.Principal, text string) (domain.OrgID, domain.Key
 }
 
 type readKeyRequest struct {
-	keyPath
-	afterParam
+	KeyPath
+	AfterParam
 }
 
-// afterParam lets a reader ask for a state at least as new as a position.
-type afterParam struct {
+// AfterParam lets a reader ask for a state at least as new as a position.
+type AfterParam struct {
 	After uint64 `query:"after" doc:"Wait until the read model has this position."`
 }
 
@@ -239,8 +239,8 @@ func (o optional[T]) Schema(r huma.Registry) *huma.Schema {
 }
 
 type updateKeyRequest struct {
-	writeHeaders
-	keyPath
+	WriteHeaders
+	KeyPath
 	Body struct {
 		Name         *string             `json:"name,omitempty" minLength:"1" maxLength:"200"`
 		Owner        *string             `json:"owner,omitempty" maxLength:"200"`
@@ -271,8 +271,8 @@ func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKe
 }
 
 type rotateKeyRequest struct {
-	writeHeaders
-	keyPath
+	WriteHeaders
+	KeyPath
 	Body *struct {
 		Overlap domain.Duration `json:"overlap,omitempty" doc:"How long the secrets before stay good, like 24h; left out: they are refused at once."`
 	} `required:"false"`
@@ -295,16 +295,16 @@ func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKe
 	return s.withSecret(ctx, result, err)
 }
 
-// reasonBody says why a key is revoked.
-type reasonBody struct {
+// ReasonBody says why a key is revoked.
+type ReasonBody struct {
 	Reason  domain.Reason `json:"reason,omitempty" doc:"unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation."`
 	Comment string        `json:"comment,omitempty" maxLength:"500"`
 }
 
 type revokeKeyRequest struct {
-	writeHeaders
-	keyPath
-	Body *reasonBody `required:"false"`
+	WriteHeaders
+	KeyPath
+	Body *ReasonBody `required:"false"`
 }
 
 func (s *server) revokeKey(ctx context.Context, p domain.Principal, in *revokeKeyRequest) (*keyAnswer, error) {
@@ -325,8 +325,8 @@ func (s *server) revokeKey(ctx context.Context, p domain.Principal, in *revokeKe
 }
 
 type switchKeyRequest struct {
-	writeHeaders
-	keyPath
+	WriteHeaders
+	KeyPath
 	Body *struct{} `required:"false"`
 }
 

@@ -14,9 +14,9 @@ import (
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
-// keyFilter is what keys can be listed, and revoked, by. In a query and in a body its
+// KeyFilter is what keys can be listed, and revoked, by. In a query and in a body its
 // members have the same names.
-type keyFilter struct {
+type KeyFilter struct {
 	Org            string    `query:"org_id" json:"org_id,omitempty"`
 	Keyspace       string    `query:"keyspace" json:"keyspace,omitempty"`
 	Status         string    `query:"status" json:"status,omitempty" doc:"active, disabled, expired or revoked."`
@@ -30,7 +30,7 @@ type keyFilter struct {
 }
 
 // query is the filter as the read model takes it, within the caller's reach.
-func (f keyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQuery, err error) {
+func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQuery, err error) {
 	q = projections.KeyQuery{Keyspace: f.Keyspace, Owner: f.Owner, Scope: f.Scope, Name: f.Name, Prefix: f.Prefix, CreatedAfter: f.CreatedAfter,
 		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, Now: now}
 	if f.Org != "" || p.Org != domain.Installation {
@@ -59,8 +59,8 @@ func (f keyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQu
 }
 
 type listKeysRequest struct {
-	keyFilter
-	afterParam
+	KeyFilter
+	AfterParam
 	Sort   string `query:"sort" doc:"created_at, last_used_at, name or expires_at; with - before it descending. Default -created_at."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 	Cursor string `query:"cursor" maxLength:"2048"`
@@ -109,7 +109,7 @@ func cursorOrNull(c string) *string {
 }
 
 type usageRequest struct {
-	keyPath
+	KeyPath
 	From time.Time `query:"from" doc:"Default: 24 hours before to."`
 	To   time.Time `query:"to" doc:"Default: now."`
 	Step string    `query:"step" default:"1h" doc:"Whole hours, like 1h or 24h."`

@@ -32,13 +32,13 @@ func answerOrganization(o projections.OrganizationRow) *organizationAnswer {
 	return &organizationAnswer{etag(o.Revision), uint64(o.Revision), showOrganization(o.Organization, o.Revision)}
 }
 
-type organizationBody struct {
+type OrganizationBody struct {
 	Name string `json:"name" minLength:"1" maxLength:"200"`
 }
 
 type createOrganizationRequest struct {
-	writeHeaders
-	Body organizationBody
+	WriteHeaders
+	Body OrganizationBody
 }
 
 func (s *server) createOrganization(ctx context.Context, p domain.Principal, in *createOrganizationRequest) (*organizationAnswer, error) {
@@ -60,7 +60,7 @@ func (s *server) changedOrganization(ctx context.Context, r commands.Organizatio
 	return answerOrganization(projections.OrganizationRow{Organization: r.Organization, Revision: r.Position}), nil
 }
 
-type organizationPath struct {
+type OrganizationPath struct {
 	ID string `path:"id" maxLength:"64"`
 }
 
@@ -73,7 +73,7 @@ func (s *server) reachable(p domain.Principal, text string) (domain.OrgID, error
 	return id, err
 }
 
-func (s *server) readOrganization(_ context.Context, p domain.Principal, in *organizationPath) (*organizationAnswer, error) {
+func (s *server) readOrganization(_ context.Context, p domain.Principal, in *OrganizationPath) (*organizationAnswer, error) {
 	id, err := s.reachable(p, in.ID)
 	if err != nil {
 		return nil, err
@@ -86,9 +86,9 @@ func (s *server) readOrganization(_ context.Context, p domain.Principal, in *org
 }
 
 type updateOrganizationRequest struct {
-	writeHeaders
-	organizationPath
-	Body organizationBody
+	WriteHeaders
+	OrganizationPath
+	Body OrganizationBody
 }
 
 func (s *server) updateOrganization(ctx context.Context, p domain.Principal, in *updateOrganizationRequest) (*organizationAnswer, error) {
@@ -105,7 +105,7 @@ func (s *server) updateOrganization(ctx context.Context, p domain.Principal, in 
 }
 
 type listOrganizationsRequest struct {
-	afterParam
+	AfterParam
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 	Cursor string `query:"cursor" maxLength:"2048"`
 }

@@ -93,8 +93,8 @@ func clip(s string) string {
 	return s[:min(len(s), 64)]
 }
 
-// writeHeaders are those of every request that changes something.
-type writeHeaders struct {
+// WriteHeaders are those of every request that changes something.
+type WriteHeaders struct {
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Repeating a request with the same key changes nothing and answers the same, without a secret."`
 	IfMatch        string `header:"If-Match" doc:"The ETag of the revision that the change is meant for."`
 	RawBody        []byte
@@ -102,7 +102,7 @@ type writeHeaders struct {
 }
 
 // Resolve notes which route the request took, for its fingerprint.
-func (h *writeHeaders) Resolve(ctx huma.Context) []error {
+func (h *WriteHeaders) Resolve(ctx huma.Context) []error {
 	u := ctx.URL()
 	h.method, h.path = ctx.Method(), u.Path
 	return nil
@@ -110,7 +110,7 @@ func (h *writeHeaders) Resolve(ctx huma.Context) []error {
 
 // request is what commands need to know the request again. The same Idempotency-Key from
 // another principal is another command.
-func (h *writeHeaders) request(ctx context.Context, p domain.Principal) (commands.Request, error) {
+func (h *WriteHeaders) request(ctx context.Context, p domain.Principal) (commands.Request, error) {
 	r := commands.Request{By: p, Correlation: requestID(ctx)}
 	var err error
 	if r.IfMatch, err = parseETag(h.IfMatch); err != nil {

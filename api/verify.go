@@ -44,7 +44,7 @@ func (h verifyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.problem(w, r, err)
 		return
 	}
-	v.out = v.answer.AppendJSON(v.out[:0])
+	v.out = append(v.answer.AppendJSON(v.out[:0]), '\n')
 	w.Header()["Content-Type"] = jsonType
 	_, _ = w.Write(v.out) // a caller who has gone needs no answer
 }

@@ -1,0 +1,68 @@
+package keytrail_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/keytrail/keytrail/"
+
+// layers says, for each folder, which of ours it may import. Test files may import more.
+var layers = map[string][]string{
+	"domain":                    {},
+	"eventstore":                {"domain"},
+	"eventstore/eventstoretest": {"domain", "eventstore"},
+	"commands":                  {"domain", "eventstore"},
+	"projections":               {"domain", "eventstore"},
+	"verify":                    {"domain", "eventstore", "projections"},
+	"api":                       {"domain", "eventstore", "commands", "projections", "verify"},
+	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "api"},
+	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api"},
+	".":                         {},
+}
+
+func TestLayers(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		files++
+		folder := filepath.ToSlash(filepath.Dir(path))
+		allowed, known := layers[folder]
+		if !known {
+			t.Errorf("%s is in a folder that the table does not know", path)
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range f.Imports {
+			name, _ := strconv.Unquote(i.Path.Value)
+			ours, isOurs := strings.CutPrefix(name, module)
+			switch {
+			case isOurs && !slices.Contains(allowed, ours):
+				t.Errorf("%s imports %s, which %s may not", path, ours, folder)
+			case folder == "domain" && strings.Contains(strings.Split(name, "/")[0], "."):
+				t.Errorf("%s imports %s; domain has the standard library alone", path, name)
+			case strings.HasPrefix(name, "github.com/nats-io/") && !slices.Contains([]string{"eventstore", "cmd/keytrail", "bench"}, folder):
+				t.Errorf("%s imports %s; NATS belongs to eventstore", path, name)
+			case strings.HasPrefix(name, "github.com/dgraph-io/") && folder != "projections":
+				t.Errorf("%s imports %s; Badger belongs to projections", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 30 {
+		t.Errorf("only %d files were looked at", files)
+	}
+}
