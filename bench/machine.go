@@ -29,7 +29,7 @@ func thisMachine(dir string) (machine, error) {
 	m := machine{
 		CPU: fileField("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), Memory: fileField("/proc/meminfo", "MemTotal"),
 		Kernel: output("uname", "-sr"), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
-		Commit: commit(), Disk: output("stat", "-f", "-c", "%T", dir),
+		Commit: commit(), Disk: lastLine(output("df", "--output=fstype", dir)),
 	}
 	var err error
 	m.Fsync, err = fsyncTime(dir)
@@ -54,6 +54,8 @@ func output(name string, args ...string) string {
 	}
 	return strings.TrimSpace(string(b))
 }
+
+func lastLine(s string) string { return s[strings.LastIndexByte(s, '\n')+1:] }
 
 func fileField(file, field string) string {
 	f, err := os.Open(file)

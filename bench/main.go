@@ -95,7 +95,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "how often the service and the bare handler take turns")
 	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long a turn is measured")
 	f.DurationVar(&o.warmUp, "warm-up", 2*time.Second, "how long a turn runs before it is measured")
-	f.DurationVar(&o.settle, "settle", 150*time.Second, "how long an idle service is left alone before its memory is read: the Go runtime collects an idle process's garbage every 2 minutes")
+	f.DurationVar(&o.settle, "settle", 30*time.Second, "how long an idle service is left alone before its memory is read")
 	f.IntVar(&o.writes, "writes", 5000, "how many keys are created and revoked through the API")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys are revoked while they are being verified")
 	f.IntVar(&o.pages, "pages", 200, "how many pages are listed of each kind")
@@ -113,7 +113,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	if o.smoke {
 		o.sizes, o.connections, o.rounds, o.duration, o.warmUp = []int{300}, []int{4, 16}, 1, 300*time.Millisecond, 0
-		o.orgs, o.writes, o.revocations, o.pages = 2, 50, 5, 3
+		o.orgs, o.writes, o.revocations, o.pages, o.settle = 2, 50, 5, 3, 0
 	}
 	return o, nil
 }

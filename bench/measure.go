@@ -65,10 +65,8 @@ func (r *run) size(ctx context.Context, keys int, last bool) (*sizeResult, error
 		defer os.RemoveAll(dir)
 	}
 	d := &deployment{binary: r.binary, dir: dir}
-	if r.profiles != "" {
-		if d.debug, err = freeAddress(); err != nil {
-			return nil, err
-		}
+	if d.debug, err = freeAddress(); err != nil {
+		return nil, err
 	}
 	res := &sizeResult{Keys: keys}
 	if err := r.empty(ctx, d, res); err != nil {
@@ -94,17 +92,13 @@ func (r *run) size(ctx context.Context, keys int, last bool) (*sizeResult, error
 	return res, r.compare(ctx, d, res)
 }
 
-// empty starts the service on nothing, founds what the run needs, and looks at what the
-// service occupies without keys.
+// empty starts the service on nothing, founds what the run needs, and looks at what a
+// service that was started again occupies without keys.
 func (r *run) empty(ctx context.Context, d *deployment, res *sizeResult) error {
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+	if err := d.serve(ctx, relaxed, func(s *service) error { return d.found(ctx, s, r.orgs) }); err != nil {
 		return err
 	}
-	return d.serve(ctx, relaxed, func(s *service) error {
-		if err := d.found(ctx, s, r.orgs); err != nil {
-			return err
-		}
-		var err error
+	return d.serve(ctx, relaxed, func(s *service) (err error) {
 		res.Empty, err = r.rest(ctx, d, s)
 		return err
 	})
@@ -131,21 +125,22 @@ func (d *deployment) serve(ctx context.Context, uses durability, do func(*servic
 	return errors.Join(err, s.stop())
 }
 
-// rest waits until the service idles, and then until its memory does not shrink further:
-// the Go runtime collects an idle process's garbage every two minutes and gives pages
-// back slowly, so without that patience one measures the work before.
+// rest waits until the service idles, collects its garbage and gives the Go runtime time
+// to return the pages: an idle process does both by itself, in some minutes, and without
+// them one measures the work before.
 func (r *run) rest(ctx context.Context, d *deployment, s *service) (footprint, error) {
 	if _, err := s.untilIdle(ctx, idleTimeout); err != nil {
 		return footprint{}, err
 	}
-	if !r.smoke {
-		select {
-		case <-ctx.Done():
-			return footprint{}, ctx.Err()
-		case <-time.After(r.settle):
-		}
+	if err := collectGarbage(ctx, d.debug); err != nil {
+		return footprint{}, err
 	}
-	return s.footprint(ctx, d.debug)
+	select {
+	case <-ctx.Done():
+		return footprint{}, ctx.Err()
+	case <-time.After(r.settle):
+	}
+	return s.footprint(ctx)
 }
 
 // service measures one durability; rest and restart come first, when nothing was used yet.
@@ -166,7 +161,7 @@ func (r *run) service(ctx context.Context, d *deployment, p population, uses dur
 			return err
 		}
 		var err error
-		if res.Loaded, err = s.footprint(ctx, d.debug); err != nil || !manage {
+		if res.Loaded, err = s.footprint(ctx); err != nil || !manage {
 			return err
 		}
 		return r.manage(ctx, d, s, p, res)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,7 +26,7 @@ const (
 type deployment struct {
 	binary   string
 	dir      string // of the service's log and data
-	debug    string // the address for profiles; "": none are taken
+	debug    string // the address for profiles
 	orgs     []domain.OrgID
 	root     string // the root key
 	verifier madeKey
@@ -53,10 +52,7 @@ func (d *deployment) start(ctx context.Context, uses durability) (*service, erro
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--data", d.data(), "--listen", address, "--uses", string(uses)}
-	if d.debug != "" {
-		args = append(args, "--pprof-listen", d.debug)
-	}
+	args := []string{"serve", "--data", d.data(), "--listen", address, "--uses", string(uses), "--pprof-listen", d.debug}
 	begin := time.Now()
 	p, err := start(ctx, filepath.Join(d.dir, "service.log"), nil, nil, d.binary, args...)
 	if err != nil {
@@ -101,16 +97,21 @@ func (d *deployment) verify(ctx context.Context, c *client, q question) (verdict
 	return v, nil
 }
 
-// footprint is the service's memory once it has come to rest, its garbage collected.
-func (s *service) footprint(ctx context.Context, debug string) (footprint, error) {
-	if debug != "" {
-		res, err := http.Get("http://" + debug + "/debug/pprof/heap?gc=1")
-		if err != nil {
-			return footprint{}, err
+// collectGarbage has the service behind the debug address do so, twice: what pools hold
+// survives the first time.
+func collectGarbage(ctx context.Context, debug string) error {
+	c := newClient(debug, "", 1)
+	defer c.close()
+	for range 2 {
+		if _, err := c.raw(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", nil, http.StatusOK); err != nil {
+			return err
 		}
-		_, _ = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close()
 	}
+	return nil
+}
+
+// footprint is the service's memory now.
+func (s *service) footprint(ctx context.Context) (footprint, error) {
 	f, err := s.process.footprint()
 	if err != nil {
 		return f, err
