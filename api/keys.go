@@ -242,8 +242,8 @@ type updateKeyRequest struct {
 	WriteHeaders
 	KeyPath
 	Body struct {
-		Name         *string             `json:"name,omitempty" minLength:"1" maxLength:"200"`
-		Owner        *string             `json:"owner,omitempty" maxLength:"200"`
+		Name         *string             `json:"name,omitempty" nullable:"false" minLength:"1" maxLength:"200"`
+		Owner        *string             `json:"owner,omitempty" nullable:"false" maxLength:"200"`
 		Scopes       *[]string           `json:"scopes,omitempty" maxItems:"100" nullable:"false"`
 		ExpiresAt    optional[time.Time] `json:"expires_at,omitempty" doc:"null: the key does not expire."`
 		RateLimits   *[]domain.RateLimit `json:"rate_limits,omitempty" maxItems:"5" nullable:"false"`
@@ -252,8 +252,26 @@ type updateKeyRequest struct {
 	}
 }
 
+// noNulls refuses null where it would mean nothing: only an expiry can be taken away.
+func noNulls(ctx context.Context) error {
+	body, _ := ctx.Value(bodyKey).([]byte)
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return invalidField("body", "must be a JSON object")
+	}
+	for name, value := range members {
+		if string(value) == "null" && name != "expires_at" {
+			return invalidField(clip(name), "must not be null; leave it out to keep it as it is")
+		}
+	}
+	return nil
+}
+
 func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKeyRequest) (*keyAnswer, error) {
 	r, err := in.request(ctx, p)
+	if err == nil {
+		err = noNulls(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -127,7 +128,7 @@ func newProblem(status int, message string, errs ...error) huma.StatusError {
 	for _, err := range errs {
 		var detail *huma.ErrorDetail
 		if errors.As(err, &detail) {
-			p.Errors = append(p.Errors, FieldError{fieldOf(detail.Location), clip200(detail.Message)})
+			p.Errors = append(p.Errors, fieldError(detail))
 		}
 	}
 	if len(p.Errors) > 0 {
@@ -135,6 +136,16 @@ func newProblem(status int, message string, errs ...error) huma.StatusError {
 	}
 	return p
 }
+
+// fieldError names the field itself where Huma names the object that lacks it.
+func fieldError(d *huma.ErrorDetail) FieldError {
+	if m := missing.FindStringSubmatch(d.Message); m != nil {
+		return FieldError{fieldOf(d.Location + "." + m[1]), "is required"}
+	}
+	return FieldError{fieldOf(d.Location), clip200(d.Message)}
+}
+
+var missing = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
 // fieldOf drops where a field was: body.name is name to a caller.
 func fieldOf(location string) string {

@@ -6,9 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -23,6 +26,7 @@ type contextKey int
 const (
 	principalKey contextKey = iota
 	requestIDKey
+	bodyKey
 )
 
 // route adds a management route: f is a function of caller and request. Before f, the
@@ -43,11 +47,15 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 		if err == nil {
 			err = repeatedParameter(r)
 		}
+		var body []byte
+		if err == nil && method != http.MethodGet {
+			body, err = takeBody(w, r)
+		}
 		if err != nil {
 			s.problem(w, r, err)
 			return
 		}
-		next(huma.WithValue(ctx, principalKey, p))
+		next(huma.WithValue(huma.WithValue(ctx, principalKey, p), bodyKey, body))
 	}}
 	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
 		out, err := f(ctx, ctx.Value(principalKey).(domain.Principal), in)
@@ -57,6 +65,25 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 		return out, nil
 	})
 }
+
+// takeBody reads a body whole and puts it back: a request's fingerprint is of the text that
+// was sent, and text must be UTF-8, which encoding/json would mend in silence.
+func takeBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, newProblem(http.StatusRequestEntityTooLarge, "")
+	case err != nil:
+		return nil, errUnreadable
+	case !utf8.Valid(body):
+		return nil, invalidField("body", "must be valid UTF-8")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body, nil
+}
+
+var errUnreadable = &domain.Error{Kind: domain.Invalid, Code: "body_unreadable", Text: "the body did not arrive whole"}
 
 func cutPattern(pattern string) (method, path string) {
 	method, path, _ = strings.Cut(pattern, " ")
@@ -97,7 +124,6 @@ func clip(s string) string {
 type WriteHeaders struct {
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Repeating a request with the same key changes nothing and answers the same, without a secret."`
 	IfMatch        string `header:"If-Match" doc:"The ETag of the revision that the change is meant for."`
-	RawBody        []byte
 	method, path   string
 }
 
@@ -123,9 +149,10 @@ func (h *WriteHeaders) request(ctx context.Context, p domain.Principal) (command
 		return r, invalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")
 	}
 	r.CommandID = digest(p.ID, h.IdempotencyKey)
+	sent, _ := ctx.Value(bodyKey).([]byte)
 	var body bytes.Buffer
-	if json.Compact(&body, h.RawBody) != nil {
-		body.Write(h.RawBody)
+	if json.Compact(&body, sent) != nil {
+		body.Write(sent)
 	}
 	r.Fingerprint = digest(h.method, h.path, body.String())
 	return r, nil

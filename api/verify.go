@@ -86,7 +86,7 @@ func readBody(b []byte, r io.Reader) ([]byte, error) {
 		case err == io.EOF:
 			return b, nil
 		case err != nil:
-			return b, &domain.Error{Kind: domain.Invalid, Code: "body_unreadable", Text: "the body did not arrive whole"}
+			return b, errUnreadable
 		}
 	}
 }
