@@ -132,10 +132,8 @@ func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.R
 		}
 		return k.State == domain.Revoked, 0, err
 	}
-	began := s.Now()
 	result, err := s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: r, Org: org, Key: id, Reason: in.Body.Reason, Comment: in.Body.Comment})
-	// The command that revoked it now is this one, unless the key's end is older.
-	return err == nil && result.Key.RevokedAt.Before(began.Truncate(time.Millisecond)), result.Position, err
+	return !result.Changed, result.Position, err
 }
 
 // importLine is one key issued elsewhere.

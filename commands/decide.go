@@ -31,6 +31,7 @@ type outcome[A any] struct {
 	state    A
 	position eventstore.Position // of its last event
 	replayed bool
+	changed  bool // this call wrote an event
 }
 
 // decide is the only place that loads, decides, appends and tries again. Before each
@@ -60,7 +61,7 @@ func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventsto
 			}
 		}
 		if found {
-			o.replayed = attempt == 0
+			o.replayed, o.changed = attempt == 0, attempt > 0
 			return o, nil
 		}
 		if r.IfMatch != 0 && r.IfMatch != end {
@@ -73,7 +74,7 @@ func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventsto
 		at, err := h.log.Append(ctx, ref, end, command, event)
 		if err == nil {
 			P(&o.state).Apply(event)
-			o.position = at
+			o.position, o.changed = at, true
 			h.logger.DebugContext(ctx, "event written", "type", event.EventType(), "aggregate", ref.ID, "position", at, "attempt", attempt)
 			return o, nil
 		}
@@ -100,7 +101,7 @@ func pause(ctx context.Context, d time.Duration) {
 // onKey decides about a key.
 func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, f func(domain.Key) (domain.Event, error)) (KeyResult, error) {
 	o, err := decide(ctx, h, eventstore.KeyRef(org, id), r, f)
-	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed}, err
+	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
 }
 
 // mustExist refuses an organization without history.

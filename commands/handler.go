@@ -77,6 +77,7 @@ type KeyResult struct {
 	Position eventstore.Position
 	Secret   domain.Secret // only where a secret was made, and only the first time
 	Replayed bool          // the command had been carried out before
+	Changed  bool          // it wrote an event: it was not so already
 }
 
 // now is the handler's clock to the millisecond, which is what the ledger keeps.
