@@ -161,7 +161,7 @@ func (r *run) service(ctx context.Context, d *deployment, p population, uses dur
 			return err
 		}
 		var err error
-		if res.Loaded, err = s.footprint(ctx); err != nil || !manage {
+		if res.Loaded, err = r.rest(ctx, d, s); err != nil || !manage {
 			return err
 		}
 		return r.manage(ctx, d, s, p, res)
