@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,6 +24,8 @@ type recorder struct {
 	mu    sync.Mutex
 	orgs  map[domain.OrgID]*lane
 	lanes sync.WaitGroup
+
+	draining chan struct{} // closed when the service ends
 }
 
 // A lane is the uses of one organization that wait, oldest batch first. It exists while
@@ -43,7 +46,7 @@ type batch struct {
 const maxWaiting = 32
 
 func newRecorder(l *eventstore.Ledger, d Durability, log *slog.Logger) *recorder {
-	return &recorder{ledger: l, durability: d, log: log, orgs: map[domain.OrgID]*lane{}, sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
+	return &recorder{ledger: l, durability: d, log: log, orgs: map[domain.OrgID]*lane{}, draining: make(chan struct{}), sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "keytrail_use_batch_size", Help: "Uses in one message to the ledger.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)})}
 }
 
@@ -89,6 +92,9 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (*batch, error) 
 func (r *recorder) run(org domain.OrgID, l *lane) {
 	defer r.lanes.Done()
 	for {
+		if r.durability == Relaxed {
+			r.gather()
+		}
 		b := r.take(org, l)
 		if b == nil {
 			return
@@ -99,6 +105,21 @@ func (r *recorder) run(org domain.OrgID, l *lane) {
 			r.log.Error("uses not recorded", "org", org, "uses", b.uses.Len(), "err", b.err)
 		}
 		close(b.done)
+	}
+}
+
+// window is how long relaxed uses collect before they go out: nobody waits for them, and
+// fewer messages leave more of the machine to those who verify. It is also, with the time
+// of one append, what a crash can lose.
+const window = 10 * time.Millisecond
+
+// gather waits for the window to pass, or for the end of the service.
+func (r *recorder) gather() {
+	timer := time.NewTimer(window)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.draining:
 	}
 }
 
@@ -116,6 +137,7 @@ func (r *recorder) take(org domain.OrgID, l *lane) *batch {
 
 // drain returns when everything is written, or ctx ends.
 func (r *recorder) drain(ctx context.Context) error {
+	close(r.draining)
 	done := make(chan struct{})
 	go func() { r.lanes.Wait(); close(done) }()
 	select {
