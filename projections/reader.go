@@ -69,6 +69,8 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 // prepare compares each mark with the ledger. Where they differ, the ledger is not the one
 // that the rows came from, or lost its end with the power: the rows are built again.
 func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, r := range g.runners {
 		r.live.Store(uint32(r.table))
 		same, err := g.matches(ctx, l, r.mark)
@@ -172,7 +174,7 @@ func (g *group) applyLocked(records []eventstore.Record, mark eventstore.Mark) e
 	return nil
 }
 
-// publish tells those who wait how far the group is. The caller holds mu, or is prepare.
+// publish tells those who wait how far the group is. The caller holds mu.
 func (g *group) publish() {
 	least := g.runners[0].mark.Position
 	for _, r := range g.runners {
