@@ -50,7 +50,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.MaxInFlight, "max-in-flight", 4096, "requests served at once; more are answered 503")
 	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", "", "send traces to this OTLP/HTTP endpoint, like http://localhost:4318")
+	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "send traces to this OTLP/HTTP endpoint, like http://localhost:4318; default OTEL_EXPORTER_OTLP_ENDPOINT")
 	f.StringVar(&c.PprofListen, "pprof-listen", "", "serve profiles on this address; do not expose it")
 }
 
@@ -77,11 +77,16 @@ func environment(cmd *cobra.Command, environ []string) error {
 	})
 	for _, e := range environ {
 		name, _, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, "KEYTRAIL_") && !slices.Contains(known, name) && failure == nil {
+		if strings.HasPrefix(name, "KEYTRAIL_") && !slices.Contains(known, name) && !ofKubernetes(name) && failure == nil {
 			failure = fmt.Errorf("%s is no setting; see keytrail serve --help", name)
 		}
 	}
 	return failure
+}
+
+// ofKubernetes are the variables that it sets for a Service named keytrail.
+func ofKubernetes(name string) bool {
+	return name == "KEYTRAIL_PORT" || strings.HasPrefix(name, "KEYTRAIL_PORT_") || strings.HasPrefix(name, "KEYTRAIL_SERVICE_")
 }
 
 func (c *Config) proxies() (all []netip.Prefix, err error) {

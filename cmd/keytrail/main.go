@@ -52,6 +52,12 @@ usage; 3 the service cannot be reached.`,
 	c := &client{}
 	c.flags(root)
 	root.AddCommand(serveCommand(), keysCommand(c), orgsCommand(c), verifyCommand(c), eventsCommand(c), projectionsCommand(c), healthCommand(c))
+	for _, group := range root.Commands() {
+		if group.HasSubCommands() {
+			// Without this a mistyped subcommand would print help and count as done.
+			group.Args, group.RunE = cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return exitCode(root.ExecuteContext(ctx), errs)
 }
 

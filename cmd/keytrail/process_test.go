@@ -155,6 +155,23 @@ func TestUnknownSettingsAreRefused(t *testing.T) {
 	}
 }
 
+// TestARootKeyIsNeverOverwritten starts on a directory whose ledger is gone.
+func TestARootKeyIsNeverOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "root.key"), []byte("another ledger's\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startService(t, dir)
+	kept, err := filepath.Glob(filepath.Join(dir, "root.key.before-*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept %v, %v", kept, err)
+	}
+	if b, _ := os.ReadFile(kept[0]); string(b) != "another ledger's\n" {
+		t.Errorf("kept %q", b)
+	}
+	_ = p.stop(syscall.SIGTERM)
+}
+
 func TestRateLimitsSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
 	p := startService(t, dir)
@@ -432,7 +449,8 @@ func TestTheCommandLine(t *testing.T) {
 		{"", "projections rebuild nope", 1, "projection_not_found"},
 		{"", "orgs rename " + org + " globex", 0, "globex"},
 		{"", "health", 0, "ready"},
-		{"", "keys frobnicate --x", 2, "unknown flag"},
+		{"", "keys frobnicate", 2, "unknown command"},
+		{"", "keys list --frobnicate", 2, "unknown flag"},
 		{"", "--url http://127.0.0.1:1 keys list", 3, "cannot be reached"},
 	} {
 		out, code := cli(c.in, strings.Fields(c.args)...)

@@ -167,12 +167,21 @@ func ensureRootKey(ctx context.Context, h *commands.Handler, path string) (creat
 	kept := false
 	created, err = h.EnsureRootKey(ctx, func(s domain.Secret) error {
 		kept = true
-		return writeSecret(path, s)
+		return errors.Join(setAside(path), writeSecret(path, s))
 	})
 	if err == nil && kept && !created {
 		err = os.Remove(path)
 	}
 	return created, err
+}
+
+// setAside keeps a root key that is there already: it may be another ledger's only one.
+func setAside(path string) error {
+	err := os.Rename(path, path+".before-"+time.Now().UTC().Format("20060102T150405.000"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // writeSecret replaces path by a file that only its owner can read, whole or not at all,
