@@ -51,12 +51,25 @@ func newRecorder(l *eventstore.Ledger, d Durability, log *slog.Logger) *recorder
 }
 
 // record puts u on its way. Durable waits until the ledger has it, but not longer than the
-// ledger's own deadline for an append, after which the error is ErrUnavailable.
+// ledger's own deadline for an append, after which the error is ErrUnavailable. Where the
+// ledger takes less than comes, both wait for room.
 func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed) error {
-	b, err := r.enqueue(org, u)
-	if err != nil || r.durability == Relaxed {
-		return err
+	for {
+		b, oldest := r.enqueue(org, u)
+		if b == nil {
+			if err := oldest.wait(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if r.durability == Relaxed {
+			return nil
+		}
+		return b.wait(ctx)
 	}
+}
+
+func (b *batch) wait(ctx context.Context) error {
 	select {
 	case <-b.done:
 		return b.err
@@ -65,7 +78,9 @@ func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUs
 	}
 }
 
-func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (*batch, error) {
+// enqueue gives the batch that u is in; or, if there is no room, none and the batch that
+// is next to be written.
+func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (b, oldest *batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.orgs[org]
@@ -80,9 +95,9 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (*batch, error) 
 		return l.waiting[n-1], nil
 	}
 	if len(l.waiting) == maxWaiting {
-		return nil, eventstore.ErrUnavailable
+		return nil, l.waiting[0]
 	}
-	b := &batch{done: make(chan struct{})}
+	b = &batch{done: make(chan struct{})}
 	b.uses.Add(u)
 	l.waiting = append(l.waiting, b)
 	return b, nil
@@ -92,7 +107,7 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (*batch, error) 
 func (r *recorder) run(org domain.OrgID, l *lane) {
 	defer r.lanes.Done()
 	for {
-		if r.durability == Relaxed {
+		if r.durability == Relaxed && r.few(l) {
 			r.gather()
 		}
 		b := r.take(org, l)
@@ -112,6 +127,13 @@ func (r *recorder) run(org domain.OrgID, l *lane) {
 // fewer messages leave more of the machine to those who verify. It is also, with the time
 // of one append, what a crash can lose.
 const window = 10 * time.Millisecond
+
+// few tells whether less than a whole message waits.
+func (r *recorder) few(l *lane) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(l.waiting) < 2
+}
 
 // gather waits for the window to pass, or for the end of the service.
 func (r *recorder) gather() {
