@@ -11,6 +11,7 @@ import (
 	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A Credential is a key as one of its secrets' digests finds it, in one look-up.
@@ -26,26 +27,26 @@ type Credential struct {
 // installation the first that the ledger has. It fills c, whose strings share one copy of
 // the row, and tells whether there is one.
 func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) (found bool, err error) {
-	tx := s.db.NewTransaction(false)
-	defer tx.Discard()
-	var buf [3 + 1 + len(d)]byte
-	buf[0], buf[3] = tableKeys, rowCredential
-	binary.BigEndian.PutUint16(buf[1:], s.keys().currentTable())
-	copy(buf[4:], d[:])
-	item, err := tx.Get(buf[:])
+	err = s.groups[eventstore.Events].snapshot.view(func(tx *badger.Txn) error {
+		var key [3 + 1 + len(d)]byte
+		key[0], key[3] = tableKeys, rowCredential
+		binary.BigEndian.PutUint16(key[1:], s.keys().currentTable())
+		copy(key[4:], d[:])
+		item, err := tx.Get(key[:])
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			entry := pick(v, reach)
+			if found = entry != nil; found {
+				decodeCredential(string(entry), c)
+			}
+			return nil
+		})
+	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	err = item.Value(func(v []byte) error {
-		entry := pick(v, reach)
-		if found = entry != nil; found {
-			decodeCredential(string(entry), c)
-		}
-		return nil
-	})
 	return found, err
 }
 

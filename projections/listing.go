@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	badger "github.com/dgraph-io/badger/v4"
-
 	"github.com/keytrail/keytrail/domain"
 )
 
@@ -66,13 +64,15 @@ func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
 			return page, err
 		}
 	}
-	err = s.db.View(func(tx *badger.Txn) error {
-		l := listing{KeyQuery: q, keys: rows{tx, s.keys().currentTable()}, usage: rows{tx, s.usage().currentTable()}}
-		l.sort, l.reverse = strings.TrimPrefix(q.Sort, "-"), strings.HasPrefix(q.Sort, "-")
-		if l.cursor, err = parseCursor(q.Cursor, q.hash()); err != nil {
-			return err
-		}
-		return l.page(&page)
+	l := listing{KeyQuery: q, sort: strings.TrimPrefix(q.Sort, "-"), reverse: strings.HasPrefix(q.Sort, "-")}
+	if l.cursor, err = parseCursor(q.Cursor, q.hash()); err != nil {
+		return page, err
+	}
+	err = s.view(s.keys(), func(keys rows) error {
+		return s.view(s.usage(), func(usage rows) error {
+			l.keys, l.usage = keys, usage
+			return l.page(&page)
+		})
 	})
 	return page, err
 }
@@ -107,7 +107,7 @@ func (q KeyQuery) hash() string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// A listing is one page in the making, inside one transaction.
+// A listing is one page in the making, inside one transaction on each stream's tables.
 type listing struct {
 	KeyQuery
 	keys, usage rows

@@ -23,9 +23,20 @@ type runner struct {
 	mark  eventstore.Mark
 	live  atomic.Uint32 // table, for readers that hold no lock
 
+	tallies *tallies // what is read and not yet in the table; nil: the projection keeps none
+	filing  *filing  // a filing that a crash cut off, to be finished first
+
 	// building: the rows do not count yet. The catalog still names the old table, so that a
 	// crash finds that one and drops this.
 	building bool
+}
+
+func newRunner(p projection) *runner {
+	r := &runner{projection: p}
+	if p.apply == nil {
+		r.tallies = newTallies()
+	}
+	return r
 }
 
 func (r *runner) currentTable() uint16 { return uint16(r.live.Load()) }
@@ -33,22 +44,34 @@ func (r *runner) currentTable() uint16 { return uint16(r.live.Load()) }
 // A group is the projections of one stream: they are fed by one reader, and what one
 // batch means for all of them is one transaction.
 type group struct {
-	store   *Store
-	stream  eventstore.Stream
-	runners []*runner
+	store    *Store
+	stream   eventstore.Stream
+	db       *badger.DB
+	runners  []*runner
+	snapshot snapshot
 
 	mu       sync.Mutex
 	halted   error
-	caughtUp bool
 	position atomic.Uint64 // the least of the runners'
 	moved    chan struct{} // closed, and replaced, when position moves or the group halts
+
+	feed    sync.Mutex    // held while tallies change; taken before mu
+	tallied chan struct{} // readable: there is something to file
+	hurry   chan struct{} // readable: somebody waits for it
+	awaited atomic.Int64  // how many wait for a position
 }
 
-func newGroup(s *Store, stream eventstore.Stream) *group {
-	return &group{store: s, stream: stream, moved: make(chan struct{})}
+func newGroup(s *Store, stream eventstore.Stream, db *badger.DB) *group {
+	g := &group{store: s, stream: stream, db: db, moved: make(chan struct{}),
+		tallied: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+	g.snapshot.renew(db)
+	return g
 }
 
-func (g *group) add(r *runner) { g.runners = append(g.runners, r) }
+func (g *group) close() error {
+	g.snapshot.release()
+	return g.db.Close()
+}
 
 // Run keeps every projection up to date until ctx ends. A projection that cannot apply an
 // event stops, which Status and WaitFor tell, and never skips it.
@@ -63,6 +86,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	for _, g := range s.groups {
 		tasks.Go(func() error { g.run(ctx, l); return nil })
 	}
+	tasks.Go(func() error { s.groups[eventstore.Uses].file(ctx); return nil })
 	return tasks.Wait()
 }
 
@@ -82,10 +106,10 @@ func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {
 		}
 		g.store.log.ErrorContext(ctx, "the read model does not match the ledger and is rebuilt; if the ledger was not replaced on purpose, it lost events",
 			"projection", r.name, "position", r.mark.Position)
-		if err := g.store.dropTable(r.table); err != nil {
+		if err := g.dropTable(r.table); err != nil {
 			return err
 		}
-		r.mark = eventstore.Mark{}
+		r.begin(eventstore.Mark{})
 	}
 	g.publish()
 	return nil
@@ -107,7 +131,7 @@ func (g *group) matches(ctx context.Context, l *eventstore.Ledger, have eventsto
 	return err == nil && now.Hash == have.Hash && now.Created.Equal(have.Created), err
 }
 
-// usesAtOnce bounds a transaction: a message of uses holds some three hundred.
+// usesAtOnce bounds what is held in memory: a message of uses holds some three hundred.
 const usesAtOnce = 40
 
 func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
@@ -119,6 +143,10 @@ func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
 	if ctx.Err() != nil {
 		return
 	}
+	g.halt(ctx, err)
+}
+
+func (g *group) halt(ctx context.Context, err error) {
 	g.store.log.ErrorContext(ctx, "projections halted", "stream", g.stream.String(), "position", g.position.Load(), "err", err)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -126,15 +154,19 @@ func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
 	g.publish()
 }
 
-// take applies a batch, trying again for a while if it fails: a full disk may be emptied.
+// take applies a batch, or adds it to the tallies.
 func (g *group) take(ctx context.Context, b eventstore.Batch) error {
-	begun := time.Now()
+	if g.runners[0].projection.apply == nil {
+		return g.tally(ctx, b)
+	}
+	return g.persist(ctx, func() error { return g.applyLocked(b.Records, b.Mark) })
+}
+
+// persist tries for a while if f fails: a full disk may be emptied.
+func (g *group) persist(ctx context.Context, f func() error) error {
 	for wait := 100 * time.Millisecond; ; wait *= 2 {
-		err := g.applyLocked(b.Records, b.Mark)
-		if err == nil {
-			break
-		}
-		if wait > 5*time.Second {
+		err := f()
+		if err == nil || wait > 5*time.Second {
 			return err
 		}
 		g.store.log.WarnContext(ctx, "projection will try again", "stream", g.stream.String(), "err", err)
@@ -142,15 +174,6 @@ func (g *group) take(ctx context.Context, b eventstore.Batch) error {
 			return err
 		}
 	}
-	if b.Pending == 0 {
-		g.caughtUp = true
-	}
-	if g.stream == eventstore.Uses && g.caughtUp && b.Pending > 0 {
-		// Under more load than it can follow at once, counting uses must not take the
-		// processor from verifying keys: it works a quarter of the time and catches up later.
-		return rest(ctx, min(3*time.Since(begun), time.Second))
-	}
-	return nil
 }
 
 func rest(ctx context.Context, d time.Duration) error {
@@ -167,15 +190,17 @@ func rest(ctx context.Context, d time.Duration) error {
 func (g *group) applyLocked(records []eventstore.Record, mark eventstore.Mark) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.store.apply(g.runners, records, mark); err != nil {
+	if err := g.apply(g.runners, records, mark); err != nil {
 		return err
 	}
 	g.publish()
 	return nil
 }
 
-// publish tells those who wait how far the group is. The caller holds mu.
+// publish tells those who wait how far the group is. The caller holds mu. Whoever is told
+// finds the rows in the snapshot.
 func (g *group) publish() {
+	g.snapshot.renew(g.db)
 	least := g.runners[0].mark.Position
 	for _, r := range g.runners {
 		least = min(least, r.mark.Position)
@@ -187,8 +212,8 @@ func (g *group) publish() {
 
 // apply writes what records mean for each runner, and their new marks, in one transaction,
 // or in several, each whole, if one cannot hold it all.
-func (s *Store) apply(runners []*runner, records []eventstore.Record, mark eventstore.Mark) error {
-	err := s.db.Update(func(tx *badger.Txn) error {
+func (g *group) apply(runners []*runner, records []eventstore.Record, mark eventstore.Mark) error {
+	err := g.db.Update(func(tx *badger.Txn) error {
 		for _, r := range runners {
 			if err := r.applyIn(tx, records, mark); err != nil {
 				return fmt.Errorf("projection %s: %w", r.name, err)
@@ -197,7 +222,7 @@ func (s *Store) apply(runners []*runner, records []eventstore.Record, mark event
 		return nil
 	})
 	if errors.Is(err, badger.ErrTxnTooBig) && len(records) > 1 {
-		return s.applyHalves(runners, records, mark)
+		return g.applyHalves(runners, records, mark)
 	}
 	if err != nil {
 		return err
@@ -212,7 +237,7 @@ func (s *Store) apply(runners []*runner, records []eventstore.Record, mark event
 
 // applyHalves cuts between two messages, so that a mark never points into one. The first
 // half's mark has no hash: it stands only until the second half is written.
-func (s *Store) applyHalves(runners []*runner, records []eventstore.Record, mark eventstore.Mark) error {
+func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark eventstore.Mark) error {
 	cut := len(records) / 2
 	for cut < len(records) && records[cut].Position == records[cut-1].Position {
 		cut++
@@ -224,14 +249,14 @@ func (s *Store) applyHalves(runners []*runner, records []eventstore.Record, mark
 	if cut == 0 {
 		return fmt.Errorf("position %d: %w", mark.Position, badger.ErrTxnTooBig)
 	}
-	first, err := s.ledger.Load().Mark(context.Background(), records[0].Stream, records[cut-1].Position)
+	first, err := g.store.ledger.Load().Mark(context.Background(), records[0].Stream, records[cut-1].Position)
 	if err != nil {
 		return err
 	}
-	if err := s.apply(runners, records[:cut], first); err != nil {
+	if err := g.apply(runners, records[:cut], first); err != nil {
 		return err
 	}
-	return s.apply(runners, records[cut:], mark)
+	return g.apply(runners, records[cut:], mark)
 }
 
 func (r *runner) applyIn(tx *badger.Txn, records []eventstore.Record, mark eventstore.Mark) error {
@@ -247,12 +272,12 @@ func (r *runner) applyIn(tx *badger.Txn, records []eventstore.Record, mark event
 	if r.building {
 		return nil
 	}
-	return r.catalogue(tx, mark)
+	return r.catalogue(tx, mark, nil)
 }
 
 // catalogue makes r's table the one that counts.
-func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Mark) error {
-	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Mark: mark})
+func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Mark, f *filing) error {
+	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Mark: mark, Filing: f})
 	if err != nil {
 		return err
 	}
@@ -279,6 +304,12 @@ func (s *Store) WaitForUses(ctx context.Context, p eventstore.Position) error {
 }
 
 func (g *group) waitFor(ctx context.Context, p eventstore.Position) error {
+	if eventstore.Position(g.position.Load()) >= p {
+		return nil
+	}
+	g.awaited.Add(1)
+	defer g.awaited.Add(-1)
+	g.tell(g.hurry)
 	for {
 		if eventstore.Position(g.position.Load()) >= p {
 			return nil
@@ -315,53 +346,73 @@ func (s *Store) Rebuild(ctx context.Context, name string) error {
 	}
 	defer s.rebuilding.Unlock()
 	g := s.groups[old.stream]
-	fresh := &runner{projection: old.projection, table: s.spareTable(), building: true}
-	if err := s.replay(ctx, fresh); err != nil {
+	fresh := newRunner(old.projection)
+	fresh.table, fresh.building = g.spareTable(), true
+	if err := g.replay(ctx, fresh); err != nil {
 		return err
 	}
-	before, err := s.replace(ctx, g, old, fresh)
+	before, err := g.replace(ctx, old, fresh)
 	if err != nil {
 		return err
 	}
-	return s.dropTable(before)
+	return g.dropTable(before)
 }
 
 // replace lets fresh read what it still lacks while its group stands still, then puts its
 // table into the place of old's.
-func (s *Store) replace(ctx context.Context, g *group, old, fresh *runner) (before uint16, err error) {
+func (g *group) replace(ctx context.Context, old, fresh *runner) (before uint16, err error) {
+	g.feed.Lock()
+	defer g.feed.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for fresh.mark.Position < old.mark.Position {
-		if err := s.replay(ctx, fresh); err != nil {
+	for fresh.mark.Position < old.seen().Position {
+		if err := g.replay(ctx, fresh); err != nil {
 			return 0, err
 		}
 	}
-	if err := s.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, fresh.mark) }); err != nil {
+	if err := g.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, fresh.mark, nil) }); err != nil {
 		return 0, err
 	}
 	before = old.table
-	old.table, old.mark = fresh.table, fresh.mark
+	old.table = fresh.table
+	old.begin(fresh.mark)
 	old.live.Store(uint32(fresh.table))
 	g.publish()
 	return before, nil
 }
 
 // replay reads on from where r is to the ledger's end.
-func (s *Store) replay(ctx context.Context, r *runner) error {
-	return s.ledger.Load().Read(ctx, eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: usesAtOnce}, func(b eventstore.Batch) error {
-		return s.apply([]*runner{r}, b.Records, b.Mark)
+func (g *group) replay(ctx context.Context, r *runner) error {
+	return g.store.ledger.Load().Read(ctx, eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: usesAtOnce}, func(b eventstore.Batch) error {
+		if r.tallies == nil {
+			return g.apply([]*runner{r}, b.Records, b.Mark)
+		}
+		if err := r.tallies.add(b.Records, b.Mark); err != nil || b.Pending > 0 && !r.tallies.full() {
+			return err
+		}
+		if err := g.fileAll(r); err != nil {
+			return err
+		}
+		r.begin(r.tallies.mark)
+		return nil
 	})
 }
 
+// seen is how far r has read; its table may be behind.
+func (r *runner) seen() eventstore.Mark {
+	if r.tallies != nil && r.tallies.mark.Position > r.mark.Position {
+		return r.tallies.mark
+	}
+	return r.mark
+}
+
 // spareTable is a table number that no projection uses.
-func (s *Store) spareTable() uint16 {
+func (g *group) spareTable() uint16 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	used := map[uint16]bool{0: true}
-	for _, g := range s.groups {
-		g.mu.Lock()
-		for _, r := range g.runners {
-			used[r.table] = true
-		}
-		g.mu.Unlock()
+	for _, r := range g.runners {
+		used[r.table] = true
 	}
 	return freeTable(used)
 }

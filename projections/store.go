@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -31,14 +32,14 @@ type projection struct {
 	name    string
 	version int
 	stream  eventstore.Stream
-	apply   func(rows, []eventstore.Record) error
+	apply   func(rows, []eventstore.Record) error // nil: it adds up in tallies
 }
 
 // projections are all there are. Raise a version when apply writes other rows.
 var projections = []projection{
 	{"keys", 1, eventstore.Events, applyKeys},
 	{"organizations", 1, eventstore.Events, applyOrganizations},
-	{"usage", 1, eventstore.Uses, applyUsage},
+	{"usage", 1, eventstore.Uses, nil},
 }
 
 // Options of a store. The zero value is usable.
@@ -48,8 +49,10 @@ type Options struct {
 }
 
 // A Store is the read model on one directory. It is safe for concurrent use.
+//
+// Each stream's projections have a Badger of their own: what many uses write does not lie
+// in the way of looking a credential up.
 type Store struct {
-	db     *badger.DB
 	log    *slog.Logger
 	ledger atomic.Pointer[eventstore.Ledger]
 	groups [2]*group // by stream
@@ -63,32 +66,53 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	s := &Store{log: o.Logger, lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "keytrail_projection_lag_messages", Help: "Messages of the ledger that a projection has not applied.",
+	}, []string{"projection"})}
+	for stream := range s.groups {
+		g, err := openGroup(s, dir, eventstore.Stream(stream))
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.groups[stream] = g
+	}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(s.lag)
+	}
+	return s, nil
+}
+
+func openGroup(s *Store, dir string, stream eventstore.Stream) (*group, error) {
+	dir = filepath.Join(dir, stream.String())
 	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithCompression(options.None).
 		WithNumVersionsToKeep(1).WithDetectConflicts(false).WithMetricsEnabled(false).
 		WithBlockCacheSize(0).WithIndexCacheSize(0).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(20))
 	if err != nil {
 		return nil, fmt.Errorf("open the read model in %s: %w", dir, err)
 	}
-	s := &Store{db: db, log: o.Logger, lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "keytrail_projection_lag_messages", Help: "Messages of the ledger that a projection has not applied.",
-	}, []string{"projection"})}
-	if o.Metrics != nil {
-		o.Metrics.MustRegister(s.lag)
+	g := newGroup(s, stream, db)
+	if err := g.loadCatalog(); err != nil {
+		return nil, errors.Join(err, g.close())
 	}
-	if err := s.loadCatalog(); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return s, nil
+	return g, nil
 }
 
 // Close closes the store. Run must have returned.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() (err error) {
+	for _, g := range s.groups {
+		if g != nil {
+			err = errors.Join(err, g.close())
+		}
+	}
+	return err
+}
 
 // An entry is what the catalog keeps of a projection.
 type entry struct {
 	Version int             `json:"version"`
 	Table   uint16          `json:"table"`
 	Mark    eventstore.Mark `json:"mark"`
+	Filing  *filing         `json:"filing,omitempty"` // of tallies, if they are partly in the table
 }
 
 // The first byte of every key in Badger.
@@ -105,30 +129,31 @@ func tablePrefix(table uint16) []byte {
 
 // loadCatalog finds each projection's table, gives new ones and new versions an empty
 // table, and drops the tables that nothing refers to any more.
-func (s *Store) loadCatalog() error {
-	for stream := range s.groups {
-		s.groups[stream] = newGroup(s, eventstore.Stream(stream))
-	}
+func (g *group) loadCatalog() error {
 	used := map[uint16]bool{0: true}
 	var fresh []*runner
 	for _, p := range projections {
-		r := &runner{projection: p}
-		e, err := s.catalogEntry(p.name)
+		if p.stream != g.stream {
+			continue
+		}
+		r := newRunner(p)
+		e, err := g.catalogEntry(p.name)
 		if err != nil {
 			return err
 		}
 		if e.Table == 0 || e.Version != p.version {
 			fresh = append(fresh, r)
 		} else {
-			r.table, r.mark = e.Table, e.Mark
+			r.begin(e.Mark)
+			r.table, r.filing = e.Table, e.Filing
 			used[e.Table] = true
 		}
-		s.groups[p.stream].add(r)
+		g.runners = append(g.runners, r)
 	}
 	for _, r := range fresh {
 		r.table = freeTable(used)
 	}
-	return s.dropTablesBut(used)
+	return g.dropTablesBut(used)
 }
 
 func freeTable(used map[uint16]bool) uint16 {
@@ -140,8 +165,8 @@ func freeTable(used map[uint16]bool) uint16 {
 	}
 }
 
-func (s *Store) catalogEntry(name string) (e entry, err error) {
-	err = s.db.View(func(tx *badger.Txn) error {
+func (g *group) catalogEntry(name string) (e entry, err error) {
+	err = g.db.View(func(tx *badger.Txn) error {
 		item, err := tx.Get(catalogKey(name))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
@@ -156,20 +181,20 @@ func (s *Store) catalogEntry(name string) (e entry, err error) {
 
 // dropTablesBut empties every table that is not in use: an old version's, or one that a
 // rebuild left behind when it was cut off.
-func (s *Store) dropTablesBut(used map[uint16]bool) error {
+func (g *group) dropTablesBut(used map[uint16]bool) error {
 	for {
-		table, err := s.strayTable(used)
+		table, err := g.strayTable(used)
 		if err != nil || table == 0 {
 			return err
 		}
-		if err := s.dropTable(table); err != nil {
+		if err := g.dropTable(table); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *Store) strayTable(used map[uint16]bool) (stray uint16, err error) {
-	err = s.db.View(func(tx *badger.Txn) error {
+func (g *group) strayTable(used map[uint16]bool) (stray uint16, err error) {
+	err = g.db.View(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte{tableKeys}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); {
@@ -189,10 +214,10 @@ func (s *Store) strayTable(used map[uint16]bool) (stray uint16, err error) {
 }
 
 // dropTable deletes rows one by one: Badger's own DropPrefix would stop all writes.
-func (s *Store) dropTable(table uint16) error {
-	wb := s.db.NewWriteBatch()
+func (g *group) dropTable(table uint16) error {
+	wb := g.db.NewWriteBatch()
 	defer wb.Cancel()
-	err := s.db.View(func(tx *badger.Txn) error {
+	err := g.db.View(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: tablePrefix(table)})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
@@ -226,7 +251,7 @@ func (s *Store) Dump(w func(name string, key, value []byte) error) error {
 
 // view runs f on the rows of one projection, as of one moment.
 func (s *Store) view(r *runner, f func(rows) error) error {
-	return s.db.View(func(tx *badger.Txn) error { return f(rows{tx, r.currentTable()}) })
+	return s.groups[r.stream].db.View(func(tx *badger.Txn) error { return f(rows{tx, r.currentTable()}) })
 }
 
 // runner finds a projection by its name.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -227,6 +228,27 @@ func TestRowsFollowFromTheLedgerAlone(t *testing.T) {
 	if _, err := again.Key(h.ids[len(h.ids)-1]); err != nil {
 		t.Errorf("a key created after the rebuild: %v", err)
 	}
+}
+
+func TestAFilingThatWasCutOffCountsNothingTwice(t *testing.T) {
+	l := eventstoretest.New(t)
+	h := newHistory(t, l)
+	for range 60 {
+		h.create()
+	}
+	h.use(500)
+	dir := t.TempDir()
+	s, err := projections.Open(dir, projections.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.CutOffFiling(t.Context(), l), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	h.use(500) // read in one go with what the filing had
+	s, _ = run(t, dir, l)
+	fresh, _ := run(t, t.TempDir(), l)
+	same(t, "after a filing that was cut off", dump(t, s), dump(t, fresh))
 }
 
 func TestAnotherLedgerMakesItRebuild(t *testing.T) {

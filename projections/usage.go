@@ -2,12 +2,10 @@ package projections
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 )
 
 // The kinds of rows of the usage table.
@@ -25,6 +23,8 @@ var outcomes = []domain.Outcome{
 }
 
 type counts [8]uint64
+
+const hourMillis = int64(time.Hour / time.Millisecond)
 
 func (c *counts) add(d counts) {
 	for i := range c {
@@ -47,69 +47,7 @@ func (c *counts) decode(b []byte) []byte {
 	return b
 }
 
-// A tally is what one batch says of one key.
-type tally struct {
-	org     domain.OrgID
-	last    int64
-	hours   map[int64]counts // by the hour's number since the Unix epoch
-	windows map[int64]window // by length in milliseconds
-}
-
 type window struct{ start, count int64 }
-
-const hourMillis = int64(time.Hour / time.Millisecond)
-
-// applyUsage first adds the batch up in memory, so that a key much used is written once.
-func applyUsage(r rows, records []eventstore.Record) error {
-	tallies := map[domain.KeyID]*tally{}
-	var order []domain.KeyID
-	for i := range records {
-		u, ok := records[i].Event.(domain.KeyUsed)
-		if !ok {
-			continue
-		}
-		t := tallies[u.Key]
-		if t == nil {
-			t = &tally{org: records[i].Org, hours: map[int64]counts{}}
-			tallies[u.Key] = t
-			order = append(order, u.Key)
-		}
-		if err := t.count(u); err != nil {
-			return fmt.Errorf("use %s: %w", records[i].Identity(), err)
-		}
-	}
-	for _, id := range order {
-		if err := storeTally(r, id, tallies[id]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *tally) count(u domain.KeyUsed) error {
-	at := u.At.UnixMilli()
-	t.last = max(t.last, at)
-	outcome := slices.Index(outcomes, u.Code)
-	if outcome < 0 {
-		return fmt.Errorf("unknown outcome %q: written by a newer version?", u.Code)
-	}
-	hour := t.hours[at/hourMillis]
-	hour[outcome]++
-	t.hours[at/hourMillis] = hour
-	if u.Code != domain.UseValid {
-		return nil
-	}
-	for _, length := range u.Windows {
-		if length <= 0 {
-			return fmt.Errorf("a window of %d ms", length)
-		}
-		if t.windows == nil {
-			t.windows = map[int64]window{}
-		}
-		t.windows[length] = t.windows[length].plus(window{at - at%length, 1})
-	}
-	return nil
-}
 
 // plus adds up what belongs to the same window; of two windows the later one counts.
 func (w window) plus(v window) window {
@@ -140,34 +78,35 @@ func loadUsage(r rows, id domain.KeyID) (u usage, found bool, err error) {
 	return u, found, err
 }
 
-func storeTally(r rows, id domain.KeyID, t *tally) error {
-	bits, org := id.Bytes(), t.org.Bytes()
+// storeTally adds t to what the table has of its key.
+func storeTally(r rows, t *tally) error {
+	id := domain.KeyIDFromBytes(t.key)
 	u, _, err := loadUsage(r, id)
 	if err != nil {
 		return err
 	}
 	if t.last > u.last {
 		if u.last > 0 {
-			if err := r.delete(row(rowLastUsed, org[:], number(uint64(u.last)), bits[:])); err != nil {
+			if err := r.delete(row(rowLastUsed, t.org[:], number(uint64(u.last)), t.key[:])); err != nil {
 				return err
 			}
 		}
 		u.last = t.last
-		if err := r.set(row(rowLastUsed, org[:], number(uint64(u.last)), bits[:]), nil); err != nil {
+		if err := r.set(row(rowLastUsed, t.org[:], number(uint64(u.last)), t.key[:]), nil); err != nil {
 			return err
 		}
 	}
-	for hour, c := range t.hours {
+	for hour, c := range t.eachHour {
 		u.totals.add(c)
-		if err := u.file(r, bits[:], hour, c); err != nil {
+		if err := u.file(r, t.key[:], hour, c); err != nil {
 			return err
 		}
 	}
 	value := append(number(uint64(u.last)), number(uint64(u.hour))...)
-	if err := r.set(row(rowUsage, bits[:]), u.latest.encode(u.totals.encode(value))); err != nil {
+	if err := r.set(row(rowUsage, t.key[:]), u.latest.encode(u.totals.encode(value))); err != nil {
 		return err
 	}
-	return storeWindows(r, bits[:], t.windows)
+	return storeWindows(r, t.key[:], t.windows)
 }
 
 // file adds the counts of an hour: to the row if it is the latest, else to the hour's own.
