@@ -105,7 +105,7 @@ func (s *server) routes() {
 
 	s.raw("POST /v1/keys/import", "keys:write", "Import digests of keys issued elsewhere, one JSON object a line", s.importKeys)
 	s.raw("GET /v1/events", "audit:read", "Read, replay or follow the ledger's events", s.events)
-	s.mux.Handle("POST "+verifyPath, verifyHandler{s})
+	s.mux.HandleFunc(verifyRoute, func(w http.ResponseWriter, r *http.Request) { s.verify(w, r, requestID(r.Context())) })
 	s.mux.HandleFunc("/v1/authorize/{keyspace}", s.authorize)
 	s.mux.HandleFunc("/v1/authorize/{keyspace}/{rest...}", s.authorize)
 	s.document("POST", "/v1/verify", "Verify a presented key (scope keys:verify)")

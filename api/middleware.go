@@ -58,73 +58,92 @@ func (r *recording) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (r *recording) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// middleware is what every request passes on its way to its route: an id, a place among
+// A middleware is what every request passes on its way to its route: an id, a place among
 // those in flight, and on its way out a count, a log line and whatever panicked.
-func (s *server) middleware() http.Handler {
-	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_requests_total", Help: "Requests by route and status."}, []string{"route", "status"})
-	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "keytrail_http_request_seconds", Help: "Time to answer by route.",
-		Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16)}, []string{"route"})
-	s.Registry.MustRegister(requests, latency)
-	verifyOK := requests.WithLabelValues("POST "+verifyPath, "200")
-	verifyTime := latency.WithLabelValues("POST " + verifyPath)
-	var inFlight atomic.Int64
-	ids := newRequestIDs()
-	verification := verifyHandler{s}
+type middleware struct {
+	*server
+	ids      *requestIDs
+	inFlight atomic.Int64
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
 
-	serve := func(w http.ResponseWriter, r *http.Request) {
-		begun := time.Now()
-		id := ids.of(r)
-		w.Header()["X-Request-Id"] = []string{id}
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
-		out := &recording{ResponseWriter: w}
-		route := "none"
-		defer func() {
-			p := recover()
-			if p == http.ErrAbortHandler {
-				panic(p) // breaks the connection off, as it is meant to
-			}
-			if p != nil {
-				s.Logger.ErrorContext(r.Context(), "panic", "request_id", id, "route", route, "panic", p, "stack", string(debug.Stack()))
-				if out.status == 0 {
-					s.problem(out, r, &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"})
-				}
-			}
-			if out.status == 0 {
-				out.status = http.StatusOK
-			}
-			took := time.Since(begun)
-			if route == "POST "+verifyPath && out.status == http.StatusOK {
-				verifyOK.Inc()
-				verifyTime.Observe(took.Seconds())
-				return
-			}
-			requests.WithLabelValues(route, strconv.Itoa(out.status)).Inc()
-			latency.WithLabelValues(route).Observe(took.Seconds())
-			s.Logger.DebugContext(r.Context(), "request", "request_id", id, "route", route, "status", out.status, "took", took)
-		}()
-		defer inFlight.Add(-1)
-		if inFlight.Add(1) > int64(s.MaxInFlight) {
-			s.problem(out, r, &domain.Error{Kind: domain.Unavailable, Code: "overloaded", Text: "too many requests at once; try again in a moment"})
-			return
-		}
-		if r.URL.Path == verifyPath && r.Method == http.MethodPost {
-			// Matching a pattern costs as much as deciding about a key.
-			route = "POST " + verifyPath
-			verification.ServeHTTP(out, r)
-			return
-		}
-		handler, pattern := s.mux.Handler(r)
-		if pattern == "" {
-			s.noRoute(out, r, handler)
-			return
-		}
-		route = pattern
-		s.mux.ServeHTTP(out, r)
-	}
+	// Of verifications that succeed: looking them up would cost as much as a decision.
+	verified   prometheus.Counter
+	verifyTime prometheus.Observer
+}
+
+const verifyRoute = "POST " + verifyPath
+
+func (s *server) middleware() http.Handler {
+	m := &middleware{server: s, ids: newRequestIDs(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_requests_total", Help: "Requests by route and status."}, []string{"route", "status"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "keytrail_http_request_seconds", Help: "Time to answer by route.",
+			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16)}, []string{"route"})}
+	m.verified, m.verifyTime = m.requests.WithLabelValues(verifyRoute, "200"), m.latency.WithLabelValues(verifyRoute)
+	s.Registry.MustRegister(m.requests, m.latency)
 	if s.Tracing {
-		return otelhttp.NewHandler(http.HandlerFunc(serve), "http")
+		return otelhttp.NewHandler(m, "http")
 	}
-	return http.HandlerFunc(serve)
+	return m
+}
+
+// A passage is one request on its way.
+type passage struct {
+	recording
+	id    string
+	route string
+	begun time.Time
+}
+
+func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p := &passage{recording: recording{ResponseWriter: w}, id: m.ids.of(r), route: "none", begun: time.Now()}
+	w.Header()["X-Request-Id"] = []string{p.id}
+	defer m.leave(p, r)
+	if m.inFlight.Add(1) > int64(m.MaxInFlight) {
+		m.problem(p, r, &domain.Error{Kind: domain.Unavailable, Code: "overloaded", Text: "too many requests at once; try again in a moment"})
+		return
+	}
+	if r.URL.Path == verifyPath && r.Method == http.MethodPost {
+		// Matching a pattern costs as much as deciding about a key, as does a context.
+		p.route = verifyRoute
+		m.verify(p, r, p.id)
+		return
+	}
+	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id))
+	handler, pattern := m.mux.Handler(r)
+	if pattern == "" {
+		m.noRoute(p, r, handler)
+		return
+	}
+	p.route = pattern
+	m.mux.ServeHTTP(p, r)
+}
+
+// leave must be deferred itself, to recover.
+func (m *middleware) leave(p *passage, r *http.Request) {
+	m.inFlight.Add(-1)
+	switch cause := recover(); cause {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(cause) // breaks the connection off, as it is meant to
+	default:
+		m.Logger.ErrorContext(r.Context(), "panic", "request_id", p.id, "route", p.route, "panic", cause, "stack", string(debug.Stack()))
+		if p.status == 0 {
+			m.problem(p, r, &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"})
+		}
+	}
+	if p.status == 0 {
+		p.status = http.StatusOK
+	}
+	took := time.Since(p.begun)
+	if p.route == verifyRoute && p.status == http.StatusOK {
+		m.verified.Inc()
+		m.verifyTime.Observe(took.Seconds())
+		return
+	}
+	m.requests.WithLabelValues(p.route, strconv.Itoa(p.status)).Inc()
+	m.latency.WithLabelValues(p.route).Observe(took.Seconds())
+	m.Logger.DebugContext(r.Context(), "request", "request_id", p.id, "route", p.route, "status", p.status, "took", took)
 }
 
 // noRoute says in our shape what the mux would say in text.

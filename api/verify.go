@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -19,10 +20,6 @@ import (
 // maxVerifyBody bounds the body of a verification, in bytes.
 const maxVerifyBody = 16 << 10
 
-// A verifyHandler answers POST /v1/verify. It is on the path of every request that a
-// customer's service takes, so it borrows its buffers and reads the usual body by hand.
-type verifyHandler struct{ *server }
-
 // A verification is what one request needs; it is used again.
 type verification struct {
 	body    []byte
@@ -37,11 +34,13 @@ var verifications = sync.Pool{New: func() any {
 
 var jsonType = []string{"application/json"}
 
-func (h verifyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// verify answers POST /v1/verify. It is on the path of every request that a customer's
+// service takes, so it borrows its buffers and reads the usual body by hand.
+func (s *server) verify(w http.ResponseWriter, r *http.Request, id string) {
 	v := verifications.Get().(*verification)
 	defer verifications.Put(v)
-	if err := h.verify(v, r); err != nil {
-		h.problem(w, r, err)
+	if err := s.decide(v, r, id); err != nil {
+		s.problem(w, r.WithContext(context.WithValue(r.Context(), requestIDKey, id)), err)
 		return
 	}
 	v.out = append(v.answer.AppendJSON(v.out[:0]), '\n')
@@ -49,12 +48,12 @@ func (h verifyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(v.out) // a caller who has gone needs no answer
 }
 
-func (h verifyHandler) verify(v *verification, r *http.Request) error {
+func (s *server) decide(v *verification, r *http.Request, id string) error {
 	secret, err := presented(r.Header)
 	if err != nil {
 		return err
 	}
-	p, err := h.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify", IP: h.clientIP(r), RequestID: requestID(r.Context())})
+	p, err := s.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify", IP: s.clientIP(r), RequestID: id})
 	if err != nil {
 		return err
 	}
@@ -65,8 +64,8 @@ func (h verifyHandler) verify(v *verification, r *http.Request) error {
 	if err := parseVerify(v.body, &v.request); err != nil {
 		return err
 	}
-	v.request.By, v.request.RequestID = p, requestID(r.Context())
-	return h.Verifier.Verify(r.Context(), &v.request, &v.answer)
+	v.request.By, v.request.RequestID = p, id
+	return s.Verifier.Verify(r.Context(), &v.request, &v.answer)
 }
 
 var errBodyTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too Large", Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
