@@ -43,7 +43,7 @@ func (s *server) authorize(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, err)
 		return
 	}
-	h, c := w.Header(), &a.Credential
+	h, c := w.Header(), a.Credential
 	h.Set("X-Keytrail-Key-Id", string(c.Key))
 	h.Set("X-Keytrail-Org-Id", string(c.Org))
 	h.Set("X-Keytrail-Scopes", strings.Join(c.Scopes, " "))

@@ -24,30 +24,46 @@ type Credential struct {
 }
 
 // Credential finds the key with that digest which reach may see: its own, or for the
-// installation the first that the ledger has. It fills c, whose strings share one copy of
-// the row, and tells whether there is one.
-func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) (found bool, err error) {
-	err = s.groups[eventstore.Events].snapshot.view(func(tx *badger.Txn) error {
+// installation the first that the ledger has. It gives nil if there is none. What it gives
+// is shared and must not be changed.
+func (s *Store) Credential(d *domain.Digest, reach domain.OrgID) (*Credential, error) {
+	g := s.groups[eventstore.Events]
+	all := g.cache.find(d)
+	if all == nil {
+		var err error
+		if all, err = g.credentials(s.keys(), d); err != nil {
+			return nil, err
+		}
+	}
+	for i := range all {
+		if reach == domain.Installation || all[i].Org == reach {
+			return &all[i], nil
+		}
+	}
+	return nil, nil
+}
+
+// credentials looks d up in the table of r.
+func (g *group) credentials(r *runner, d *domain.Digest) (all []Credential, err error) {
+	err = g.snapshot.view(func(tx *badger.Txn) error {
 		var key [3 + 1 + len(d)]byte
 		key[0], key[3] = tableKeys, rowCredential
-		binary.BigEndian.PutUint16(key[1:], s.keys().currentTable())
+		binary.BigEndian.PutUint16(key[1:], r.currentTable())
 		copy(key[4:], d[:])
 		item, err := tx.Get(key[:])
 		if err != nil {
 			return err
 		}
 		return item.Value(func(v []byte) error {
-			entry := pick(v, reach)
-			if found = entry != nil; found {
-				decodeCredential(string(entry), c)
-			}
+			all = decodeCredentials(string(v))
+			g.cache.put(d, all)
 			return nil
 		})
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
+		return nil, nil
 	}
-	return found, err
+	return all, err
 }
 
 // A credential row is a list of entries, each with its length before it: organizations
@@ -60,18 +76,6 @@ func eachEntry(list []byte, f func(entry []byte) bool) {
 		}
 		list = list[4+n:]
 	}
-}
-
-// pick is the first entry within reach, nil if there is none.
-func pick(list []byte, reach domain.OrgID) (entry []byte) {
-	org := reach.Bytes()
-	eachEntry(list, func(e []byte) bool {
-		if reach == domain.Installation || string(e[16:32]) == string(org[:]) {
-			entry = e
-		}
-		return entry == nil
-	})
-	return entry
 }
 
 // moveCredentials brings the credential rows of a key's secrets in line with its state.
@@ -94,6 +98,9 @@ func moveCredentials(r rows, before, after domain.Key) error {
 
 // putCredential puts entry in the place of the key's old one, or last; nil takes it out.
 func putCredential(r rows, d domain.Digest, id domain.KeyID, entry []byte) error {
+	if r.changed != nil {
+		*r.changed = append(*r.changed, d)
+	}
 	key, bits := row(rowCredential, d[:]), id.Bytes()
 	var list []byte
 	placed := entry == nil
@@ -182,40 +189,39 @@ func fragment(k domain.Key) []byte {
 	return b[1 : len(b)-1]
 }
 
-// decodeCredential fills c from an entry that encodeCredential wrote.
-func decodeCredential(e string, c *Credential) {
+// decodeCredentials reads a row. Their strings share it.
+func decodeCredentials(list string) (all []Credential) {
+	for len(list) > 0 {
+		n := int(list[0])<<24 | int(list[1])<<16 | int(list[2])<<8 | int(list[3])
+		all = append(all, decodeCredential(list[4:4+n]))
+		list = list[4+n:]
+	}
+	return all
+}
+
+// decodeCredential reads an entry that encodeCredential wrote.
+func decodeCredential(e string) (c Credential) {
+	c.Key = domain.KeyIDFromBytes([16]byte([]byte(e[:16])))
 	c.Org = domain.OrgIDFromBytes([16]byte([]byte(e[16:32])))
 	c.State = domain.State(e[32])
 	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[33:])), int64(bigEndian(e[41:]))
-	e0 := e
-	e = e[49:]
-	c.Keyspace, e = cutText(e)
-	c.Scopes, e = cutTexts(e, c.Scopes[:0])
-	n := int(e[0])
-	e = e[1:]
-	c.AllowedCIDRs = c.AllowedCIDRs[:0]
-	for range n {
-		var s string
-		s, e = cutText(e)
+	c.Keyspace, e = cutText(e[49:])
+	c.Scopes, e = cutTexts(e)
+	var cidrs []string
+	cidrs, e = cutTexts(e)
+	for _, s := range cidrs {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			c.AllowedCIDRs = append(c.AllowedCIDRs, p)
 		}
 	}
-	n = int(e[0])
+	n := int(e[0])
 	e = e[1:]
-	c.RateLimits = c.RateLimits[:0]
 	for range n {
 		c.RateLimits = append(c.RateLimits, domain.RateLimit{Limit: int64(bigEndian(e)), Window: domain.Duration(bigEndian(e[8:]))})
 		e = e[16:]
 	}
 	c.Fragment = e
-	// The fragment begins with the id in text: cheaper than encoding it again.
-	const member = `"key_id":"`
-	if end := len(member) + 30; len(e) > end && e[:len(member)] == member {
-		c.Key = domain.KeyID(e[len(member):end])
-	} else {
-		c.Key = domain.KeyIDFromBytes([16]byte([]byte(e0[:16])))
-	}
+	return c
 }
 
 func bigEndian(s string) (n uint64) {
@@ -230,13 +236,14 @@ func cutText(s string) (string, string) {
 	return s[2 : 2+n], s[2+n:]
 }
 
-func cutTexts(s string, texts []string) ([]string, string) {
+func cutTexts(s string) (texts []string, rest string) {
 	n := int(s[0])
 	s = s[1:]
-	for range n {
-		var t string
-		t, s = cutText(s)
-		texts = append(texts, t)
+	if n > 0 {
+		texts = make([]string, n)
+	}
+	for i := range texts {
+		texts[i], s = cutText(s)
 	}
 	return texts, s
 }

@@ -49,6 +49,8 @@ type group struct {
 	db       *badger.DB
 	runners  []*runner
 	snapshot snapshot
+	cache    *cache
+	changed  []domain.Digest // to be taken out of the cache
 
 	mu       sync.Mutex
 	halted   error
@@ -62,9 +64,9 @@ type group struct {
 }
 
 func newGroup(s *Store, stream eventstore.Stream, db *badger.DB) *group {
-	g := &group{store: s, stream: stream, db: db, moved: make(chan struct{}),
+	g := &group{store: s, stream: stream, db: db, cache: new(cache), moved: make(chan struct{}),
 		tallied: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
-	g.snapshot.renew(db)
+	g.snapshot.renew(db, func() {})
 	return g
 }
 
@@ -96,7 +98,6 @@ func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, r := range g.runners {
-		r.live.Store(uint32(r.table))
 		same, err := g.matches(ctx, l, r.mark)
 		if err != nil {
 			return err
@@ -200,7 +201,7 @@ func (g *group) applyLocked(records []eventstore.Record, mark eventstore.Mark) e
 // publish tells those who wait how far the group is. The caller holds mu. Whoever is told
 // finds the rows in the snapshot.
 func (g *group) publish() {
-	g.snapshot.renew(g.db)
+	g.snapshot.renew(g.db, g.turn)
 	least := g.runners[0].mark.Position
 	for _, r := range g.runners {
 		least = min(least, r.mark.Position)
@@ -210,12 +211,23 @@ func (g *group) publish() {
 	g.moved = make(chan struct{})
 }
 
+// turn is what changes for readers at the very moment when the snapshot does.
+func (g *group) turn() {
+	g.cache.forget(g.changed)
+	g.changed = g.changed[:0]
+	for _, r := range g.runners {
+		if r.live.Swap(uint32(r.table)) != uint32(r.table) {
+			g.cache.forgetAll()
+		}
+	}
+}
+
 // apply writes what records mean for each runner, and their new marks, in one transaction,
 // or in several, each whole, if one cannot hold it all.
 func (g *group) apply(runners []*runner, records []eventstore.Record, mark eventstore.Mark) error {
 	err := g.db.Update(func(tx *badger.Txn) error {
 		for _, r := range runners {
-			if err := r.applyIn(tx, records, mark); err != nil {
+			if err := g.applyIn(tx, r, records, mark); err != nil {
 				return fmt.Errorf("projection %s: %w", r.name, err)
 			}
 		}
@@ -259,18 +271,18 @@ func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark
 	return g.apply(runners, records[cut:], mark)
 }
 
-func (r *runner) applyIn(tx *badger.Txn, records []eventstore.Record, mark eventstore.Mark) error {
+func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, mark eventstore.Mark) error {
 	for len(records) > 0 && records[0].Position <= r.mark.Position {
 		records = records[1:]
 	}
 	if mark.Position <= r.mark.Position {
 		return nil
 	}
-	if err := r.apply(rows{tx, r.table}, records); err != nil {
-		return err
-	}
 	if r.building {
-		return nil
+		return r.apply(rows{tx: tx, table: r.table}, records)
+	}
+	if err := r.apply(rows{tx, r.table, &g.changed}, records); err != nil {
+		return err
 	}
 	return r.catalogue(tx, mark, nil)
 }
@@ -376,7 +388,6 @@ func (g *group) replace(ctx context.Context, old, fresh *runner) (before uint16,
 	before = old.table
 	old.table = fresh.table
 	old.begin(fresh.mark)
-	old.live.Store(uint32(fresh.table))
 	g.publish()
 	return before, nil
 }

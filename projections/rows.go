@@ -6,12 +6,15 @@ import (
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
+
+	"github.com/keytrail/keytrail/domain"
 )
 
 // rows is one table inside one transaction. The first byte of a row key is its kind.
 type rows struct {
-	tx    *badger.Txn
-	table uint16
+	tx      *badger.Txn
+	table   uint16
+	changed *[]domain.Digest // whose credentials are not what they were; nil: nobody asks
 }
 
 func (r rows) key(row []byte) []byte {

@@ -14,8 +14,8 @@ type snapshot struct {
 	tx *badger.Txn
 }
 
-// renew moves the snapshot on to now.
-func (s *snapshot) renew(db *badger.DB) {
+// renew moves the snapshot on to now, and calls then while nobody holds it.
+func (s *snapshot) renew(db *badger.DB, then func()) {
 	tx := db.NewTransaction(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,6 +23,7 @@ func (s *snapshot) renew(db *badger.DB) {
 		s.tx.Discard()
 	}
 	s.tx = tx
+	then()
 }
 
 // view calls f with the snapshot, which must not be used after f returns.

@@ -251,7 +251,7 @@ func (s *Store) Dump(w func(name string, key, value []byte) error) error {
 
 // view runs f on the rows of one projection, as of one moment.
 func (s *Store) view(r *runner, f func(rows) error) error {
-	return s.groups[r.stream].db.View(func(tx *badger.Txn) error { return f(rows{tx, r.currentTable()}) })
+	return s.groups[r.stream].db.View(func(tx *badger.Txn) error { return f(rows{tx: tx, table: r.currentTable()}) })
 }
 
 // runner finds a projection by its name.

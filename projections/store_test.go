@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -401,19 +402,68 @@ func TestACredentialIsFoundWithinReach(t *testing.T) {
 		h.keys[k.ID] = k
 	}
 	s, _ := run(t, t.TempDir(), l)
-	var c projections.Credential
+	var c *projections.Credential
 	for reach, want := range map[domain.OrgID]domain.KeyID{h.orgs[0]: domain.NewKeyID("import0"), h.orgs[1]: domain.NewKeyID("import1"),
 		domain.Installation: domain.NewKeyID("import0")} {
-		if found, err := s.Credential(&d, reach, &c); err != nil || !found || c.Key != want {
-			t.Errorf("%s finds %v %q, %v; want %s", reach, found, c.Key, err, want)
+		var err error
+		if c, err = s.Credential(&d, reach); err != nil || c == nil || c.Key != want {
+			t.Fatalf("%s finds %+v, %v; want %s", reach, c, err, want)
 		}
 	}
 	if !slices.Equal(c.Scopes, []string{"a:read", "b:*"}) || c.AllowedCIDRs[0].String() != "192.0.2.0/24" || c.RateLimits[0].Limit != 3 ||
 		c.ExpiresAt != noon.UnixMilli() || c.State != domain.Active || c.Keyspace != "default" {
 		t.Errorf("the credential came back as %+v", c)
 	}
-	if found, err := s.Credential(&d, domain.NewOrgID("nobody"), &c); found || err != nil {
+	if found, err := s.Credential(&d, domain.NewOrgID("nobody")); found != nil || err != nil {
 		t.Errorf("another organization finds it: %v, %v", found, err)
+	}
+}
+
+// Whoever waits for an event finds the key as that event left it, however many look it up
+// all the time.
+func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
+	l := eventstoretest.New(t)
+	h := newHistory(t, l)
+	d := domain.NewSecret("much used").Digest()
+	k := &projections.KeyRow{}
+	k.ID, k.Org = domain.NewKeyID("much used"), h.orgs[0]
+	h.append(k, domain.KeyCreated{ID: k.ID, Org: k.Org, Keyspace: "default", Name: "n", Digest: d, At: noon})
+	s, _ := run(t, t.TempDir(), l)
+
+	done := make(chan struct{})
+	var lookups sync.WaitGroup
+	defer lookups.Wait()
+	defer close(done)
+	for range 4 {
+		lookups.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					_, _ = s.Credential(&d, k.Org)
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		want := domain.Disabled
+		var e domain.Event = domain.KeyDisabled{At: noon}
+		if i%2 == 1 {
+			want, e = domain.Active, domain.KeyEnabled{At: noon}
+		}
+		h.append(k, e)
+		if err := s.WaitFor(t.Context(), k.Revision); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := s.Credential(&d, k.Org); err != nil || c == nil || c.State != want {
+			t.Fatalf("after event %d the key is %+v, %v; want %s", i, c, err, want)
+		}
+		if i%50 == 49 {
+			if err := s.Rebuild(t.Context(), "keys"); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

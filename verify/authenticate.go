@@ -68,7 +68,7 @@ func (v *Verifier) caller(r AuthRequest, a *Answer) (domain.Principal, error) {
 		return domain.Principal{}, ErrInvalidCredentials
 	}
 	c := a.Credential
-	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: append([]string(nil), c.Scopes...)}, nil
+	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: c.Scopes}, nil
 }
 
 func refusalOf(o domain.Outcome) error {
