@@ -56,8 +56,8 @@ const (
 // filedAtOnce is how many keys one transaction files: some five rows each.
 const filedAtOnce = 2000
 
-// patience is how many times longer than the last filing took the next one waits, so that
-// following the uses leaves the processor to those who verify.
+// patience is how many times longer than the last filing took the next one waits, at least
+// a second, so that following the uses leaves the processor to those who verify.
 const patience = 20
 
 func newTallies() *tallies { return &tallies{at: map[[16]byte]int{}} }
@@ -202,7 +202,7 @@ func (g *group) file(ctx context.Context) {
 			}
 			return
 		}
-		timer := time.NewTimer(min(patience*time.Since(begun), time.Minute))
+		timer := time.NewTimer(min(max(patience*time.Since(begun), time.Second), time.Minute))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:

@@ -14,7 +14,7 @@ import (
 
 // A recorder brings uses to the ledger. A lone use goes out at once; while a message is on
 // its way, the uses of the same organization that come meanwhile collect for the next one,
-// so that many share one fsync without anybody waiting for company.
+// so that many share one fsync.
 type recorder struct {
 	ledger     *eventstore.Ledger
 	durability Durability
@@ -106,19 +106,24 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (b, oldest *batc
 // run writes the lane's batches, one after the other, until there are none.
 func (r *recorder) run(org domain.OrgID, l *lane) {
 	defer r.lanes.Done()
+	var uses int           // in the last message
+	var took time.Duration // by the last append
 	for {
-		if r.durability == Relaxed && r.few(l) {
-			r.gather()
+		if r.few(l) {
+			r.gather(r.patience(uses, took))
 		}
 		b := r.take(org, l)
 		if b == nil {
 			return
 		}
-		r.sizes.Observe(float64(b.uses.Len()))
+		uses = b.uses.Len()
+		r.sizes.Observe(float64(uses))
+		begun := time.Now()
 		// Not the request's context: the batch belongs to many, and AppendUses has a deadline.
 		if _, b.err = r.ledger.AppendUses(context.Background(), org, &b.uses); b.err != nil {
 			r.log.Error("uses not recorded", "org", org, "uses", b.uses.Len(), "err", b.err)
 		}
+		took = time.Since(begun)
 		close(b.done)
 	}
 }
@@ -128,6 +133,23 @@ func (r *recorder) run(org domain.OrgID, l *lane) {
 // of one append, what a crash can lose.
 const window = 10 * time.Millisecond
 
+// many uses in a message show that so many ask at once that those who were just answered
+// are about to ask again.
+const many = 16
+
+// patience is how long uses collect after a message of that many uses, which took so long.
+// Durable ones wait only among many: a third of an append more makes the messages so much
+// larger that all are answered sooner.
+func (r *recorder) patience(uses int, took time.Duration) time.Duration {
+	switch {
+	case r.durability == Relaxed:
+		return window
+	case uses >= many:
+		return min(took/3, window)
+	}
+	return 0
+}
+
 // few tells whether less than a whole message waits.
 func (r *recorder) few(l *lane) bool {
 	r.mu.Lock()
@@ -135,9 +157,12 @@ func (r *recorder) few(l *lane) bool {
 	return len(l.waiting) < 2
 }
 
-// gather waits for the window to pass, or for the end of the service.
-func (r *recorder) gather() {
-	timer := time.NewTimer(window)
+// gather waits for d to pass, or for the end of the service.
+func (r *recorder) gather(d time.Duration) {
+	if d == 0 {
+		return
+	}
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -123,7 +123,8 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	server := &http.Server{
 		Handler: api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, Registry: metrics,
 			TrustedProxies: proxies, Stopping: ctx, MaxInFlight: c.MaxInFlight, Tracing: c.OTLPEndpoint != "", Version: version}),
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		// One deadline for head and body: a second one would have to be set for every request.
+		ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	listener, err := net.Listen("tcp", c.Listen)
