@@ -31,7 +31,7 @@ const typeUses = "uses"
 // never changed; an upcaster is the decoder of an old name. testdata/events holds one
 // sample of each.
 var decoders = map[string]func([]byte) (domain.Event, time.Time, error){
-	"key.created":          as(func(e domain.KeyCreated) time.Time { return e.At }),
+	"key.created":          keyCreated,
 	"key.updated":          as(func(e domain.KeyUpdated) time.Time { return e.At }),
 	"key.rotated":          as(func(e domain.KeyRotated) time.Time { return e.At }),
 	"key.disabled":         as(func(e domain.KeyDisabled) time.Time { return e.At }),

@@ -1,7 +1,6 @@
 package eventstore
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -119,24 +118,47 @@ type useOnWire struct {
 // appendUses adds the uses of one message to records; base has what they share.
 func appendUses(records []Record, base Record, body []byte) ([]Record, error) {
 	start := len(records)
-	s := useScanner{rest: string(body)}
-	for s.next() {
-		records = append(records, useRecord(base, len(records)-start, &s.use))
+	if all, ok := scanUses(records, base, string(body)); ok {
+		return all, nil
 	}
-	if s.done {
-		return records, nil
-	}
-	// Not the spelling that appendUse writes: a careful reader takes over.
+	// Not the spelling that appendUse writes, or text with escapes: a careful reader takes over.
 	var uses []useOnWire
-	d := json.NewDecoder(bytes.NewReader(body))
-	if err := d.Decode(&uses); err != nil {
+	if err := json.Unmarshal(body, &uses); err != nil {
 		return records[:start], fmt.Errorf("uses position %d: %w", base.Position, err)
 	}
-	records = records[:start]
 	for i := range uses {
 		records = append(records, useRecord(base, i, &uses[i]))
 	}
 	return records, nil
+}
+
+func scanUses(records []Record, base Record, body string) ([]Record, bool) {
+	s := scanner{body}
+	if !s.skip("[") {
+		return nil, false
+	}
+	for i := 0; ; i++ {
+		var u useOnWire
+		if !s.use(&u) {
+			return nil, false
+		}
+		records = append(records, useRecord(base, i, &u))
+		if !s.skip(",") {
+			return records, s.rest == "]"
+		}
+	}
+}
+
+func (s *scanner) use(u *useOnWire) bool {
+	return s.member(`{"key_id":`, (*string)(&u.Key)) &&
+		s.member(`,"code":`, (*string)(&u.Code)) &&
+		s.skip(`,"time":`) && s.number(&u.Time) &&
+		s.optionalTexts(`,"scopes":[`, &u.Scopes) &&
+		s.optional(`,"ip":`, &u.IP) &&
+		s.optional(`,"principal":`, &u.Principal) &&
+		s.optional(`,"request_id":`, &u.RequestID) &&
+		(!s.skip(`,"windows":[`) || s.numbers(&u.Windows)) &&
+		s.skip("}")
 }
 
 func useRecord(base Record, index int, u *useOnWire) Record {
