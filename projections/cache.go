@@ -13,7 +13,7 @@ import (
 // What is in it is what the snapshot says: credentials are put in while the snapshot is
 // held, and those that changed are taken out before it moves on.
 type cache struct {
-	places [1 << 16]atomic.Pointer[cached]
+	places [1 << 18]atomic.Pointer[cached]
 }
 
 // cached is all credentials of one digest; nobody may change them.

@@ -98,9 +98,6 @@ func moveCredentials(r rows, before, after domain.Key) error {
 
 // putCredential puts entry in the place of the key's old one, or last; nil takes it out.
 func putCredential(r rows, d domain.Digest, id domain.KeyID, entry []byte) error {
-	if r.changed != nil {
-		*r.changed = append(*r.changed, d)
-	}
 	key, bits := row(rowCredential, d[:]), id.Bytes()
 	var list []byte
 	placed := entry == nil
@@ -120,10 +117,18 @@ func putCredential(r rows, d domain.Digest, id domain.KeyID, entry []byte) error
 	if !placed {
 		list = appendEntry(list, entry)
 	}
-	if len(list) == 0 {
-		return r.delete(key)
+	return setCredentials(r, d, list)
+}
+
+// setCredentials makes list the row of d, or takes it away if there is none.
+func setCredentials(r rows, d domain.Digest, list []byte) error {
+	if r.changed != nil {
+		*r.changed = append(*r.changed, d)
 	}
-	return r.set(key, list)
+	if len(list) == 0 {
+		return r.delete(row(rowCredential, d[:]))
+	}
+	return r.set(row(rowCredential, d[:]), list)
 }
 
 func appendEntry(list, entry []byte) []byte {

@@ -44,9 +44,12 @@ func applyKey(r rows, record *eventstore.Record) error {
 	if err != nil {
 		return nil // an event of another kind of aggregate
 	}
-	before, _, err := loadKey(r, id)
-	if err != nil {
-		return err
+	created, isNew := record.Event.(domain.KeyCreated)
+	var before domain.Key
+	if !isNew {
+		if before, _, err = loadKey(r, id); err != nil {
+			return err
+		}
 	}
 	after := before
 	after.Apply(record.Event)
@@ -55,6 +58,10 @@ func applyKey(r rows, record *eventstore.Record) error {
 	}
 	if err := moveIndexes(r, before, after); err != nil {
 		return err
+	}
+	if isNew && !created.Imported {
+		// Its digest is of fresh randomness: nobody else can have it.
+		return setCredentials(r, created.Digest, appendEntry(nil, encodeCredential(after, after.Secrets[0])))
 	}
 	return moveCredentials(r, before, after)
 }
@@ -81,9 +88,12 @@ func storeKey(r rows, k domain.Key, revision eventstore.Position) error {
 // moveIndexes writes the index rows that after has and before had not, and deletes the
 // others.
 func moveIndexes(r rows, before, after domain.Key) error {
-	old := map[string]bool{}
-	for _, row := range indexRows(before) {
-		old[string(row)] = true
+	var old map[string]bool
+	if before.State != domain.Absent {
+		old = map[string]bool{}
+		for _, row := range indexRows(before) {
+			old[string(row)] = true
+		}
 	}
 	for _, row := range indexRows(after) {
 		if old[string(row)] {
