@@ -2,7 +2,9 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,4 +43,12 @@ func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
 		options = append(options, nats.ClientCert(o.CertFile, o.KeyFile))
 	}
 	return nats.Connect(o.URL, options...)
+}
+
+// Away tells whether err, of Connect or Open, means that no server answers yet, or none
+// that leads the streams; anything else will not pass by itself.
+func Away(err error) bool {
+	var unreachable net.Error
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &unreachable)
 }

@@ -60,9 +60,6 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		Name: "keytrail_ledger_append_seconds", Help: "Time until an append was acknowledged.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 	}, []string{"stream"})}
-	if o.Metrics != nil {
-		o.Metrics.MustRegister(l.latency)
-	}
 	for _, want := range configs(o) {
 		s, err := l.open(ctx, want)
 		if err != nil {
@@ -73,6 +70,9 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		} else {
 			l.streams[Uses] = s
 		}
+	}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(l.latency)
 	}
 	return l, nil
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -100,22 +103,58 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 
 // call sends in, if it is not nil, as JSON, and reads the answer into out.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	var body io.Reader
+	var body []byte
 	header := http.Header{}
 	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return err
 		}
-		body = bytes.NewReader(b)
 		header.Set("Content-Type", "application/json")
 	}
-	answer, err := c.send(ctx, method, path, query, header, body)
+	if method != http.MethodGet {
+		header.Set("Idempotency-Key", rand.Text())
+	}
+	answer, err := c.insist(ctx, func() (*http.Response, error) {
+		return c.send(ctx, method, path, query, header, bytes.NewReader(body))
+	})
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
 	return json.NewDecoder(answer.Body).Decode(out)
+}
+
+// attempts and firstPause bound how long the command line waits for a service that
+// restarts: some three seconds.
+const (
+	attempts   = 5
+	firstPause = 200 * time.Millisecond
+)
+
+// insist repeats a request that had no answer, or was told to come again. The service
+// knows a repeated write by its Idempotency-Key.
+func (c *client) insist(ctx context.Context, request func() (*http.Response, error)) (answer *http.Response, err error) {
+	for i := range attempts - 1 {
+		if answer, err = request(); err == nil || !passing(err) {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(firstPause << i):
+		}
+	}
+	return request()
+}
+
+// passing tells whether err may be gone in a moment.
+func passing(err error) bool {
+	var p *problem
+	if errors.As(err, &p) {
+		return p.Status == http.StatusBadGateway || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout
+	}
+	return errors.As(err, new(*unreachable))
 }
 
 // show prints an answer: as JSON, or as a person reads it.

@@ -140,6 +140,9 @@ func (c *client) secret(cmd *cobra.Command, path string, body any) error {
 	if err := c.call(cmd.Context(), http.MethodPost, path, nil, body, &a); err != nil {
 		return err
 	}
+	if a.Secret == "" {
+		return &problem{Code: "secret_lost", Detail: "the answer with the secret of " + a.Key.ID + " was lost on its way; get a new one with keytrail keys rotate " + a.Key.ID}
+	}
 	return c.show(cmd, a, func(w io.Writer) {
 		table(w, keyHeading, [][]string{a.Key.row()})
 		fmt.Fprintf(w, "\nThe secret, shown this once: %s\n", a.Secret)
@@ -406,7 +409,7 @@ func (c *client) importFrom(cmd *cobra.Command, in io.Reader) error {
 		if chunk.Len() == 0 {
 			return nil
 		}
-		err := c.importChunk(cmd, &chunk, first, &sum)
+		err := c.importChunk(cmd, chunk.Bytes(), first, &sum)
 		_ = bar.Set(number)
 		chunk.Reset()
 		first = number + 1
@@ -442,8 +445,10 @@ func (c *client) importFrom(cmd *cobra.Command, in io.Reader) error {
 
 // importChunk sends some lines, the first of which has the number first, and keeps the
 // results of those that failed.
-func (c *client) importChunk(cmd *cobra.Command, chunk io.Reader, first int, sum *imported) error {
-	answer, err := c.send(cmd.Context(), http.MethodPost, "/v1/keys/import", nil, http.Header{"Content-Type": {"application/x-ndjson"}}, chunk)
+func (c *client) importChunk(cmd *cobra.Command, chunk []byte, first int, sum *imported) error {
+	answer, err := c.insist(cmd.Context(), func() (*http.Response, error) {
+		return c.send(cmd.Context(), http.MethodPost, "/v1/keys/import", nil, http.Header{"Content-Type": {"application/x-ndjson"}}, bytes.NewReader(chunk))
+	})
 	if err != nil {
 		return fmt.Errorf("%w; %d are imported, repeat the command to go on", err, sum.Imported)
 	}

@@ -51,7 +51,7 @@ usage; 3 the service cannot be reached.`,
 	root.SetErr(errs)
 	c := &client{}
 	c.flags(root)
-	root.AddCommand(serveCommand(), keysCommand(c), orgsCommand(c), verifyCommand(c), eventsCommand(c), projectionsCommand(c), healthCommand(c))
+	root.AddCommand(serveCommand(), keysCommand(c), orgsCommand(c), verifyCommand(c), eventsCommand(c), projectionsCommand(c), healthCommand(c), versionCommand())
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() {
 			// Without this a mistyped subcommand would print help and count as done.
@@ -59,6 +59,11 @@ usage; 3 the service cannot be reached.`,
 		}
 	}
 	return exitCode(root.ExecuteContext(ctx), errs)
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) }}
 }
 
 // exitCode tells err to the person, and what it means to a script.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	_ "net/http/pprof" // served only on --pprof-listen
 	"os"
@@ -41,6 +40,9 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			err := serve(cmd.Context(), c, cmd.ErrOrStderr())
+			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+				return nil // asked to stop before it was ready
+			}
 			if err != nil {
 				err = fmt.Errorf("%w: %w", errServe, err)
 			}
@@ -79,21 +81,30 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	}
 	defer within(stopTimeout, stopTraces)
 
-	// 1. The ledger.
-	nc, closeServer, err := c.connect(log)
+	// 1. The front, which says "starting" at first, behind the lock on the directory.
+	server, err := c.startServer(log)
 	if err != nil {
 		return err
 	}
-	defer closeServer()
-	defer nc.Close()
+	if server != nil {
+		defer server.Close()
+	}
+	front, err := listen(c.Listen, log)
+	if err != nil {
+		return err
+	}
+	defer front.Close()
+
+	// 2. The ledger.
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	ledger, err := eventstore.Open(ctx, nc, eventstore.Options{Replicas: c.Replicas, UsesMaxAge: c.UsesMaxAge, UsesMaxBytes: c.UsesMaxBytes, Logger: log, Metrics: metrics})
+	nc, ledger, err := c.ledger(ctx, server, log, metrics)
 	if err != nil {
 		return err
 	}
+	defer nc.Close()
 
-	// 2. The read model. It outlives the requests, which wait for it.
+	// 3. The read model. It outlives the requests, which wait for it.
 	store, err := projections.Open(filepath.Join(c.Data, "readmodel"), projections.Options{Logger: log, Metrics: metrics})
 	if err != nil {
 		return err
@@ -104,7 +115,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	defer func() { stopBackground(); _ = tasks.Wait() }()
 	tasks.Go(func() error { return store.Run(background, ledger) })
 
-	// 3. The root key, which must be kept before anybody can depend on it.
+	// 4. The root key, which must be kept before anybody can depend on it.
 	handler := commands.New(ledger, commands.Options{Logger: log})
 	rootFile := filepath.Join(c.Data, "root.key")
 	created, err := ensureRootKey(ctx, handler, rootFile)
@@ -115,24 +126,16 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 		return err
 	}
 
-	// 4. What answers.
+	// 5. What answers.
 	verifier := verify.New(store, ledger, verify.Options{Durability: durability, Logger: log, Metrics: metrics})
 	tasks.Go(func() error { return verifier.Run(background) })
 	tasks.Go(func() error { return expirePass(background, store, handler, log) })
 	defer within(stopTimeout, verifier.Close)
-	server := &http.Server{
-		Handler: api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, Registry: metrics,
-			TrustedProxies: proxies, Stopping: ctx, MaxInFlight: c.MaxInFlight, Tracing: c.OTLPEndpoint != "", Version: version}),
-		// One deadline for head and body: a second one would have to be set for every request.
-		ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-	listener, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return err
-	}
-	greet(errs, listener.Addr().String(), rootFile, created)
-	return answer(ctx, background, server, listener, c.PprofListen)
+	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, Registry: metrics,
+		TrustedProxies: proxies, Stopping: ctx, MaxInFlight: c.MaxInFlight, Tracing: c.OTLPEndpoint != "", Version: version}))
+	greet(errs, front.listener.Addr().String(), rootFile, created)
+	defer serveProfiles(c.PprofListen)()
+	return front.stay(ctx, background)
 }
 
 // spareThread lets one thread more run Go code than there are processors. Whoever comes
@@ -151,26 +154,41 @@ func within(d time.Duration, step func(context.Context) error) {
 	_ = step(ctx) // it has logged what an operator should know
 }
 
-// connect reaches the ledger's server: the embedded one, or an external one.
-func (c *Config) connect(log *slog.Logger) (*nats.Conn, func(), error) {
+// startServer starts the embedded server, nil if an external one is used.
+func (c *Config) startServer(log *slog.Logger) (*eventstore.Server, error) {
 	if c.NATS.URL != "" {
-		nc, err := eventstore.Connect(c.NATS, log)
-		if err != nil {
-			return nil, nil, fmt.Errorf("reach NATS at --nats-url: %w", err)
-		}
+		return nil, nil
+	}
+	return eventstore.StartServer(filepath.Join(c.Data, "ledger"), log)
+}
+
+// ledger connects and opens the ledger. It waits for an external server that is not there
+// yet: whatever starts both may start them in any order.
+func (c *Config) ledger(ctx context.Context, server *eventstore.Server, log *slog.Logger, metrics prometheus.Registerer) (nc *nats.Conn, l *eventstore.Ledger, err error) {
+	connect := func() (*nats.Conn, error) { return eventstore.Connect(c.NATS, log) }
+	if server != nil {
+		connect = server.Connect
+	} else {
 		log.Warn("whether an external NATS server syncs each message to disk cannot be asked: set sync_interval: always in its configuration")
-		return nc, func() {}, nil
 	}
-	server, err := eventstore.StartServer(filepath.Join(c.Data, "ledger"), log)
-	if err != nil {
-		return nil, nil, err
+	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
+		if nc, err = connect(); err == nil {
+			l, err = eventstore.Open(ctx, nc, eventstore.Options{Replicas: c.Replicas, UsesMaxAge: c.UsesMaxAge, UsesMaxBytes: c.UsesMaxBytes, Logger: log, Metrics: metrics})
+			if err == nil {
+				return nc, l, nil
+			}
+			nc.Close()
+		}
+		if server != nil || !eventstore.Away(err) || ctx.Err() != nil {
+			return nil, nil, fmt.Errorf("open the ledger: %w", err)
+		}
+		log.WarnContext(ctx, "the NATS server is not there yet; will try again", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(pause):
+		}
 	}
-	nc, err := server.Connect()
-	if err != nil {
-		server.Close()
-		return nil, nil, err
-	}
-	return nc, server.Close, nil
 }
 
 // ensureRootKey writes the root key's secret to path, and its digest to the ledger, if the
@@ -236,33 +254,14 @@ func catchUp(ctx context.Context, s *projections.Store, l *eventstore.Ledger, ba
 	return nil
 }
 
-// answer serves until ctx ends or the background fails, then finishes what is in flight.
-func answer(ctx, background context.Context, server *http.Server, l net.Listener, pprof string) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	g.Go(func() error {
-		select {
-		case <-ctx.Done():
-		case <-background.Done():
-		}
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if err := server.Shutdown(grace); err != nil {
-			return server.Close() // streams that follow the ledger do not end by themselves
-		}
-		return context.Cause(background)
-	})
-	if pprof != "" {
-		profiles := &http.Server{Addr: pprof, Handler: http.DefaultServeMux, ReadHeaderTimeout: 10 * time.Second}
-		go func() { _ = profiles.ListenAndServe() }()
-		defer profiles.Close()
+// serveProfiles serves profiles on address, if there is one, until what it gives is called.
+func serveProfiles(address string) (stop func() error) {
+	if address == "" {
+		return func() error { return nil }
 	}
-	return g.Wait()
+	profiles := &http.Server{Addr: address, Handler: http.DefaultServeMux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = profiles.ListenAndServe() }()
+	return profiles.Close
 }
 
 // expireEvery is how soon after its end a key's expiry is written down. Verification

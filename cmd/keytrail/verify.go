@@ -19,8 +19,8 @@ var errNotValid = errors.New("the key is not valid")
 func verifyCommand(c *client) *cobra.Command {
 	var scopes []string
 	var ip, keyspace string
-	cmd := &cobra.Command{Use: "verify", Short: "Verify a key, which is read from standard input",
-		Long: "Verify a key. It is read from standard input, so that it is not seen among the processes' arguments.\nExit code 0: it is valid; 1: it is not.", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "verify [-]", Short: "Verify a key, which is read from standard input",
+		Long: "Verify a key. It is read from standard input, so that it is not seen among the processes' arguments.\nExit code 0: it is valid; 1: it is not.", Args: noSecret,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			secret, err := readSecret(cmd)
 			if err != nil {
@@ -55,6 +55,15 @@ func verifyCommand(c *client) *cobra.Command {
 	cmd.Flags().StringVar(&ip, "ip", "", "the address of the client that presents it")
 	cmd.Flags().StringVar(&keyspace, "keyspace", "", "the keyspace that it must belong to")
 	return cmd
+}
+
+// noSecret takes no argument, or a dash for standard input. It does not repeat what it
+// refuses: it may be a key.
+func noSecret(_ *cobra.Command, args []string) error {
+	if len(args) == 0 || len(args) == 1 && args[0] == "-" {
+		return nil
+	}
+	return errors.New("a key is read from standard input: arguments can be seen by others")
 }
 
 func readSecret(cmd *cobra.Command) (string, error) {

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// expect fails unless got ended with code and said each of said, on either stream.
+func expect(t *testing.T, got told, code int, said ...string) {
+	t.Helper()
+	if got.code != code {
+		t.Errorf("exit code %d, not %d: %+v", got.code, code, got)
+	}
+	for _, s := range said {
+		if !strings.Contains(got.out+got.err, s) {
+			t.Errorf("%q is not in %+v", s, got)
+		}
+	}
+}
+
+func fromJSON(t *testing.T, got told, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(got.out), v); err != nil {
+		t.Fatalf("%v: %+v", err, got)
+	}
+}
+
+func TestAKeysLifeOnTheCommandLine(t *testing.T) {
+	r := launch(t, t.TempDir())
+	var org struct{ ID string }
+	fromJSON(t, r.command(t, "", "orgs", "create", "Acme", "--json"), &org)
+	expect(t, r.command(t, "", "orgs", "rename", org.ID, "Acme Ltd"), exitOK, "Acme Ltd")
+	expect(t, r.command(t, "", "orgs", "get", org.ID), exitOK, "Acme Ltd")
+	expect(t, r.command(t, "", "orgs", "list"), exitOK, org.ID)
+
+	var m made
+	fromJSON(t, r.command(t, "", "keys", "create", "--org", org.ID, "--name", "ci", "--owner", "u1", "--scope", "a:read", "--json"), &m)
+	id := m.Key.ID
+	expect(t, r.command(t, "", "keys", "list", "--org", org.ID), exitOK, id, "u1")
+	expect(t, r.command(t, "", "keys", "get", id), exitOK, id)
+	expect(t, r.command(t, "", "keys", "update", id, "--owner", "u2"), exitOK, "u2")
+	expect(t, r.command(t, m.Secret, "verify"), exitOK, "VALID")
+	expect(t, r.command(t, m.Secret, "verify", "--scope", "a:write"), exitRefused, "INSUFFICIENT_SCOPE")
+	expect(t, r.command(t, "", "keys", "disable", id), exitOK, "disabled")
+	expect(t, r.command(t, m.Secret, "verify"), exitRefused, "DISABLED")
+	expect(t, r.command(t, "", "keys", "enable", id), exitOK, "active")
+
+	var rotated made
+	fromJSON(t, r.command(t, "", "keys", "rotate", id, "--json"), &rotated)
+	expect(t, r.command(t, m.Secret, "verify"), exitRefused)
+	expect(t, r.command(t, rotated.Secret, "verify"), exitOK, "VALID")
+	expect(t, r.command(t, "", "keys", "revoke", id, "--reason", "superseded"), exitOK, "revoked")
+	expect(t, r.command(t, rotated.Secret, "verify"), exitRefused, "REVOKED")
+	expect(t, r.command(t, "", "keys", "enable", id), exitRefused, "key_revoked")
+
+	expect(t, r.command(t, "", "events", "replay", "--key", id), exitOK, "key.created", "key.rotated", "key.revoked", "key.used")
+	file := filepath.Join(t.TempDir(), "trail")
+	expect(t, r.command(t, "", "events", "replay", "-o", file), exitOK)
+	if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), `"organization.created"`) {
+		t.Errorf("replay to a file: %v: %.300s", err, b)
+	}
+	expect(t, r.command(t, "", "projections", "rebuild", "keys"), exitOK, "keys")
+	expect(t, r.command(t, "", "projections", "rebuild", "no-such"), exitRefused, "projection_not_found")
+	expect(t, r.command(t, "", "projections", "list"), exitOK, "usage")
+	expect(t, r.command(t, "", "health"), exitOK, "ready")
+	for _, said := range []string{m.Secret, rotated.Secret} {
+		if strings.Contains(r.said.String(), said) {
+			t.Error("a secret is in the log")
+		}
+	}
+}
+
+func TestImportAndBulkRevocation(t *testing.T) {
+	r := launch(t, t.TempDir())
+	org := r.newOrg(t)
+	const count = 1500 // more than one request takes
+	var lines strings.Builder
+	for i := range count {
+		digest := sha256.Sum256(fmt.Appendf(nil, "secret-%d", i))
+		fmt.Fprintf(&lines, `{"org_id":%q,"name":"k%d","owner":"old","digest":%q,"prefix":"x"}`+"\n", org, i, hex.EncodeToString(digest[:]))
+	}
+	expect(t, r.command(t, lines.String(), "keys", "import", "-"), exitOK, "1500")
+	expect(t, r.command(t, lines.String(), "keys", "import", "-"), exitOK, "1500") // repeating is harmless
+	expect(t, r.command(t, "secret-7", "verify"), exitOK, "VALID")
+	expect(t, r.command(t, `{"org_id":"`+org+`","name":"x","digest":"short"}`, "keys", "import", "-"), exitRefused, "digest")
+
+	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org), exitUsage, "--yes")
+	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org, "--dry-run"), exitOK, "1500")
+	expect(t, r.command(t, "secret-7", "verify"), exitOK, "VALID")
+	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org, "--yes"), exitOK, "revoked 1500")
+	expect(t, r.command(t, "secret-7", "verify"), exitRefused, "REVOKED")
+	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org, "--yes"), exitOK, "already revoked 1500")
+}
+
+func TestExitCodes(t *testing.T) {
+	r := launch(t, t.TempDir())
+	noKey := environ("KEYTRAIL_URL=" + r.url)
+	expect(t, r.command(t, "", "keys", "get", "key_00000000000000000000000000"), exitRefused, "key_not_found")
+	expect(t, r.command(t, "", "no-such-command"), exitUsage)
+	expect(t, r.command(t, "", "keys", "no-such-command"), exitUsage)
+	expect(t, r.command(t, "", "keys", "list", "--no-such-flag"), exitUsage)
+	expect(t, cli(t, "", noKey, "keys", "list"), exitUsage, "KEYTRAIL_KEY")
+	expect(t, cli(t, "", environ("KEYTRAIL_URL="+r.url, "KEYTRAIL_KEY=wrong"), "keys", "list"), exitRefused, "invalid_credentials")
+	expect(t, cli(t, "", environ("KEYTRAIL_URL=http://127.0.0.1:1", "KEYTRAIL_KEY=x"), "keys", "list"), exitUnreachable)
+	expect(t, cli(t, "", environ("KEYTRAIL_URL=http://127.0.0.1:1"), "health"), exitUnreachable)
+	expect(t, cli(t, "", environ(), "version"), exitOK)
+	expect(t, r.command(t, "x", "verify", "-"), exitRefused, "NOT_FOUND")
+	expect(t, r.command(t, "", "verify", "kt_live_in_the_arguments"), exitUsage)
+}
+
+// TestACommandOutwaitsARestart gives a command while the service is away.
+func TestACommandOutwaitsARestart(t *testing.T) {
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	r := launch(t, t.TempDir(), "--listen", listen)
+	org := r.newOrg(t)
+	r.end(t, syscall.SIGKILL)
+	got := make(chan told, 1)
+	go func() { got <- r.command(t, "", "keys", "create", "--org", org, "--name", "patient", "--json") }()
+	r = launch(t, r.data, "--listen", listen)
+	created := <-got
+	expect(t, created, exitOK, "patient")
+	list := r.command(t, "", "keys", "list", "--org", org)
+	if expect(t, list, exitOK); strings.Count(list.out, "patient") != 1 {
+		t.Errorf("%s", list.out)
+	}
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
+)
+
+// A ledgerOfTruth is what clients were told: whatever was acknowledged must stay true.
+type ledgerOfTruth struct {
+	mu   sync.Mutex
+	keys map[string]*promise
+	uses []use // answered verifications
+}
+
+// A promise is what one key's only user knows of it.
+type promise struct {
+	secret  string
+	old     []string // rotated away without overlap
+	revoked bool
+	unsure  bool // a change was under way when the service was killed
+}
+
+func (l *ledgerOfTruth) change(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
+// TestNothingAcknowledgedIsLostInACrash kills the service at random moments under mixed
+// load, and after each restart compares it with what its clients were told.
+func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	truth := &ledgerOfTruth{keys: map[string]*promise{}}
+	r := launch(t, t.TempDir())
+	org := r.newOrg(t)
+	for round := range *crashRounds {
+		var workers sync.WaitGroup
+		for w := range 8 {
+			dice := rand.New(rand.NewPCG(seed, uint64(round*8+w+1)))
+			key := r.rootKey(t)
+			url := r.url
+			workers.Go(func() { truth.work(t, url, key, org, fmt.Sprintf("r%d-w%d", round, w), dice) })
+		}
+		timer := time.NewTimer(200*time.Millisecond + time.Duration(random.IntN(1500))*time.Millisecond)
+		<-timer.C
+		r.end(t, syscall.SIGKILL)
+		workers.Wait()
+		compareReadModel(t, r.data)
+		r = launch(t, r.data)
+		truth.check(t, r)
+	}
+	revoked := 0
+	for _, p := range truth.keys {
+		if p.revoked {
+			revoked++
+		}
+	}
+	if t.Logf("%d keys, %d of them revoked, %d uses", len(truth.keys), revoked, len(truth.uses)); revoked == 0 || len(truth.uses) == 0 {
+		t.Error("the load was not mixed, which proves little")
+	}
+}
+
+// work changes and verifies keys of its own until the service does not answer.
+func (l *ledgerOfTruth) work(t *testing.T, url, root, org, name string, dice *rand.Rand) {
+	// do tells whether the service acknowledged; a refusal is a fault, silence the kill.
+	do := func(path, request string, in, out any) bool {
+		err := send(context.Background(), "POST", url+path, root, request, in, out)
+		if refused := new(refusedError); errors.As(err, &refused) {
+			t.Error(err)
+		}
+		return err == nil
+	}
+	var mine []string
+	for i := 0; ; i++ {
+		request := fmt.Sprintf("%s-%d", name, i)
+		if len(mine) == 0 || dice.IntN(6) == 0 {
+			var m made
+			if !do("/v1/keys", request, map[string]any{"org_id": org, "name": request}, &m) {
+				return
+			}
+			mine = append(mine, m.Key.ID)
+			l.change(func() { l.keys[m.Key.ID] = &promise{secret: m.Secret} })
+			continue
+		}
+		id := mine[dice.IntN(len(mine))]
+		p := l.promised(id)
+		switch n := dice.IntN(12); {
+		case n == 0 && !p.revoked:
+			l.change(func() { p.unsure = true })
+			if !do("/v1/keys/"+id+"/revoke", request, map[string]any{}, nil) {
+				return
+			}
+			l.change(func() { p.unsure, p.revoked = false, true })
+		case n == 3 && !p.revoked:
+			l.change(func() { p.unsure = true })
+			if !do("/v1/keys/revoke", request, map[string]any{"ids": []string{id}}, nil) {
+				return
+			}
+			l.change(func() { p.unsure, p.revoked = false, true })
+		case n == 4:
+			secret := "issued-elsewhere-" + request
+			line := map[string]any{"org_id": org, "name": request, "digest": domain.NewSecret(secret).Digest()}
+			var sum struct{ Results []struct{ Key string `json:"key_id"` } }
+			if !do("/v1/keys/import", request, line, &sum) {
+				return
+			}
+			l.change(func() { l.keys[sum.Results[0].Key] = &promise{secret: secret} })
+		case n <= 2 && !p.revoked:
+			var m made
+			l.change(func() { p.unsure = true })
+			if !do("/v1/keys/"+id+"/rotate", request, map[string]any{}, &m) {
+				return
+			}
+			l.change(func() { p.unsure, p.old, p.secret = false, append(p.old, p.secret), m.Secret })
+		default:
+			if !do("/v1/verify", request, map[string]string{"key": p.secret}, nil) {
+				return
+			}
+			l.change(func() { l.uses = append(l.uses, use{request, id}) })
+		}
+	}
+}
+
+func (l *ledgerOfTruth) promised(id string) *promise {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keys[id]
+}
+
+// check compares the service with what was promised. No load may run.
+func (l *ledgerOfTruth) check(t *testing.T, r *running) {
+	t.Helper()
+	valid := func(secret string) bool {
+		var v struct{ Valid bool }
+		r.call(t, "POST", "/v1/verify", map[string]string{"key": secret}, &v)
+		return v.Valid
+	}
+	for id, p := range l.keys {
+		var k struct{ Status string }
+		r.call(t, "GET", "/v1/keys/"+id, nil, &k)
+		if p.revoked && (k.Status != "revoked" || valid(p.secret)) {
+			t.Errorf("%s was revoked and is %s", id, k.Status)
+		}
+		if !p.unsure && !p.revoked && !valid(p.secret) {
+			t.Errorf("%s is refused", id)
+		}
+		for _, secret := range p.old[max(0, len(p.old)-1):] {
+			if valid(secret) {
+				t.Errorf("a secret of %s that was rotated away is good", id)
+			}
+		}
+	}
+	recorded := r.uses(t)
+	for _, u := range l.uses {
+		if recorded[u] != 1 {
+			t.Errorf("use %v was answered and is on the ledger %d times", u, recorded[u])
+		}
+	}
+}
+
+// compareReadModel brings the stopped service's read model up to date and compares it,
+// byte for byte, with one built from the ledger's beginning.
+func compareReadModel(t *testing.T, data string) {
+	t.Helper()
+	s, err := eventstore.StartServer(filepath.Join(data, "ledger"), discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	l, err := eventstore.Open(t.Context(), nc, eventstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, rebuilt := rowsOf(t, filepath.Join(data, "readmodel"), l), rowsOf(t, t.TempDir(), l)
+	if !bytes.Equal(kept, rebuilt) {
+		t.Errorf("the read model (%d bytes) differs from one rebuilt from the ledger (%d bytes)", len(kept), len(rebuilt))
+	}
+}
+
+// rowsOf is every row of the read model in dir once it has all of the ledger.
+func rowsOf(t *testing.T, dir string, l *eventstore.Ledger) []byte {
+	t.Helper()
+	s, err := projections.Open(dir, projections.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, l) }()
+	defer func() { stop(); <-done }()
+	for stream, wait := range map[eventstore.Stream]func(context.Context, eventstore.Position) error{eventstore.Events: s.WaitFor, eventstore.Uses: s.WaitForUses} {
+		end, err := l.End(ctx, stream)
+		if err == nil {
+			err = wait(ctx, end)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b bytes.Buffer
+	if err := s.Dump(func(name string, key, value []byte) error {
+		_, err := fmt.Fprintf(&b, "%s %x=%x\n", name, key, value)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/keytrail/keytrail/api"
+)
+
+// A front is the HTTP server. It listens before there is anything to answer from, so that
+// a start that takes long is not taken for a hang.
+type front struct {
+	http.Server
+	listener net.Listener
+	handler  atomic.Pointer[http.Handler]
+	ended    chan error // receives what Serve returned
+}
+
+func listen(address string, log *slog.Logger) (*front, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	f := &front{listener: l, ended: make(chan error, 1)}
+	f.open(api.Starting())
+	f.Server = http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*f.handler.Load()).ServeHTTP(w, r) }),
+		// One deadline for head and body: a second one would have to be set for every request.
+		ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	go func() { f.ended <- f.Serve(l) }()
+	return f, nil
+}
+
+// open lets h answer from now on.
+func (f *front) open(h http.Handler) { f.handler.Store(&h) }
+
+// stay returns when ctx ends or something failed, after what is in flight is answered.
+func (f *front) stay(ctx, background context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-background.Done():
+	case err := <-f.ended:
+		return err
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := f.Shutdown(grace); err != nil {
+		return f.Close() // streams that follow the ledger do not end by themselves
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return context.Cause(background)
+}
