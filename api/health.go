@@ -34,11 +34,16 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	for _, p := range status {
 		ready = ready && p.Halted == "" && (p.Stream != "events" || p.Lag <= maxReadyLag)
 	}
+	answer := map[string]any{"projections": status}
+	if held := s.Ledger.Held(); held != nil {
+		ready, answer["held"] = false, s.asProblem(ctx, held).Code
+	}
+	answer["ready"] = ready
 	w.Header().Set("Content-Type", "application/json")
 	if !ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	encode(w, map[string]any{"ready": ready, "projections": status})
+	encode(w, answer)
 }
 
 type projectionsAnswer struct {

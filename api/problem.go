@@ -76,7 +76,7 @@ func (s *server) asProblem(ctx context.Context, err error) *Problem {
 	case !errors.As(err, &refusal):
 		s.Logger.ErrorContext(ctx, "request failed", "request_id", requestID(ctx), "err", err)
 		refusal = &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"}
-	case refusal.Kind == domain.Unavailable:
+	case refusal.Kind == domain.Unavailable && err != error(refusal): // there is a cause to tell
 		s.Logger.WarnContext(ctx, "request not served", "request_id", requestID(ctx), "err", err)
 	}
 	p = blank(statusOf(refusal.Kind), refusal.Code, refusal.Text)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,6 +46,7 @@ type Ledger struct {
 	streams [2]jetstream.Stream
 	log     *slog.Logger
 	latency *prometheus.HistogramVec
+	held    atomic.Pointer[error]
 }
 
 // Open creates the streams that are missing and checks those that exist.
@@ -145,6 +147,9 @@ func check(have, want jetstream.StreamConfig) error {
 // Append writes e after the aggregate's event at position after, 0: as its first. It has
 // three outcomes: written; ErrConflict, nothing written; anything else, ambiguous.
 func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command, e domain.Event) (Position, error) {
+	if err := l.Held(); err != nil {
+		return 0, err
+	}
 	m, err := Message(ref, c, e)
 	if err != nil {
 		return 0, err

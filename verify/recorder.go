@@ -54,6 +54,9 @@ func newRecorder(l *eventstore.Ledger, d Durability, log *slog.Logger) *recorder
 // ledger's own deadline for an append, after which the error is ErrUnavailable. Where the
 // ledger takes less than comes, both wait for room.
 func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed) error {
+	if err := r.ledger.Held(); err != nil {
+		return err
+	}
 	for {
 		b, oldest := r.enqueue(org, u)
 		if b == nil {

@@ -21,6 +21,7 @@ import (
 type Config struct {
 	Data           string
 	Listen         string
+	MinFree        uint64
 	Uses           string
 	NATS           eventstore.ConnectOptions
 	Replicas       int
@@ -37,6 +38,7 @@ type Config struct {
 func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Data, "data", "./keytrail-data", "directory for the ledger, the read model and the root key")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
+	f.Uint64Var(&c.MinFree, "min-free", 256<<20, "record nothing while the data directory's file system has fewer bytes free; 0: do not look")
 	f.StringVar(&c.Uses, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
 	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
 	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")

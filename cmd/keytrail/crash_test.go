@@ -114,7 +114,11 @@ func (l *ledgerOfTruth) work(t *testing.T, url, root, org, name string, dice *ra
 		case n == 4:
 			secret := "issued-elsewhere-" + request
 			line := map[string]any{"org_id": org, "name": request, "digest": domain.NewSecret(secret).Digest()}
-			var sum struct{ Results []struct{ Key string `json:"key_id"` } }
+			var sum struct {
+				Results []struct {
+					Key string `json:"key_id"`
+				}
+			}
 			if !do("/v1/keys/import", request, line, &sum) {
 				return
 			}

@@ -114,6 +114,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	tasks, background := errgroup.WithContext(background)
 	defer func() { stopBackground(); _ = tasks.Wait() }()
 	tasks.Go(func() error { return store.Run(background, ledger) })
+	tasks.Go(func() error { return watchSpace(background, c.Data, c.MinFree, ledger, log) })
 
 	// 4. The root key, which must be kept before anybody can depend on it.
 	handler := commands.New(ledger, commands.Options{Logger: log})

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -243,5 +244,30 @@ func TestAStartThatWaitsSaysSo(t *testing.T) {
 	until(t, "it lives again", func() bool { return send(t.Context(), "GET", url+"/livez", "", "", nil, nil) == nil })
 	if code := again.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("stopped while it waited, exit code %d: %s", code, again.said)
+	}
+}
+
+// TestAFullDiskIsRefusedInGoodOrder runs the service with less space than it wants.
+func TestAFullDiskIsRefusedInGoodOrder(t *testing.T) {
+	for _, uses := range []string{"durable", "relaxed"} {
+		r := launch(t, t.TempDir())
+		m := r.newKey(t, r.newOrg(t))
+		r.end(t, syscall.SIGTERM)
+		r = launch(t, r.data, "--uses", uses, "--min-free", fmt.Sprint(uint64(1)<<60))
+		var refused *refusedError
+		until(t, "the space was looked at", func() bool {
+			return errors.As(send(t.Context(), "GET", r.url+"/readyz", "", "", nil, nil), &refused)
+		})
+		if !strings.Contains(refused.text, `"held":"storage_full"`) {
+			t.Errorf("readyz says %s", refused.text)
+		}
+		for path, body := range map[string]any{"/v1/verify": map[string]string{"key": m.Secret}, "/v1/keys/" + m.Key.ID + "/revoke": map[string]any{}} {
+			err := send(t.Context(), "POST", r.url+path, r.rootKey(t), "", body, nil)
+			if !errors.As(err, &refused) || !strings.Contains(refused.text, `"code":"storage_full"`) || !strings.Contains(refused.text, "503") {
+				t.Errorf("%s, %s: %v", uses, path, err)
+			}
+		}
+		r.end(t, syscall.SIGTERM)
+		expect(t, launch(t, r.data).command(t, m.Secret, "verify"), exitOK, "VALID")
 	}
 }
