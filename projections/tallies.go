@@ -56,9 +56,13 @@ const (
 // filedAtOnce is how many keys one transaction files: some five rows each.
 const filedAtOnce = 2000
 
-// patience is how many times longer than the last filing took the next one waits, at least
-// a second, so that following the uses leaves the processor to those who verify.
+// patience is how many times longer than the last filing took the next one waits, so that
+// following the uses leaves the processor to those who verify.
 const patience = 20
+
+// rush is how long the next filing waits at least when the last one had so many uses: a
+// thousand and more show that many are in a hurry, a few that somebody may be looking.
+func rush(uses int) time.Duration { return min(time.Duration(uses)*time.Millisecond, time.Second) }
 
 func newTallies() *tallies { return &tallies{at: map[[16]byte]int{}} }
 
@@ -195,14 +199,14 @@ func (g *group) file(ctx context.Context) {
 			return
 		case <-g.tallied:
 		}
-		begun := time.Now()
+		begun, uses := time.Now(), g.unfiled()
 		if err := g.persist(ctx, g.fileNow); err != nil {
 			if ctx.Err() == nil {
 				g.halt(ctx, err)
 			}
 			return
 		}
-		timer := time.NewTimer(min(max(patience*time.Since(begun), time.Second), time.Minute))
+		timer := time.NewTimer(min(max(patience*time.Since(begun), rush(uses)), time.Minute))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -210,6 +214,13 @@ func (g *group) file(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// unfiled is how many uses are not filed.
+func (g *group) unfiled() int {
+	g.feed.Lock()
+	defer g.feed.Unlock()
+	return g.runners[0].tallies.uses
 }
 
 // fileNow files what there is, and publishes it. Nothing is added meanwhile.
