@@ -1,0 +1,43 @@
+package api
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/keytrail/keytrail/verify"
+)
+
+// FuzzVerifyBody holds the scanner of the hot path to encoding/json: a body that it takes
+// is one that encoding/json takes, with the same values.
+func FuzzVerifyBody(f *testing.F) {
+	for _, body := range []string{
+		`{"key":"k"}`, ` { "key" : "k" , "scopes" : [ "a:read" , "b:*" ] , "ip" : "192.0.2.1" , "keyspace" : "default" } ` + "\n",
+		`{"key":"k","scopes":[]}`, `{"key":"k","scopes":null}`, `{"KEY":"k"}`, `{"key":"a","key":"b"}`, `{"key":"\u006b"}`, `{"key":"é"}`,
+		`{"key":"k","ip":"fe80::1%eth0"}`, `{"key":"k","ip":"::ffff:192.0.2.1"}`, `{"key":"k","other":1}`, `{"key":1}`, `{"key":"k"} {}`,
+		`{"key":"k",}`, `{"key":"k","scopes":["a"]}`, `{}`, `[]`, ``, `{"key":"k"`, "{\"key\":\"\x01\"}", "{\"key\":\"\xff\"}",
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		var fast, slow verify.Request
+		s := verifyScanner{text: body}
+		if !s.object(&fast) {
+			return
+		}
+		if err := decodeVerify([]byte(body), &slow); err != nil {
+			t.Fatalf("the scanner takes %q, encoding/json: %v", body, err)
+		}
+		if slow.RequestID != s.ip || slow.Secret != fast.Secret || slow.Keyspace != fast.Keyspace ||
+			len(slow.Scopes)+len(fast.Scopes) > 0 && !reflect.DeepEqual(slow.Scopes, fast.Scopes) {
+			t.Fatalf("%q is read as %+v with ip %q, encoding/json has %+v", body, fast, s.ip, slow)
+		}
+	})
+}
+
+// The usual body must not take the slow way.
+func TestTheScannerTakesTheUsualBody(t *testing.T) {
+	s := verifyScanner{text: `{"key":"kt_live_x","scopes":["a:read"],"ip":"192.0.2.1","keyspace":"default"}`}
+	if !s.object(new(verify.Request)) {
+		t.Error("the fast path does not take it")
+	}
+}
