@@ -103,13 +103,13 @@ func (s *server) routes() {
 	route(s, "GET /v1/projections", "projections:read", 200, "Tell how far the read model is", s.listProjections)
 	route(s, "POST /v1/projections/{name}/rebuild", "projections:write", 200, "Rebuild a projection beside the old one", s.rebuildProjection)
 
-	s.raw("POST /v1/keys/import", "keys:write", "Import digests of keys issued elsewhere, one JSON object a line", s.importKeys)
-	s.raw("GET /v1/events", "audit:read", "Read, replay or follow the ledger's events", s.events)
+	s.raw("POST /v1/keys/import", "keys:write", s.documentImport(), s.importKeys)
+	s.raw("GET /v1/events", "audit:read", s.documentEvents(), s.events)
 	s.mux.HandleFunc(verifyRoute, func(w http.ResponseWriter, r *http.Request) { s.verify(w, r, requestID(r.Context())) })
 	s.mux.HandleFunc("/v1/authorize/{keyspace}", s.authorize)
 	s.mux.HandleFunc("/v1/authorize/{keyspace}/{rest...}", s.authorize)
-	s.document("POST", "/v1/verify", "Verify a presented key (scope keys:verify)")
-	s.document("GET", "/v1/authorize/{keyspace}", "Forward authentication for gateways: the presented key is the credential")
+	s.document(verifyRoute, s.documentVerify())
+	s.document("GET /v1/authorize/{keyspace}", s.documentAuthorize())
 
 	s.mux.HandleFunc("GET /livez", s.livez)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
@@ -118,8 +118,7 @@ func (s *server) routes() {
 }
 
 // raw adds a route that is written by hand, for callers with the scope.
-func (s *server) raw(pattern, scope, summary string, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
-	method, path := cutPattern(pattern)
+func (s *server) raw(pattern, scope string, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		p, err := s.authenticate(r, scope)
 		if err != nil {
@@ -128,7 +127,7 @@ func (s *server) raw(pattern, scope, summary string, f func(http.ResponseWriter,
 		}
 		f(w, r, p)
 	})
-	s.document(method, path, summary+" (scope "+scope+")")
+	s.document(pattern, d)
 }
 
 // waitTimeout is how long a write's answer waits for the read model.

@@ -138,22 +138,22 @@ func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.R
 
 // importLine is one key issued elsewhere.
 type importLine struct {
-	Org          string             `json:"org_id"`
-	Keyspace     string             `json:"keyspace"`
+	Org          string             `json:"org_id,omitempty" doc:"Default: the caller's."`
+	Keyspace     string             `json:"keyspace,omitempty"`
 	Name         string             `json:"name"`
-	Digest       string             `json:"digest"`
-	Prefix       string             `json:"prefix"`
-	Owner        string             `json:"owner"`
-	Scopes       []string           `json:"scopes"`
-	ExpiresAt    time.Time          `json:"expires_at"`
-	RateLimits   []domain.RateLimit `json:"rate_limits"`
-	AllowedCIDRs []string           `json:"allowed_cidrs"`
-	Metadata     map[string]string  `json:"metadata"`
+	Digest       string             `json:"digest" doc:"SHA-256 of the secret as 64 hex characters. A secret is printable ASCII without spaces, at most 512 characters."`
+	Prefix       string             `json:"prefix,omitempty" doc:"What may be shown of the secret."`
+	Owner        string             `json:"owner,omitempty"`
+	Scopes       []string           `json:"scopes,omitempty"`
+	ExpiresAt    time.Time          `json:"expires_at,omitzero"`
+	RateLimits   []domain.RateLimit `json:"rate_limits,omitempty"`
+	AllowedCIDRs []string           `json:"allowed_cidrs,omitempty"`
+	Metadata     map[string]string  `json:"metadata,omitempty"`
 }
 
 type importResult struct {
 	Line   int          `json:"line"`
-	Status string       `json:"status"` // imported, exists or failed
+	Status string       `json:"status" enum:"imported,exists,failed"`
 	Key    domain.KeyID `json:"key_id,omitempty"`
 	Code   string       `json:"code,omitempty"`
 	Detail string       `json:"detail,omitempty"`

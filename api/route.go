@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -90,14 +91,10 @@ func cutPattern(pattern string) (method, path string) {
 	return method, path
 }
 
+var placeholder = regexp.MustCompile(`\{(\w+)\}`)
+
 func operationID(method, path string) string {
 	return strings.ToLower(method) + strings.NewReplacer("/v1/", "-", "/", "-", "{", "", "}", "").Replace(path)
-}
-
-// document puts a hand-written route into the OpenAPI document.
-func (s *server) document(method, path, summary string) {
-	s.huma.OpenAPI().AddOperation(&huma.Operation{Method: method, Path: path, OperationID: operationID(method, path), Summary: summary,
-		Security: []map[string][]string{{"bearer": {}}, {"apiKey": {}}}, Responses: map[string]*huma.Response{"200": {Description: "OK"}}})
 }
 
 func repeatedParameter(r *http.Request) error {

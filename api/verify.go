@@ -92,10 +92,10 @@ func readBody(b []byte, r io.Reader) ([]byte, error) {
 
 // verifyBody is the body of a verification.
 type verifyBody struct {
-	Key      *string  `json:"key"`
-	Scopes   []string `json:"scopes"`
-	IP       string   `json:"ip"`
-	Keyspace string   `json:"keyspace"`
+	Key      *string  `json:"key" nullable:"false" doc:"The presented key."`
+	Scopes   []string `json:"scopes,omitempty" maxItems:"100" doc:"All of them are needed."`
+	IP       string   `json:"ip,omitempty" doc:"Of the client that presented it."`
+	Keyspace string   `json:"keyspace,omitempty" doc:"Default: any but that of management keys."`
 }
 
 // parseVerify reads a body: by scanning if it is plain, else with encoding/json.

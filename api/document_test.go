@@ -1,0 +1,54 @@
+package api
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/verify"
+)
+
+// What is written by hand must have the shape that the document says it has, no more and
+// no less.
+func TestWhatIsWrittenByHandIsWhatTheDocumentSays(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	fragment := `"key_id":"key_x","org_id":null,"keyspace":"default","owner":"o","name":"n","scopes":["a:b"],"expires_at":"2027-01-01T00:00:00Z","metadata":{"a":"b"}`
+	found := verify.Answer{Outcome: domain.UseValid, Credential: &projections.Credential{Fragment: fragment}, Position: 7,
+		Limits: []verify.LimitState{{RateLimit: domain.RateLimit{Limit: 5, Window: domain.Duration(time.Minute)}, Remaining: 4, Reset: at.Unix()}}}
+	event, err := eventstore.Record{Stream: eventstore.Uses, Position: 9, Index: 3, Org: "org_x", Subject: "key_x", Time: at, Command: eventstore.Command{Actor: "key_y", Correlation: "r"},
+		Event: domain.KeyUsed{Key: "key_x", Code: domain.UseValid, At: at}}.CloudEvent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported, err := json.Marshal(importAnswer{Imported: 1, Failed: 1, Results: []importResult{{Line: 1, Status: "imported", Key: "key_x"}, {Line: 2, Status: "failed", Code: "c", Detail: "d"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		shape any
+		text  string
+	}{
+		{verifyAnswer{}, string(found.AppendJSON(nil))},
+		{verifyAnswer{}, string((&verify.Answer{Outcome: domain.UseNotFound, Position: 7}).AppendJSON(nil))},
+		{eventPage{}, `{"items":[` + string(event) + `],"next_cursor":"x"}`},
+		{importAnswer{}, string(imported)},
+	} {
+		registry := huma.NewMapRegistry("#/", huma.DefaultSchemaNamer)
+		schema := registry.Schema(reflect.TypeOf(c.shape), false, "")
+		var value any
+		if err := json.Unmarshal([]byte(c.text), &value); err != nil {
+			t.Fatal(err)
+		}
+		var result huma.ValidateResult
+		huma.Validate(registry, schema, huma.NewPathBuffer(nil, 0), huma.ModeReadFromServer, value, &result)
+		for _, err := range result.Errors {
+			t.Errorf("%s: %v", c.text, err)
+		}
+	}
+}
