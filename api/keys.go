@@ -140,7 +140,7 @@ type newKey struct {
 	TTL          domain.Duration    `json:"ttl,omitempty" doc:"Instead of expires_at: how long the key is good, like 24h."`
 	RateLimits   []domain.RateLimit `json:"rate_limits,omitempty" maxItems:"5" nullable:"false"`
 	AllowedCIDRs []string           `json:"allowed_cidrs,omitempty" maxItems:"50" nullable:"false"`
-	Metadata     map[string]string  `json:"metadata,omitempty"`
+	Metadata     map[string]string  `json:"metadata,omitempty" maxProperties:"50"`
 }
 
 func (b newKey) settings() commands.Settings {
@@ -248,7 +248,7 @@ type updateKeyRequest struct {
 		ExpiresAt    optional[time.Time] `json:"expires_at,omitempty" doc:"null: the key does not expire."`
 		RateLimits   *[]domain.RateLimit `json:"rate_limits,omitempty" maxItems:"5" nullable:"false"`
 		AllowedCIDRs *[]string           `json:"allowed_cidrs,omitempty" maxItems:"50" nullable:"false"`
-		Metadata     *map[string]string  `json:"metadata,omitempty"`
+		Metadata     *map[string]string  `json:"metadata,omitempty" maxProperties:"50"`
 	}
 }
 
