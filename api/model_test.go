@@ -23,8 +23,7 @@ type model struct {
 
 type modelKey struct {
 	org, status, name string
-	secrets           []string // the last one is good if the key is; so are those before it, if overlap
-	overlap           bool     // of the last rotation
+	secrets           []string // all that are good as long as the key is
 	scope             string
 	revision          float64
 }
