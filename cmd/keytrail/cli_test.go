@@ -123,10 +123,9 @@ func TestACommandOutwaitsARestart(t *testing.T) {
 	r.end(t, syscall.SIGKILL)
 	got := make(chan told, 1)
 	go func() { got <- r.command(t, "", "keys", "create", "--org", org, "--name", "patient", "--json") }()
-	r = launch(t, r.data, "--listen", listen)
-	created := <-got
-	expect(t, created, exitOK, "patient")
-	list := r.command(t, "", "keys", "list", "--org", org)
+	again := launch(t, r.data, "--listen", listen)
+	expect(t, <-got, exitOK, "patient")
+	list := again.command(t, "", "keys", "list", "--org", org)
 	if expect(t, list, exitOK); strings.Count(list.out, "patient") != 1 {
 		t.Errorf("%s", list.out)
 	}
