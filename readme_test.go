@@ -32,7 +32,7 @@ func TestREADME(t *testing.T) {
 	for _, b := range blocks["output"] {
 		shown.WriteString(b)
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", script.String())
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", strings.ReplaceAll(script.String(), "http://127.0.0.1:8080", url))
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "KEYTRAIL_URL="+url)
 	out, err := cmd.CombinedOutput()

@@ -191,6 +191,9 @@ func (s *server) waitForEvents(ctx context.Context, q *eventQuery) ([]eventstore
 		if err := s.newEvent(ctx, q, deadline); err != nil {
 			return nil, err
 		}
+		if ctx.Err() != nil {
+			return nil, nil // the service stops: the empty page tells where to go on
+		}
 	}
 }
 
@@ -213,9 +216,10 @@ func (s *server) newEvent(ctx context.Context, q *eventQuery, deadline time.Time
 		}()
 	}
 	err := <-done
+	over := ctx.Err() != nil
 	cancel()
 	<-done
-	if errors.Is(err, news) || ctx.Err() != nil {
+	if errors.Is(err, news) || over {
 		return nil
 	}
 	return err

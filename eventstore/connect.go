@@ -48,7 +48,7 @@ func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
 // Away tells whether err, of Connect or Open, means that no server answers yet, or none
 // that leads the streams; anything else will not pass by itself.
 func Away(err error) bool {
-	var unreachable net.Error
+	var failed *net.OpError
 	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &unreachable)
+		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &failed) && failed.Op == "dial"
 }

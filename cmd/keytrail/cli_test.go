@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -128,5 +129,31 @@ func TestACommandOutwaitsARestart(t *testing.T) {
 	list := again.command(t, "", "keys", "list", "--org", org)
 	if expect(t, list, exitOK); strings.Count(list.out, "patient") != 1 {
 		t.Errorf("%s", list.out)
+	}
+}
+
+// TestTailOutlivesARestart follows events while the service goes away and comes back.
+func TestTailOutlivesARestart(t *testing.T) {
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	r := launch(t, t.TempDir(), "--listen", listen)
+	var said safeBuffer
+	cmd := exec.CommandContext(t.Context(), binary, "events", "tail", "--type", "organization.created", "--json")
+	cmd.Stdout, cmd.Stderr, cmd.Env = &said, &said, environ("KEYTRAIL_URL="+r.url, "KEYTRAIL_KEY="+r.rootKey(t))
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	heard := func(org string) func() bool {
+		return func() bool { return strings.Count(said.String(), `"subject":"`+org) == 1 }
+	}
+	until(t, "it follows", heard(r.newOrg(t)))
+	r.end(t, syscall.SIGKILL)
+	again := launch(t, r.data, "--listen", listen)
+	until(t, "it goes on", heard(again.newOrg(t)))
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, said.String())
 	}
 }

@@ -115,14 +115,22 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	if method != http.MethodGet {
 		header.Set("Idempotency-Key", rand.Text())
 	}
-	answer, err := c.insist(ctx, func() (*http.Response, error) {
-		return c.send(ctx, method, path, query, header, bytes.NewReader(body))
+	return insist(ctx, func() error {
+		answer, err := c.send(ctx, method, path, query, header, bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		return read(answer, out)
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// read reads an answer. One that does not arrive whole is none.
+func read(answer *http.Response, out any) error {
 	defer answer.Body.Close()
-	return json.NewDecoder(answer.Body).Decode(out)
+	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
+		return &unreachable{err}
+	}
+	return nil
 }
 
 // attempts and firstPause bound how long the command line waits for a service that
@@ -134,14 +142,15 @@ const (
 
 // insist repeats a request that had no answer, or was told to come again. The service
 // knows a repeated write by its Idempotency-Key.
-func (c *client) insist(ctx context.Context, request func() (*http.Response, error)) (answer *http.Response, err error) {
+func insist(ctx context.Context, request func() error) error {
 	for i := range attempts - 1 {
-		if answer, err = request(); err == nil || !passing(err) {
-			return answer, err
+		err := request()
+		if err == nil || !passing(err) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return err
 		case <-time.After(firstPause << i):
 		}
 	}

@@ -78,31 +78,42 @@ func tailCommand(c *client) *cobra.Command {
 		if !*all && !q.Has("from") {
 			q.Set("from", time.Now().UTC().Format(time.RFC3339))
 		}
-		cursor := ""
-		for cmd.Context().Err() == nil {
-			next, err := c.follow(cmd, q, cursor)
-			if next == cursor && err != nil && cmd.Context().Err() == nil {
-				return err
-			}
-			cursor = next // the connection broke: go on behind the last event
-		}
-		return nil
+		return c.tail(cmd, q)
 	}
 	return cmd
 }
 
-// follow prints events until the stream ends, and tells how far it came.
-func (c *client) follow(cmd *cobra.Command, q url.Values, cursor string) (string, error) {
+// tail follows events until it is interrupted. Where the connection breaks it goes on
+// behind the last event, however long the service is away.
+func (c *client) tail(cmd *cobra.Command, q url.Values) error {
 	header := http.Header{"Accept": {"text/event-stream"}}
-	if cursor != "" {
-		header.Set("Last-Event-ID", cursor)
+	cursor, connected := "", false
+	for {
+		if cursor != "" {
+			header.Set("Last-Event-ID", cursor)
+		}
+		answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", q, header, nil)
+		if err == nil {
+			connected = true
+			cursor, err = c.follow(cmd, answer.Body, cursor)
+		}
+		switch {
+		case cmd.Context().Err() != nil:
+			return nil
+		case !connected || !passing(err):
+			return err
+		}
+		select {
+		case <-cmd.Context().Done():
+		case <-time.After(firstPause):
+		}
 	}
-	answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", q, header, nil)
-	if err != nil {
-		return cursor, err
-	}
-	defer answer.Body.Close()
-	lines := bufio.NewScanner(answer.Body)
+}
+
+// follow prints events until the stream ends, and tells how far it came.
+func (c *client) follow(cmd *cobra.Command, body io.ReadCloser, cursor string) (string, error) {
+	defer body.Close()
+	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
@@ -140,7 +151,10 @@ func replayCommand(c *client) *cobra.Command {
 				return err
 			}
 		}
-		return lines.Err()
+		if lines.Err() != nil {
+			return &unreachable{lines.Err()}
+		}
+		return nil
 	}
 	return cmd
 }

@@ -18,6 +18,7 @@ type front struct {
 	listener net.Listener
 	handler  atomic.Pointer[http.Handler]
 	ended    chan error // receives what Serve returned
+	log      *slog.Logger
 }
 
 func listen(address string, log *slog.Logger) (*front, error) {
@@ -25,7 +26,7 @@ func listen(address string, log *slog.Logger) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &front{listener: l, ended: make(chan error, 1)}
+	f := &front{listener: l, ended: make(chan error, 1), log: log}
 	f.open(api.Starting())
 	f.Server = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*f.handler.Load()).ServeHTTP(w, r) }),
@@ -51,7 +52,8 @@ func (f *front) stay(ctx, background context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	if err := f.Shutdown(grace); err != nil {
-		return f.Close() // streams that follow the ledger do not end by themselves
+		f.log.Warn("requests that took too long were cut off")
+		return f.Close()
 	}
 	if ctx.Err() != nil {
 		return nil

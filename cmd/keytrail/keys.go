@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -446,16 +445,16 @@ func (c *client) importFrom(cmd *cobra.Command, in io.Reader) error {
 // importChunk sends some lines, the first of which has the number first, and keeps the
 // results of those that failed.
 func (c *client) importChunk(cmd *cobra.Command, chunk []byte, first int, sum *imported) error {
-	answer, err := c.insist(cmd.Context(), func() (*http.Response, error) {
-		return c.send(cmd.Context(), http.MethodPost, "/v1/keys/import", nil, http.Header{"Content-Type": {"application/x-ndjson"}}, bytes.NewReader(chunk))
+	var part imported
+	err := insist(cmd.Context(), func() error {
+		answer, err := c.send(cmd.Context(), http.MethodPost, "/v1/keys/import", nil, http.Header{"Content-Type": {"application/x-ndjson"}}, bytes.NewReader(chunk))
+		if err != nil {
+			return err
+		}
+		return read(answer, &part)
 	})
 	if err != nil {
 		return fmt.Errorf("%w; %d are imported, repeat the command to go on", err, sum.Imported)
-	}
-	defer answer.Body.Close()
-	var part imported
-	if err := json.NewDecoder(answer.Body).Decode(&part); err != nil {
-		return err
 	}
 	sum.Imported, sum.Existing, sum.Failed = sum.Imported+part.Imported, sum.Existing+part.Existing, sum.Failed+part.Failed
 	for _, r := range part.Results {

@@ -114,7 +114,9 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	tasks, background := errgroup.WithContext(background)
 	defer func() { stopBackground(); _ = tasks.Wait() }()
 	tasks.Go(func() error { return store.Run(background, ledger) })
-	tasks.Go(func() error { return watchSpace(background, c.Data, c.MinFree, ledger, log) })
+	disk := &space{c.Data, c.MinFree, ledger, log}
+	disk.look(ctx)
+	tasks.Go(func() error { return disk.watch(background) })
 
 	// 4. The root key, which must be kept before anybody can depend on it.
 	handler := commands.New(ledger, commands.Options{Logger: log})
@@ -249,7 +251,7 @@ func catchUp(ctx context.Context, s *projections.Store, l *eventstore.Ledger, ba
 			err = wait(ctx, end)
 		}
 		if err != nil {
-			return fmt.Errorf("bring the read model up to date with %s: %w", stream, err)
+			return fmt.Errorf("bring the read model up to date with %s: %w", stream, errors.Join(err, context.Cause(background)))
 		}
 	}
 	return nil

@@ -123,7 +123,11 @@ func TestStoppingUnderLoadLosesNoUse(t *testing.T) {
 				workers.Go(func() {
 					for i := 0; ; i++ {
 						id := fmt.Sprintf("w%d-%d", w, i)
-						if send(context.Background(), "POST", r.url+"/v1/verify", root, id, map[string]string{"key": m.Secret}, nil) != nil {
+						err := send(context.Background(), "POST", r.url+"/v1/verify", root, id, map[string]string{"key": m.Secret}, nil)
+						if errors.Is(err, io.ErrUnexpectedEOF) {
+							t.Errorf("an answer was cut: %v", err)
+						}
+						if err != nil {
 							return // it stopped taking requests
 						}
 						answered <- id

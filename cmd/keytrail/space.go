@@ -16,27 +16,40 @@ import (
 var errStorageFull = &domain.Error{Kind: domain.Unavailable, Code: "storage_full",
 	Text: "the service is short of disk space and records nothing; its operator must make room"}
 
-// watchSpace holds the ledger while dir's file system has less than least bytes free.
-func watchSpace(ctx context.Context, dir string, least uint64, l *eventstore.Ledger, log *slog.Logger) error {
+// A space is a directory that must have room before the ledger goes on.
+type space struct {
+	dir    string
+	least  uint64 // free bytes of its file system
+	ledger *eventstore.Ledger
+	log    *slog.Logger
+}
+
+// watch looks every second until ctx ends.
+func (s *space) watch(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		free, err := freeBytes(dir)
-		switch full := err == nil && free < least; {
-		case err != nil:
-			log.WarnContext(ctx, "free disk space cannot be told", "dir", dir, "err", err)
-		case full && l.Held() == nil:
-			log.ErrorContext(ctx, "short of disk space: nothing is recorded until there is more", "dir", dir, "free", free, "min_free", least)
-			l.Hold(errStorageFull)
-		case !full && l.Held() != nil:
-			log.InfoContext(ctx, "there is disk space again", "dir", dir, "free", free)
-			l.Hold(nil)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			s.look(ctx)
 		}
+	}
+}
+
+// look holds the ledger, or lets it go.
+func (s *space) look(ctx context.Context) {
+	free, err := freeBytes(s.dir)
+	switch full := free < s.least; {
+	case err != nil:
+		s.log.WarnContext(ctx, "free disk space cannot be told", "dir", s.dir, "err", err)
+	case full && s.ledger.Held() == nil:
+		s.log.ErrorContext(ctx, "short of disk space: nothing is recorded until there is more", "dir", s.dir, "free", free, "min_free", s.least)
+		s.ledger.Hold(errStorageFull)
+	case !full && s.ledger.Held() != nil:
+		s.log.InfoContext(ctx, "there is disk space again", "dir", s.dir, "free", free)
+		s.ledger.Hold(nil)
 	}
 }
 
