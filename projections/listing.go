@@ -56,8 +56,8 @@ const (
 // SortKeys are the sorts that a KeyQuery can have, each also with a "-" before it.
 var SortKeys = []string{sortCreated, sortLastUsed, sortName, sortExpires}
 
-// Keys lists a page. Keys that never expire, or were never used, come last in an ascending
-// sort by that time and first in a descending one.
+// Keys lists a page. Keys that never expire, or were never used, come last in a sort by
+// that time, ascending or descending.
 func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
 	if q.Orgs == nil {
 		if q.Orgs, err = s.everyOrganization(); err != nil {
@@ -152,11 +152,8 @@ const (
 )
 
 func (l *listing) phases() []int {
-	switch {
-	case l.sort == sortCreated || l.sort == sortName:
+	if l.sort == sortCreated || l.sort == sortName {
 		return []int{withValue}
-	case l.reverse:
-		return []int{withoutValue, withValue}
 	}
 	return []int{withValue, withoutValue}
 }

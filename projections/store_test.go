@@ -365,9 +365,9 @@ func (h *history) model(q projections.KeyQuery) (ids []domain.KeyID) {
 		case "name":
 			return cmp.Or(cmp.Compare(a.Name, b.Name), byID)
 		case "expires_at":
-			return nullsLast(a.ExpiresAt, b.ExpiresAt, byID, byCreation)
+			return nullsLast(a.ExpiresAt, b.ExpiresAt, strings.HasPrefix(q.Sort, "-"), byID, byCreation)
 		case "last_used_at":
-			return nullsLast(a.LastUsedAt, b.LastUsedAt, byID, byCreation)
+			return nullsLast(a.LastUsedAt, b.LastUsedAt, strings.HasPrefix(q.Sort, "-"), byID, byCreation)
 		}
 		return byCreation
 	})
@@ -377,13 +377,15 @@ func (h *history) model(q projections.KeyQuery) (ids []domain.KeyID) {
 	return ids
 }
 
-func nullsLast(a, b time.Time, byID, byCreation int) int {
+// nullsLast compares a and b, which change places in a descending sort.
+func nullsLast(a, b time.Time, swapped bool, byID, byCreation int) int {
 	switch {
 	case a.IsZero() && b.IsZero():
 		return byCreation
-	case a.IsZero():
-		return 1
-	case b.IsZero():
+	case a.IsZero() != b.IsZero():
+		if a.IsZero() != swapped {
+			return 1
+		}
 		return -1
 	}
 	return cmp.Or(a.Compare(b), byID)
