@@ -51,20 +51,14 @@ func (s *scanner) digest(d *domain.Digest) bool {
 }
 
 func (s *scanner) rateLimits(limits *[]domain.RateLimit) bool {
-	for {
+	return s.list(func() bool {
 		var l domain.RateLimit
 		var window string
-		if !s.skip(`{"limit":`) || !s.number(&l.Limit) || !s.member(`,"window":`, &window) || !s.skip("}") {
-			return false
-		}
-		if l.Window.UnmarshalText([]byte(window)) != nil {
-			return false
-		}
+		ok := s.skip(`{"limit":`) && s.number(&l.Limit) && s.member(`,"window":`, &window) && s.skip("}") &&
+			l.Window.UnmarshalText([]byte(window)) == nil
 		*limits = append(*limits, l)
-		if !s.skip(",") {
-			return s.skip("]")
-		}
-	}
+		return ok
+	})
 }
 
 func (s *scanner) metadata(m *map[string]string) bool {

@@ -83,33 +83,29 @@ func (s *scanner) number(value *int64) bool {
 	return true
 }
 
-// texts reads the rest of an array of strings whose bracket was read. An empty array is
-// not how this package writes one.
-func (s *scanner) texts(values *[]string) bool {
-	for {
-		var v string
-		if !s.text(&v) {
-			return false
-		}
-		*values = append(*values, v)
+// list reads the rest of an array whose bracket was read, with item for each element. An
+// empty array is not how this package writes one.
+func (s *scanner) list(item func() bool) bool {
+	for item() {
 		if !s.skip(",") {
 			return s.skip("]")
 		}
 	}
+	return false
 }
 
-// numbers is texts for integers.
+func (s *scanner) texts(values *[]string) bool {
+	return s.list(func() bool {
+		*values = append(*values, "")
+		return s.text(&(*values)[len(*values)-1])
+	})
+}
+
 func (s *scanner) numbers(values *[]int64) bool {
-	for {
-		var v int64
-		if !s.number(&v) {
-			return false
-		}
-		*values = append(*values, v)
-		if !s.skip(",") {
-			return s.skip("]")
-		}
-	}
+	return s.list(func() bool {
+		*values = append(*values, 0)
+		return s.number(&(*values)[len(*values)-1])
+	})
 }
 
 // optionalTexts reads an array that may be missing; name is with the bracket.
