@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -162,24 +163,34 @@ func checkWalk(ctx context.Context, root *client, p population, keys int, sort s
 	return err
 }
 
-// inOrder tells whether a may come before b. A key that never expires, or was never
-// used, is last in ascending order.
+// inOrder tells whether a may come before b.
 func inOrder(sort string, a, b shownKey) bool {
-	if sort[0] == '-' {
-		return inOrder(sort[1:], b, a)
-	}
-	switch sort {
-	case "name":
-		return a.Name <= b.Name
-	case "created_at":
-		return !a.CreatedAt.After(b.CreatedAt)
+	by, descending := strings.CutPrefix(sort, "-")
+	switch by {
 	case "expires_at":
-		return noLater(a.ExpiresAt, b.ExpiresAt)
+		return timesInOrder(a.ExpiresAt, b.ExpiresAt, descending)
+	case "last_used_at":
+		return timesInOrder(a.LastUsedAt, b.LastUsedAt, descending)
 	}
-	return noLater(a.LastUsedAt, b.LastUsedAt)
+	if descending {
+		a, b = b, a
+	}
+	if by == "name" {
+		return a.Name <= b.Name
+	}
+	return !a.CreatedAt.After(b.CreatedAt)
 }
 
-func noLater(a, b *time.Time) bool { return b == nil || a != nil && !a.After(*b) }
+// timesInOrder: a key that never expires, or was never used, is last in both directions.
+func timesInOrder(a, b *time.Time, descending bool) bool {
+	switch {
+	case a == nil || b == nil:
+		return b == nil
+	case descending:
+		return !a.Before(*b)
+	}
+	return !a.After(*b)
+}
 
 // checkFilters counts what each filter finds against the population. Keys that other
 // checks have made are not counted: their names tell them apart.
