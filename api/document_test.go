@@ -18,8 +18,8 @@ import (
 // no less.
 func TestWhatIsWrittenByHandIsWhatTheDocumentSays(t *testing.T) {
 	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	fragment := `"key_id":"key_x","org_id":null,"keyspace":"default","owner":"o","name":"n","scopes":["a:b"],"expires_at":"2027-01-01T00:00:00Z","metadata":{"a":"b"}`
-	found := verify.Answer{Outcome: domain.UseValid, Credential: &projections.Credential{Fragment: fragment}, Position: 7,
+	key := domain.Credential{Key: "key_x", Org: domain.Installation, Keyspace: "default", Scopes: []string{"a:b"}, ExpiresAt: at.UnixMilli()}
+	found := verify.Answer{Outcome: domain.UseValid, Credential: projections.Credential{Credential: key, Owner: "o", Name: "n", Metadata: `{"a":"b"}`}, Position: 7,
 		Limits: []verify.LimitState{{RateLimit: domain.RateLimit{Limit: 5, Window: domain.Duration(time.Minute)}, Remaining: 4, Reset: at.Unix()}}}
 	event, err := eventstore.Record{Stream: eventstore.Uses, Position: 9, Index: 3, Org: "org_x", Subject: "key_x", Time: at, Command: eventstore.Command{Actor: "key_y", Correlation: "r"},
 		Event: domain.KeyUsed{Key: "key_x", Code: domain.UseValid, At: at}}.CloudEvent()

@@ -1,4 +1,4 @@
-// Bench measures the service against a bare net/http handler, and what else design.md
+// Bench measures the service against a bare net/http handler, and what else its design
 // promises: memory per key, replay, restart, writes, listing, and that no revoked key is
 // accepted. Everything runs on one machine, as processes of their own:
 //

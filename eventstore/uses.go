@@ -63,7 +63,7 @@ func appendUse(b []byte, u *domain.KeyUsed) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendString(b, s)
+			b = AppendString(b, s)
 		}
 		b = append(b, ']')
 	}
@@ -87,11 +87,11 @@ func appendMember(b []byte, name, value string) []byte {
 	if value == "" {
 		return b
 	}
-	return appendString(append(b, name...), value)
+	return AppendString(append(b, name...), value)
 }
 
-// appendString is s as JSON. Text that needs escapes is rare and left to encoding/json.
-func appendString(b []byte, s string) []byte {
+// AppendString appends s as a JSON string. Text that needs escapes is rare and left to encoding/json.
+func AppendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 			quoted, _ := json.Marshal(s)

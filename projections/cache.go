@@ -2,48 +2,135 @@ package projections
 
 import (
 	"encoding/binary"
-	"sync/atomic"
+	"sync"
 
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A cache holds credentials that were looked up of late. A digest is as good as random, so
-// it names the one place where its credentials may be, and whoever comes later takes it.
+// A cache holds credential rows by digest, so that a verification need not ask Badger. Rows
+// lie one after another in chunks without pointers, which cost the garbage collector
+// nothing. When there is no room, the oldest chunk is used again.
 //
-// What is in it is what the snapshot says: credentials are put in while the snapshot is
-// held, and those that changed are taken out before it moves on.
+// What is in it is what the snapshot says: rows are put in while the snapshot is held, and
+// those that changed are taken out before it moves on.
 type cache struct {
-	places [1 << 18]atomic.Pointer[cached]
+	shards [cacheShards]cacheShard
 }
 
-// cached is all credentials of one digest; nobody may change them.
-type cached struct {
-	digest domain.Digest
-	all    []Credential
+// A cacheShard has the digests of one remainder.
+type cacheShard struct {
+	mu     sync.Mutex
+	places map[uint64]uint32 // by the digest's beginning: where its entry is
+	chunks [][]byte          // of entries: digest, length of the row in four bytes, row
+	last   int               // the chunk that entries are added to
+	limit  int               // of chunks
 }
 
-func (c *cache) place(d *domain.Digest) *atomic.Pointer[cached] {
-	return &c.places[binary.BigEndian.Uint64(d[:])%uint64(len(c.places))]
-}
+const (
+	cacheShards = 64
+	chunkBits   = 15
+	chunkSize   = 1 << chunkBits // a place is a chunk's number and, in this many bits, an offset
+	entryHead   = len(domain.Digest{}) + 4
+)
 
-// find gives the credentials of d, nil if they are not here.
-func (c *cache) find(d *domain.Digest) []Credential {
-	if found := c.place(d).Load(); found != nil && found.digest == *d {
-		return found.all
+// newCache makes a cache whose entries take size bytes at most, but 2 MiB at least.
+func newCache(size uint64) *cache {
+	c := new(cache)
+	for i := range c.shards {
+		c.shards[i].limit = int(min(max(size/cacheShards/chunkSize, 1), 1<<(32-chunkBits)))
 	}
-	return nil
+	c.forgetAll()
+	return c
 }
 
-func (c *cache) put(d *domain.Digest, all []Credential) { c.place(d).Store(&cached{*d, all}) }
+// A digest is as good as random, so any part of it spreads digests evenly.
+func (c *cache) shard(d *domain.Digest) *cacheShard { return &c.shards[d[len(d)-1]%cacheShards] }
+
+func beginning(d []byte) uint64 { return binary.BigEndian.Uint64(d) }
+
+// find gives a copy of the row of d.
+func (c *cache) find(d *domain.Digest) (row string, found bool) {
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	place, known := s.places[beginning(d[:])]
+	if !known {
+		return "", false
+	}
+	entry := s.chunks[place>>chunkBits][place%chunkSize:]
+	if domain.Digest(entry[:len(d)]) != *d {
+		return "", false
+	}
+	return string(entry[entryHead:entryEnd(entry)]), true
+}
+
+func entryEnd(entry []byte) int {
+	return entryHead + int(binary.BigEndian.Uint32(entry[entryHead-4:]))
+}
+
+// put adds the row of d, unless it is larger than a chunk.
+func (c *cache) put(d *domain.Digest, row []byte) {
+	size := entryHead + len(row)
+	if size > chunkSize {
+		return
+	}
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.makeRoom(size)
+	chunk := &s.chunks[s.last]
+	s.places[beginning(d[:])] = uint32(s.last<<chunkBits | len(*chunk))
+	*chunk = binary.BigEndian.AppendUint32(append(*chunk, d[:]...), uint32(len(row)))
+	*chunk = append(*chunk, row...)
+}
+
+// makeRoom sees to it that the last chunk has room for size bytes.
+func (s *cacheShard) makeRoom(size int) {
+	switch {
+	case len(s.chunks) > 0 && len(s.chunks[s.last])+size <= chunkSize:
+	case len(s.chunks) < s.limit:
+		s.last = len(s.chunks)
+		s.chunks = append(s.chunks, make([]byte, 0, chunkSize))
+	default:
+		s.last = (s.last + 1) % len(s.chunks)
+		s.empty(s.last)
+	}
+}
+
+// empty takes out all that is in a chunk. Its bytes are written over only after that.
+func (s *cacheShard) empty(chunk int) {
+	entries := s.chunks[chunk]
+	for at := 0; at < len(entries); at += entryEnd(entries[at:]) {
+		key := beginning(entries[at:])
+		if place, known := s.places[key]; known && place == uint32(chunk<<chunkBits|at) {
+			delete(s.places, key)
+		}
+	}
+	s.chunks[chunk] = entries[:0]
+}
+
+// full tells that what is put in next soon takes the place of something else.
+func (c *cache) full() bool {
+	s := &c.shards[0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.chunks) == s.limit && len(s.chunks[s.last]) > chunkSize/4*3
+}
 
 func (c *cache) forget(changed []domain.Digest) {
 	for i := range changed {
-		c.place(&changed[i]).Store(nil)
+		s := c.shard(&changed[i])
+		s.mu.Lock()
+		delete(s.places, beginning(changed[i][:]))
+		s.mu.Unlock()
 	}
 }
 
 func (c *cache) forgetAll() {
-	for i := range c.places {
-		c.places[i].Store(nil)
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.places, s.chunks, s.last = map[uint64]uint32{}, nil, 0
+		s.mu.Unlock()
 	}
 }

@@ -1,12 +1,12 @@
 package projections
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net/netip"
 	"slices"
-	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -17,65 +17,105 @@ import (
 // A Credential is a key as one of its secrets' digests finds it, in one look-up.
 type Credential struct {
 	domain.Credential
-
-	// Fragment is what a verification answers of the key, as JSON members ready to send:
-	// "key_id":"…","org_id":…,"keyspace":…,"owner":…,"name":…,"scopes":[…],"expires_at":…,"metadata":{…}
-	Fragment string
+	Owner    string
+	Name     string
+	Metadata string // as a JSON object
 }
 
 // Credential finds the key with that digest which reach may see: its own, or for the
-// installation the first that the ledger has. It gives nil if there is none. What it gives
-// is shared and must not be changed.
-func (s *Store) Credential(d *domain.Digest, reach domain.OrgID) (*Credential, error) {
+// installation the first that the ledger has. It puts it into c, whose slices it uses
+// again, or tells that there is none.
+func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) (found bool, err error) {
 	g := s.groups[eventstore.Events]
-	all := g.cache.find(d)
-	if all == nil {
-		var err error
-		if all, err = g.credentials(s.keys(), d); err != nil {
-			return nil, err
+	list, cached := g.cache.find(d)
+	if !cached {
+		if list, err = g.lookUp(s.keys(), d); err != nil {
+			return false, err
 		}
 	}
-	for i := range all {
-		if reach == domain.Installation || all[i].Org == reach {
-			return &all[i], nil
+	for len(list) > 0 {
+		var entry string
+		entry, list = cutEntry(list)
+		if c.decode(entry); reach == domain.Installation || c.Org == reach {
+			return true, nil
 		}
 	}
-	return nil, nil
+	return false, nil
 }
 
-// credentials looks d up in the table of r.
-func (g *group) credentials(r *runner, d *domain.Digest) (all []Credential, err error) {
+// lookUp gives the row of d in the table of r, and puts it into the cache; "" if there is
+// none.
+func (g *group) lookUp(r *runner, d *domain.Digest) (list string, err error) {
 	err = g.snapshot.view(func(tx *badger.Txn) error {
 		var key [3 + 1 + len(d)]byte
-		key[0], key[3] = tableKeys, rowCredential
-		binary.BigEndian.PutUint16(key[1:], r.currentTable())
-		copy(key[4:], d[:])
+		copy(key[copy(key[:], credentialPrefix(r)):], d[:])
 		item, err := tx.Get(key[:])
 		if err != nil {
 			return err
 		}
 		return item.Value(func(v []byte) error {
-			all = decodeCredentials(string(v))
-			g.cache.put(d, all)
+			list = string(v)
+			g.cache.put(d, v)
 			return nil
 		})
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
+		return "", nil
+	}
+	return list, err
+}
+
+func credentialPrefix(r *runner) []byte { return append(tablePrefix(r.currentTable()), rowCredential) }
+
+// warmedAtOnce is how many rows are read while the snapshot is held.
+const warmedAtOnce = 500
+
+// warm fills the cache when the keys have caught up with the ledger, so that a restart is not
+// followed by as many look-ups as there are keys. Who comes first is looked up all the same.
+func (s *Store) warm(ctx context.Context, l *eventstore.Ledger) {
+	end, err := l.End(ctx, eventstore.Events)
+	if err != nil || s.WaitFor(ctx, end) != nil {
+		return // those who read the ledger tell
+	}
+	g, r := s.groups[eventstore.Events], s.keys()
+	for from := credentialPrefix(r); from != nil && ctx.Err() == nil && !g.cache.full(); {
+		err := g.snapshot.view(func(tx *badger.Txn) (err error) {
+			from, err = g.warmFrom(tx, credentialPrefix(r), from)
+			return err
+		})
+		if err != nil {
+			s.log.WarnContext(ctx, "the cache of credentials is not filled; they are looked up as they are used", "err", err)
+			return
+		}
+	}
+}
+
+// warmFrom puts some rows into the cache and tells where the next ones begin; nil: nowhere.
+func (g *group) warmFrom(tx *badger.Txn, prefix, from []byte) (next []byte, err error) {
+	it := tx.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: warmedAtOnce})
+	defer it.Close()
+	it.Seek(from)
+	for range warmedAtOnce {
+		if !it.Valid() {
+			return nil, nil
+		}
+		d := domain.Digest(it.Item().Key()[len(prefix):])
+		if err := it.Item().Value(func(v []byte) error { g.cache.put(&d, v); return nil }); err != nil {
+			return nil, err
+		}
+		it.Next()
+	}
+	if !it.Valid() {
 		return nil, nil
 	}
-	return all, err
+	return it.Item().KeyCopy(nil), nil
 }
 
 // A credential row is a list of entries, each with its length before it: organizations
 // may import the same digest, and each then sees its own.
-func eachEntry(list []byte, f func(entry []byte) bool) {
-	for len(list) > 0 {
-		n := binary.BigEndian.Uint32(list)
-		if !f(list[4 : 4+n]) {
-			return
-		}
-		list = list[4+n:]
-	}
+func cutEntry[T string | []byte](list T) (entry, rest T) {
+	n := 4 + (int(list[0])<<24 | int(list[1])<<16 | int(list[2])<<8 | int(list[3]))
+	return list[4:n], list[n:]
 }
 
 // moveCredentials brings the credential rows of a key's secrets in line with its state.
@@ -102,14 +142,14 @@ func putCredential(r rows, d domain.Digest, id domain.KeyID, entry []byte) error
 	var list []byte
 	placed := entry == nil
 	if _, err := r.get(key, func(v []byte) error {
-		eachEntry(v, func(e []byte) bool {
-			if string(e[:16]) != string(bits[:]) {
+		for len(v) > 0 {
+			var e []byte
+			if e, v = cutEntry(v); string(e[:16]) != string(bits[:]) {
 				list = appendEntry(list, e)
 			} else if entry != nil {
 				list, placed = appendEntry(list, entry), true
 			}
-			return true
-		})
+		}
 		return nil
 	}); err != nil {
 		return err
@@ -136,14 +176,14 @@ func appendEntry(list, entry []byte) []byte {
 }
 
 // The layout of an entry: key id 16, org 16, state 1, key's expiry 8, secret's end 8 (both
-// milliseconds, 0 none), keyspace, then counted lists of scopes, CIDRs and rate limits,
-// then the fragment. Strings have their length in two bytes before them.
+// milliseconds, 0 none), keyspace, owner, name, then counted lists of scopes, CIDRs and
+// rate limits, then the metadata. Strings have their length in two bytes before them.
 func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
 	id, org := k.ID.Bytes(), k.Org.Bytes()
-	b := append(append(make([]byte, 0, 512), id[:]...), org[:]...)
+	b := append(append(make([]byte, 0, 256), id[:]...), org[:]...)
 	b = append(b, byte(k.State))
 	b = append(append(b, moment(k.ExpiresAt)...), moment(s.ValidUntil)...)
-	b = appendText(b, k.Keyspace)
+	b = appendText(appendText(appendText(b, k.Keyspace), k.Owner), k.Name)
 	b = append(b, byte(len(k.Scopes)))
 	for _, scope := range k.Scopes {
 		b = appendText(b, scope)
@@ -156,77 +196,43 @@ func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
 	for _, l := range k.RateLimits {
 		b = append(append(b, number(uint64(l.Limit))...), number(uint64(l.Window))...)
 	}
-	return append(b, fragment(k)...)
+	if len(k.Metadata) == 0 {
+		return append(b, "{}"...)
+	}
+	metadata, err := json.Marshal(k.Metadata)
+	if err != nil {
+		panic(err) // strings alone
+	}
+	return append(b, metadata...)
 }
 
 func appendText(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
 }
 
-// fragment renders what does not change between two events of the key.
-func fragment(k domain.Key) []byte {
-	f := struct {
-		Key       domain.KeyID      `json:"key_id"`
-		Org       *domain.OrgID     `json:"org_id"`
-		Keyspace  string            `json:"keyspace"`
-		Owner     string            `json:"owner"`
-		Name      string            `json:"name"`
-		Scopes    []string          `json:"scopes"`
-		ExpiresAt *time.Time        `json:"expires_at"`
-		Metadata  map[string]string `json:"metadata"`
-	}{k.ID, nil, k.Keyspace, k.Owner, k.Name, k.Scopes, nil, k.Metadata}
-	if k.Org != domain.Installation {
-		f.Org = &k.Org
-	}
-	if !k.ExpiresAt.IsZero() {
-		f.ExpiresAt = &k.ExpiresAt
-	}
-	if f.Scopes == nil {
-		f.Scopes = []string{}
-	}
-	if f.Metadata == nil {
-		f.Metadata = map[string]string{}
-	}
-	b, err := json.Marshal(f)
-	if err != nil {
-		panic(err) // strings and times alone
-	}
-	return b[1 : len(b)-1]
-}
-
-// decodeCredentials reads a row. Their strings share it.
-func decodeCredentials(list string) (all []Credential) {
-	for len(list) > 0 {
-		n := int(list[0])<<24 | int(list[1])<<16 | int(list[2])<<8 | int(list[3])
-		all = append(all, decodeCredential(list[4:4+n]))
-		list = list[4+n:]
-	}
-	return all
-}
-
-// decodeCredential reads an entry that encodeCredential wrote.
-func decodeCredential(e string) (c Credential) {
+// decode reads an entry that encodeCredential wrote. Its strings share e.
+func (c *Credential) decode(e string) {
 	c.Key = domain.KeyIDFromBytes([16]byte([]byte(e[:16])))
 	c.Org = domain.OrgIDFromBytes([16]byte([]byte(e[16:32])))
 	c.State = domain.State(e[32])
 	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[33:])), int64(bigEndian(e[41:]))
 	c.Keyspace, e = cutText(e[49:])
-	c.Scopes, e = cutTexts(e)
-	var cidrs []string
-	cidrs, e = cutTexts(e)
-	for _, s := range cidrs {
+	c.Owner, e = cutText(e)
+	c.Name, e = cutText(e)
+	c.Scopes, c.AllowedCIDRs, c.RateLimits = c.Scopes[:0], c.AllowedCIDRs[:0], c.RateLimits[:0]
+	e = eachText(e, func(s string) { c.Scopes = append(c.Scopes, s) })
+	e = eachText(e, func(s string) {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			c.AllowedCIDRs = append(c.AllowedCIDRs, p)
 		}
-	}
+	})
 	n := int(e[0])
 	e = e[1:]
 	for range n {
 		c.RateLimits = append(c.RateLimits, domain.RateLimit{Limit: int64(bigEndian(e)), Window: domain.Duration(bigEndian(e[8:]))})
 		e = e[16:]
 	}
-	c.Fragment = e
-	return c
+	c.Metadata = e
 }
 
 func bigEndian(s string) (n uint64) {
@@ -241,14 +247,14 @@ func cutText(s string) (string, string) {
 	return s[2 : 2+n], s[2+n:]
 }
 
-func cutTexts(s string) (texts []string, rest string) {
+// eachText gives the texts of a counted list to f, and what comes after the list.
+func eachText(s string, f func(string)) (rest string) {
 	n := int(s[0])
 	s = s[1:]
-	if n > 0 {
-		texts = make([]string, n)
+	for range n {
+		var text string
+		text, s = cutText(s)
+		f(text)
 	}
-	for i := range texts {
-		texts[i], s = cutText(s)
-	}
-	return texts, s
+	return s
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
 
@@ -34,3 +35,12 @@ func (s *Store) CutOffFiling(ctx context.Context, l *eventstore.Ledger) error {
 	half := all[:len(all)/2]
 	return g.fileSome(r, half, r.mark, &filing{Mark: r.tallies.mark, Key: half[len(half)-1].key})
 }
+
+// Cached tells whether d is found without Badger.
+func (s *Store) Cached(d domain.Digest) bool {
+	_, found := s.groups[eventstore.Events].cache.find(&d)
+	return found
+}
+
+// Warm fills the cache as the start does.
+func (s *Store) Warm(ctx context.Context, l *eventstore.Ledger) { s.warm(ctx, l) }

@@ -63,8 +63,8 @@ type group struct {
 	awaited atomic.Int64  // how many wait for a position
 }
 
-func newGroup(s *Store, stream eventstore.Stream, db *badger.DB) *group {
-	g := &group{store: s, stream: stream, db: db, cache: new(cache), moved: make(chan struct{}),
+func newGroup(s *Store, stream eventstore.Stream, db *badger.DB, c *cache) *group {
+	g := &group{store: s, stream: stream, db: db, cache: c, moved: make(chan struct{}),
 		tallied: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
 	g.snapshot.renew(db, func() {})
 	return g
@@ -89,6 +89,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 		tasks.Go(func() error { g.run(ctx, l); return nil })
 	}
 	tasks.Go(func() error { s.groups[eventstore.Uses].file(ctx); return nil })
+	tasks.Go(func() error { s.warm(ctx, l); return nil })
 	return tasks.Wait()
 }
 

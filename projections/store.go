@@ -37,15 +37,16 @@ type projection struct {
 
 // projections are all there are. Raise a version when apply writes other rows.
 var projections = []projection{
-	{"keys", 1, eventstore.Events, applyKeys},
+	{"keys", 2, eventstore.Events, applyKeys},
 	{"organizations", 1, eventstore.Events, applyOrganizations},
 	{"usage", 1, eventstore.Uses, nil},
 }
 
 // Options of a store. The zero value is usable.
 type Options struct {
-	Logger  *slog.Logger
-	Metrics prometheus.Registerer // nil: none
+	CacheBytes uint64 // of memory for credentials at most, 2 MiB at least
+	Logger     *slog.Logger
+	Metrics    prometheus.Registerer // nil: none
 }
 
 // A Store is the read model on one directory. It is safe for concurrent use.
@@ -70,7 +71,7 @@ func Open(dir string, o Options) (*Store, error) {
 		Name: "keytrail_projection_lag_messages", Help: "Messages of the ledger that a projection has not applied.",
 	}, []string{"projection"})}
 	for stream := range s.groups {
-		g, err := openGroup(s, dir, eventstore.Stream(stream))
+		g, err := openGroup(s, dir, eventstore.Stream(stream), o.CacheBytes)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -82,7 +83,7 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func openGroup(s *Store, dir string, stream eventstore.Stream) (*group, error) {
+func openGroup(s *Store, dir string, stream eventstore.Stream, cacheBytes uint64) (*group, error) {
 	dir = filepath.Join(dir, stream.String())
 	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithCompression(options.None).
 		WithNumVersionsToKeep(1).WithDetectConflicts(false).WithMetricsEnabled(false).
@@ -90,7 +91,7 @@ func openGroup(s *Store, dir string, stream eventstore.Stream) (*group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the read model in %s: %w", dir, err)
 	}
-	g := newGroup(s, stream, db)
+	g := newGroup(s, stream, db, newCache(cacheBytes))
 	if err := g.loadCatalog(); err != nil {
 		return nil, errors.Join(err, g.close())
 	}

@@ -404,11 +404,10 @@ func TestACredentialIsFoundWithinReach(t *testing.T) {
 		h.keys[k.ID] = k
 	}
 	s, _ := run(t, t.TempDir(), l)
-	var c *projections.Credential
+	var c projections.Credential
 	for reach, want := range map[domain.OrgID]domain.KeyID{h.orgs[0]: domain.NewKeyID("import0"), h.orgs[1]: domain.NewKeyID("import1"),
 		domain.Installation: domain.NewKeyID("import0")} {
-		var err error
-		if c, err = s.Credential(&d, reach); err != nil || c == nil || c.Key != want {
+		if found, err := s.Credential(&d, reach, &c); err != nil || !found || c.Key != want {
 			t.Fatalf("%s finds %+v, %v; want %s", reach, c, err, want)
 		}
 	}
@@ -416,8 +415,28 @@ func TestACredentialIsFoundWithinReach(t *testing.T) {
 		c.ExpiresAt != noon.UnixMilli() || c.State != domain.Active || c.Keyspace != "default" {
 		t.Errorf("the credential came back as %+v", c)
 	}
-	if found, err := s.Credential(&d, domain.NewOrgID("nobody")); found != nil || err != nil {
-		t.Errorf("another organization finds it: %v, %v", found, err)
+	if found, err := s.Credential(&d, domain.NewOrgID("nobody"), &c); found || err != nil {
+		t.Errorf("another organization finds it: %+v, %v", c, err)
+	}
+}
+
+func TestTheCacheIsFilledAtTheStart(t *testing.T) {
+	l := eventstoretest.New(t)
+	h := newHistory(t, l)
+	for range 1100 { // more than are read at once, and then again
+		h.create()
+	}
+	s, _ := run(t, t.TempDir(), l)
+	s.Warm(t.Context(), l)
+	var c projections.Credential
+	for id, k := range h.keys {
+		d := k.Secrets[0].Digest
+		if !s.Cached(d) {
+			t.Fatalf("%s is not cached", id)
+		}
+		if found, err := s.Credential(&d, k.Org, &c); err != nil || !found || c.Key != id || c.Name != k.Name || c.Owner != k.Owner || c.Metadata != "{}" {
+			t.Fatalf("%s is %+v, %v", id, c, err)
+		}
 	}
 }
 
@@ -438,12 +457,13 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 	defer close(done)
 	for range 4 {
 		lookups.Go(func() {
+			var c projections.Credential
 			for {
 				select {
 				case <-done:
 					return
 				default:
-					_, _ = s.Credential(&d, k.Org)
+					_, _ = s.Credential(&d, k.Org, &c)
 				}
 			}
 		})
@@ -458,7 +478,8 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 		if err := s.WaitFor(t.Context(), k.Revision); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := s.Credential(&d, k.Org); err != nil || c == nil || c.State != want {
+		var c projections.Credential
+		if found, err := s.Credential(&d, k.Org, &c); err != nil || !found || c.State != want {
 			t.Fatalf("after event %d the key is %+v, %v; want %s", i, c, err, want)
 		}
 		if i%50 == 49 {

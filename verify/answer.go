@@ -2,12 +2,14 @@ package verify
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
 )
 
-// AppendJSON appends the answer as the API gives it. What is the same for every use of a
-// key comes ready from the read model.
+// AppendJSON appends the answer as the API gives it.
 func (a *Answer) AppendJSON(b []byte) []byte {
 	if a.Outcome == domain.UseValid {
 		b = append(b, `{"valid":true,"code":"`...)
@@ -17,8 +19,7 @@ func (a *Answer) AppendJSON(b []byte) []byte {
 	b = append(b, a.Outcome...)
 	b = append(b, '"')
 	if a.Outcome != domain.UseNotFound {
-		b = append(b, ',')
-		b = append(b, a.Credential.Fragment...)
+		b = appendKey(b, &a.Credential)
 		b = append(b, `,"rate_limits":[`...)
 		for i, l := range a.Limits {
 			b = l.appendJSON(b, i > 0)
@@ -28,6 +29,34 @@ func (a *Answer) AppendJSON(b []byte) []byte {
 	b = append(b, `,"position":`...)
 	b = strconv.AppendUint(b, uint64(a.Position), 10)
 	return append(b, '}')
+}
+
+// appendKey appends what an answer says of the key. Its ids, keyspace and scopes are of
+// characters that need no escapes.
+func appendKey(b []byte, c *projections.Credential) []byte {
+	b = append(append(b, `,"key_id":"`...), c.Key...)
+	if c.Org == domain.Installation {
+		b = append(b, `","org_id":null`...)
+	} else {
+		b = append(append(append(b, `","org_id":"`...), c.Org...), '"')
+	}
+	b = append(append(b, `,"keyspace":"`...), c.Keyspace...)
+	b = eventstore.AppendString(append(b, `","owner":`...), c.Owner)
+	b = eventstore.AppendString(append(b, `,"name":`...), c.Name)
+	b = append(b, `,"scopes":[`...)
+	for i, scope := range c.Scopes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '"'), scope...), '"')
+	}
+	if c.ExpiresAt == 0 {
+		b = append(b, `],"expires_at":null`...)
+	} else {
+		b = time.UnixMilli(c.ExpiresAt).UTC().AppendFormat(append(b, `],"expires_at":"`...), time.RFC3339Nano)
+		b = append(b, '"')
+	}
+	return append(append(b, `,"metadata":`...), c.Metadata...)
 }
 
 func (l LimitState) appendJSON(b []byte, more bool) []byte {

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,8 +68,8 @@ func (v *Verifier) caller(r AuthRequest, a *Answer) (domain.Principal, error) {
 		v.refused.count(request.By, at)
 		return domain.Principal{}, ErrInvalidCredentials
 	}
-	c := a.Credential
-	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: c.Scopes}, nil
+	c := &a.Credential
+	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, nil
 }
 
 func refusalOf(o domain.Outcome) error {

@@ -35,7 +35,7 @@ func newLimiter(s *projections.Store) *limiter {
 // decide asks the domain with the counts of the key, and counts the use if it is valid.
 // The lock is held over both: no two uses take the same place.
 func (l *limiter) decide(r domain.UseRequest, a *Answer) error {
-	c := a.Credential
+	c := &a.Credential
 	s := l.shard(c.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

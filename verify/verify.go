@@ -116,7 +116,7 @@ type Request struct {
 // An Answer is what became of a Request. It can be used again.
 type Answer struct {
 	Outcome    domain.Outcome
-	Credential *projections.Credential // shared; of no meaning if Outcome is UseNotFound
+	Credential projections.Credential // of no meaning if Outcome is UseNotFound
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
 	counts     []int64
@@ -155,8 +155,8 @@ func (v *Verifier) decide(r *Request, a *Answer) (at time.Time, err error) {
 		return at, nil
 	}
 	digest := domain.NewSecret(r.Secret).Digest()
-	a.Credential, err = v.store.Credential(&digest, r.By.Org)
-	if err != nil || a.Credential == nil {
+	found, err := v.store.Credential(&digest, r.By.Org, &a.Credential)
+	if err != nil || !found {
 		return at, err
 	}
 	request := domain.UseRequest{At: at, Keyspace: r.Keyspace, Scopes: r.Scopes, IP: r.IP, By: r.By}

@@ -23,6 +23,7 @@ type Config struct {
 	Listen         string
 	MinFree        uint64
 	Uses           string
+	CacheBytes     uint64
 	NATS           eventstore.ConnectOptions
 	Replicas       int
 	UsesMaxAge     time.Duration
@@ -40,6 +41,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
 	f.Uint64Var(&c.MinFree, "min-free", 256<<20, "record nothing while the data directory's file system has fewer bytes free; 0: do not look")
 	f.StringVar(&c.Uses, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
+	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
 	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
 	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")
 	f.StringVar(&c.NATS.CAFile, "nats-ca", "", "file with the CA that NATS servers are checked against")

@@ -105,7 +105,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	defer nc.Close()
 
 	// 3. The read model. It outlives the requests, which wait for it.
-	store, err := projections.Open(filepath.Join(c.Data, "readmodel"), projections.Options{Logger: log, Metrics: metrics})
+	store, err := projections.Open(filepath.Join(c.Data, "readmodel"), projections.Options{CacheBytes: c.CacheBytes, Logger: log, Metrics: metrics})
 	if err != nil {
 		return err
 	}
