@@ -24,10 +24,11 @@ import (
 // A restart reads from the mark again. If a filing was cut off it adds up the very same
 // messages first and files only the keys that lack, so that no use counts twice.
 type tallies struct {
-	at   map[[16]byte]int // key → its place in all
-	all  []tally
-	uses int
-	mark eventstore.Mark // of the last message in it
+	at     map[[16]byte]int // key → its place in all
+	all    []tally
+	uses   int
+	mark   eventstore.Mark // of the last message in it
+	closed bool            // it is being filed: nothing more is added
 }
 
 // A tally is the uses of one key. Most are of one hour.
@@ -67,7 +68,7 @@ func rush(uses int) time.Duration { return min(time.Duration(uses)*time.Millisec
 func newTallies() *tallies { return &tallies{at: map[[16]byte]int{}} }
 
 // full tells that the tallies must be filed before more is added.
-func (t *tallies) full() bool { return t.at == nil || len(t.all) >= maxTallied || t.uses >= maxUses }
+func (t *tallies) full() bool { return t.closed || len(t.all) >= maxTallied || t.uses >= maxUses }
 
 // add counts the uses among records.
 func (t *tallies) add(records []eventstore.Record, mark eventstore.Mark) error {
@@ -246,15 +247,25 @@ func (g *group) fileNow() error {
 func (r *runner) begin(mark eventstore.Mark) {
 	r.mark, r.filing = mark, nil
 	if r.tallies != nil {
-		r.tallies = newTallies()
-		r.tallies.mark = mark
+		r.tallies.reset(mark)
 	}
+}
+
+// reset forgets all, for what comes after mark. Memory that was of use is kept: to grow it
+// again would copy a hundred megabytes.
+func (t *tallies) reset(mark eventstore.Mark) {
+	if len(t.all) <= cap(t.all)/4 {
+		*t = *newTallies()
+	}
+	clear(t.at)
+	clear(t.all)
+	*t = tallies{at: t.at, all: t.all[:0], mark: mark}
 }
 
 // fileAll brings the tallies of r into its table. If it fails it can be tried again.
 func (g *group) fileAll(r *runner) error {
 	t := r.tallies
-	t.at = nil // places change: nothing more is added
+	t.closed = true // places change
 	slices.SortFunc(t.all, func(a, b tally) int { return bytes.Compare(a.key[:], b.key[:]) })
 	rest := t.all
 	if r.filing != nil {
