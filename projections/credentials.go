@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -88,11 +89,12 @@ func (s *Store) warm(ctx context.Context, l *eventstore.Ledger) {
 			return
 		}
 	}
+	debug.FreeOSMemory() // what the start needed for a moment
 }
 
 // warmFrom puts some rows into the cache and tells where the next ones begin; nil: nowhere.
 func (g *group) warmFrom(tx *badger.Txn, prefix, from []byte) (next []byte, err error) {
-	it := tx.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: warmedAtOnce})
+	it := tx.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	it.Seek(from)
 	for range warmedAtOnce {
