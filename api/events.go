@@ -264,8 +264,8 @@ func (s *server) nextEvents(ctx context.Context, q *eventQuery, until [2]eventst
 		t := &tails[i]
 		if len(t.records) > 0 {
 			more = true
-		} else if t.last != nil && !q.cursor.passed(t.last) {
-			q.cursor.move(t.last) // what did not match needs no second look
+		} else if t.scanned > 0 && !q.cursor.passed(&t.last) {
+			q.cursor.move(&t.last) // what did not match needs no second look
 		}
 		more = more || t.cut
 	}
@@ -275,7 +275,8 @@ func (s *server) nextEvents(ctx context.Context, q *eventQuery, until [2]eventst
 // A tail is what one stream has next.
 type tail struct {
 	records []eventstore.Record // those that match
-	last    *eventstore.Record  // the last one that was looked at
+	scanned int                 // how many were looked at
+	last    eventstore.Record   // of those
 	cut     bool                // there is more after it
 }
 
@@ -297,21 +298,20 @@ func earlier(a, b *tail) *tail {
 
 func (s *server) tail(ctx context.Context, q *eventQuery, stream eventstore.Stream, until eventstore.Position) (t tail, err error) {
 	full := errors.New("full")
-	scanned := 0
 	err = s.Ledger.Read(ctx, q.read(stream, false), func(b eventstore.Batch) error {
 		for i := range b.Records {
 			r := &b.Records[i]
 			if q.cursor.passed(r) || until != 0 && r.Position > until {
 				continue
 			}
-			if len(t.records) == q.limit || scanned == maxScanned {
+			if len(t.records) == q.limit || t.scanned == maxScanned {
 				t.cut = true
 				return full
 			}
-			if scanned++; q.matches(r) {
+			if t.scanned++; q.matches(r) {
 				t.records = append(t.records, *r)
 			}
-			t.last = r
+			t.last = *r
 		}
 		return nil
 	})

@@ -53,7 +53,7 @@ func NewOrgID(command string) OrgID { return OrgID(newID(orgPrefix, command)) }
 
 func newID(prefix, command string) string {
 	sum := sha256.Sum256([]byte(prefix + command))
-	return prefix + crockford.EncodeToString(sum[:16])
+	return spell(prefix, [16]byte(sum[:]))
 }
 
 // Bytes is the id's 128 bits, for compact rows.
@@ -63,10 +63,16 @@ func (id KeyID) Bytes() [16]byte { b, _ := parseID(keyPrefix, string(id)); retur
 func (id OrgID) Bytes() [16]byte { b, _ := parseID(orgPrefix, string(id)); return b }
 
 // KeyIDFromBytes is the inverse of KeyID.Bytes.
-func KeyIDFromBytes(b [16]byte) KeyID { return KeyID(keyPrefix + crockford.EncodeToString(b[:])) }
+func KeyIDFromBytes(b [16]byte) KeyID { return KeyID(spell(keyPrefix, b)) }
 
 // OrgIDFromBytes is the inverse of OrgID.Bytes.
-func OrgIDFromBytes(b [16]byte) OrgID { return OrgID(orgPrefix + crockford.EncodeToString(b[:])) }
+func OrgIDFromBytes(b [16]byte) OrgID { return OrgID(spell(orgPrefix, b)) }
+
+func spell(prefix string, bits [16]byte) string {
+	var id [len(keyPrefix) + idLength]byte
+	crockford.Encode(id[copy(id[:], prefix):], bits[:])
+	return string(id[:])
+}
 
 // parseID accepts only the one spelling that encoding the bits gives back: base32 of 128
 // bits has two spare bits in its last character, which would otherwise be aliases.

@@ -23,7 +23,8 @@ type Query struct {
 	Max    int          // messages in a batch at most; 0: 500
 }
 
-// A Batch is what was there to be read at once.
+// A Batch is what was there to be read at once. Its records' memory is used again for the
+// next one.
 type Batch struct {
 	Records []Record
 	Mark    Mark   // of the last message
@@ -80,6 +81,7 @@ type reader struct {
 	created time.Time
 	end     Position
 	last    stored // the message that the batch in hand ends with
+	records []Record
 }
 
 func (r *reader) run(ctx context.Context) error {
@@ -123,7 +125,7 @@ func (r *reader) consumerConfig() jetstream.OrderedConsumerConfig {
 func (r *reader) batches(ctx context.Context, messages jetstream.MessagesContext) error {
 	for {
 		m, err := messages.Next()
-		var b Batch
+		b := Batch{Records: r.records[:0]}
 		for n := 0; err == nil; n++ {
 			meta, failure := r.add(&b, m)
 			if failure != nil {
@@ -170,6 +172,7 @@ func (r *reader) add(b *Batch, m jetstream.Msg) (*jetstream.MsgMetadata, error) 
 // deliver hands b on, then fails with failure, if any: what could be decoded before an
 // event that cannot be is still delivered.
 func (r *reader) deliver(b Batch, failure error) error {
+	r.records = b.Records
 	if b.Mark.Position != 0 {
 		b.Mark.Hash = hash(r.last)
 		if err := r.handle(b); err != nil {

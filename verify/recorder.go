@@ -36,10 +36,12 @@ type lane struct {
 
 // A batch is one message to be. done is closed when err is known.
 type batch struct {
-	uses eventstore.UseBatch
+	uses *eventstore.UseBatch // while it waits and is written
 	done chan struct{}
 	err  error
 }
+
+var useBatches = sync.Pool{New: func() any { return new(eventstore.UseBatch) }}
 
 // maxWaiting bounds the batches of one organization that wait for a ledger that does not
 // take them: some 10,000 uses.
@@ -100,7 +102,7 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (b, oldest *batc
 	if len(l.waiting) == maxWaiting {
 		return nil, l.waiting[0]
 	}
-	b = &batch{done: make(chan struct{})}
+	b = &batch{uses: useBatches.Get().(*eventstore.UseBatch), done: make(chan struct{})}
 	b.uses.Add(u)
 	l.waiting = append(l.waiting, b)
 	return b, nil
@@ -123,11 +125,13 @@ func (r *recorder) run(org domain.OrgID, l *lane) {
 		r.sizes.Observe(float64(uses))
 		begun := time.Now()
 		// Not the request's context: the batch belongs to many, and AppendUses has a deadline.
-		if _, b.err = r.ledger.AppendUses(context.Background(), org, &b.uses); b.err != nil {
-			r.log.Error("uses not recorded", "org", org, "uses", b.uses.Len(), "err", b.err)
+		if _, b.err = r.ledger.AppendUses(context.Background(), org, b.uses); b.err != nil {
+			r.log.Error("uses not recorded", "org", org, "uses", uses, "err", b.err)
 		}
 		took = time.Since(begun)
 		close(b.done)
+		b.uses.Reset()
+		useBatches.Put(b.uses)
 	}
 }
 
