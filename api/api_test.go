@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -378,7 +379,7 @@ func TestScopesAreNeeded(t *testing.T) {
 		list, _ := json.Marshal(others)
 		_, key := s.create(s.root, `{"keyspace":"keytrail","name":"n","scopes":`+string(list)+`}`)
 		method, path, _ := strings.Cut(route, " ")
-		if status, _, text := s.do(key, method, path, `{"key":"x"}`); status != 403 || !strings.Contains(text, "scope_missing") {
+		if status, _, text := s.do(key, method, path, `{"key":"x"}`); status != 403 || !strings.Contains(text, "scope_missing") || !strings.Contains(text, "the scope "+scope) {
 			t.Errorf("%s without %s: %d %s", route, scope, status, text)
 		}
 	}
@@ -549,8 +550,11 @@ func TestTheGatewayIsAnswered(t *testing.T) {
 		}
 	}
 	s.do(secret, "GET", "/v1/authorize/default", "")
-	if status, header, _ := s.do(secret, "GET", "/v1/authorize/default", ""); status != 429 || header.Get("Retry-After") == "" {
-		t.Errorf("limited: %d", status)
+	status, header, _ = s.do(secret, "GET", "/v1/authorize/default", "")
+	wait, _ := strconv.ParseInt(header.Get("Retry-After"), 10, 64)
+	reset, _ := strconv.ParseInt(header.Get("X-RateLimit-Reset"), 10, 64)
+	if off := time.Now().Unix() + wait - reset; status != 429 || reset == 0 || off < 0 || off > 5 {
+		t.Errorf("limited: %d, try again in %d s, which is %d s after %d", status, wait, off, reset)
 	}
 }
 

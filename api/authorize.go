@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/verify"
@@ -73,14 +74,8 @@ func refuse(w http.ResponseWriter, a *verify.Answer) error {
 	case domain.UseInsufficientScope, domain.UseIPNotAllowed:
 		return &domain.Error{Kind: domain.Forbidden, Code: strings.ToLower(string(a.Outcome)), Text: "the key may not do this, or not from here"}
 	case domain.UseRateLimited:
-		var wait int64
-		for _, l := range a.Limits {
-			if l.Remaining == 0 {
-				wait = max(wait, l.Reset)
-			}
-		}
-		w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(wait, 10))
-		return verify.ErrRateLimited
+		w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(a.Reset(), 10))
+		return a.RateLimited(time.Now())
 	}
 	return &domain.Error{Kind: domain.Unauthenticated, Code: "invalid_credentials", Text: "the key is not valid"}
 }

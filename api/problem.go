@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"math"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,6 +25,7 @@ type Problem struct {
 	Code   string       `json:"code"`
 	Detail string       `json:"detail"`
 	Errors []FieldError `json:"errors,omitempty"`
+	wait   time.Duration
 }
 
 // A FieldError names the field or parameter at fault.
@@ -32,6 +37,17 @@ type FieldError struct {
 func (p *Problem) Error() string             { return p.Detail }
 func (p *Problem) GetStatus() int            { return p.Status }
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// GetHeaders are the headers that go with the problem, for Huma and for us.
+func (p *Problem) GetHeaders() http.Header {
+	switch p.Status {
+	case http.StatusUnauthorized:
+		return http.Header{"Www-Authenticate": {`Bearer realm="keytrail"`}}
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return http.Header{"Retry-After": {strconv.Itoa(max(1, int(math.Ceil(p.wait.Seconds()))))}}
+	}
+	return nil
+}
 
 func invalidField(field, text string) error {
 	return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: field, Text: text}
@@ -80,6 +96,7 @@ func (s *server) asProblem(ctx context.Context, err error) *Problem {
 		s.Logger.WarnContext(ctx, "request not served", "request_id", requestID(ctx), "err", err)
 	}
 	p = blank(statusOf(refusal.Kind), refusal.Code, refusal.Text)
+	p.wait = refusal.Wait
 	if refusal.Field != "" {
 		p.Errors = []FieldError{{refusal.Field, refusal.Text}}
 		p.Detail = refusal.Field + ": " + refusal.Text
@@ -96,14 +113,7 @@ func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	p := s.asProblem(r.Context(), err)
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
-	switch p.Status {
-	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="keytrail"`)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if h.Get("Retry-After") == "" {
-			h.Set("Retry-After", "1")
-		}
-	}
+	maps.Copy(h, p.GetHeaders())
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // a caller who has gone needs no answer
 }

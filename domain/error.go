@@ -1,6 +1,9 @@
 package domain
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // A Kind says who can do something about a refusal. The zero Kind is Internal, so that
 // an error nobody classified tells the outside nothing.
@@ -23,9 +26,10 @@ const (
 // An Error is a refusal. It never holds a secret or a digest.
 type Error struct {
 	Kind  Kind
-	Code  string // stable, machine-readable, part of the API
-	Field string // the JSON field or parameter at fault, "" if none
-	Text  string // one sentence for a person that says what to do
+	Code  string        // stable, machine-readable, part of the API
+	Field string        // the JSON field or parameter at fault, "" if none
+	Text  string        // one sentence for a person that says what to do
+	Wait  time.Duration // until it is of use to try again; 0: not known
 }
 
 func (e *Error) Error() string {
@@ -52,10 +56,14 @@ var (
 	ErrOrganizationExists   = &Error{Kind: Conflict, Code: "organization_exists", Text: "the organization exists already"}
 	ErrRevisionStale        = &Error{Kind: Stale, Code: "revision_stale", Text: "it was changed since the revision in If-Match; read it again and repeat"}
 	ErrIdempotencyMismatch  = &Error{Kind: Mismatch, Code: "idempotency_key_reused", Text: "this Idempotency-Key came before with another request; use a new one"}
-	ErrScopeMissing         = &Error{Kind: Forbidden, Code: "scope_missing", Text: "your key lacks a scope that this needs"}
 	ErrScopeEscalation      = &Error{Kind: Forbidden, Code: "scope_escalation", Text: "a management key can be given, or changed by, only scopes that you hold yourself"}
 	ErrOutOfReach           = &Error{Kind: Forbidden, Code: "organization_out_of_reach", Text: "your key serves another organization"}
 )
+
+// ScopeMissing is the refusal of a caller whose key lacks scope.
+func ScopeMissing(scope string) error {
+	return &Error{Kind: Forbidden, Code: "scope_missing", Text: "your key lacks the scope " + scope}
+}
 
 // invalid is the refusal of one field's content; text says what is allowed.
 func invalid(field, text string, args ...any) *Error {

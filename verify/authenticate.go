@@ -40,7 +40,7 @@ func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (domain.Prin
 	if err := v.recordCaller(ctx, r, p, a); err != nil {
 		return p, err
 	}
-	return p, refusalOf(a.Outcome)
+	return p, a.refusal(r, v.now())
 }
 
 func (v *Verifier) recordCaller(ctx context.Context, r AuthRequest, p domain.Principal, a *Answer) error {
@@ -72,16 +72,34 @@ func (v *Verifier) caller(r AuthRequest, a *Answer) (domain.Principal, error) {
 	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, nil
 }
 
-func refusalOf(o domain.Outcome) error {
-	switch o {
+// refusal is what a caller is told of what became of their own key.
+func (a *Answer) refusal(r AuthRequest, now time.Time) error {
+	switch a.Outcome {
 	case domain.UseValid:
 		return nil
 	case domain.UseInsufficientScope:
-		return domain.ErrScopeMissing
+		return domain.ScopeMissing(r.Scope)
 	case domain.UseRateLimited:
-		return ErrRateLimited
+		return a.RateLimited(now)
 	}
 	return ErrInvalidCredentials
+}
+
+// RateLimited is ErrRateLimited with the time until every window that is used up has ended.
+func (a *Answer) RateLimited(now time.Time) error {
+	e := *ErrRateLimited
+	e.Wait = time.Unix(a.Reset(), 0).Sub(now)
+	return &e
+}
+
+// Reset is when every window that is used up has ended, in seconds since the Unix epoch.
+func (a *Answer) Reset() (at int64) {
+	for _, l := range a.Limits {
+		if l.Remaining == 0 {
+			at = max(at, l.Reset)
+		}
+	}
+	return at
 }
 
 // callers remembers who asks for verifications, which they do all the time: what was
@@ -137,7 +155,7 @@ func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (dom
 	if plain {
 		v.callers.keep(key, caller{p, a.Position, a.until(now.Add(recordAgain)), c.recorded})
 	}
-	return p, refusalOf(a.Outcome)
+	return p, a.refusal(r, now)
 }
 
 // until is when what was decided may change by itself, at most latest.

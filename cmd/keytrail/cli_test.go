@@ -132,6 +132,21 @@ func TestACommandOutwaitsARestart(t *testing.T) {
 	}
 }
 
+func TestACommandWaitsForARateLimitThatIsSoonFree(t *testing.T) {
+	r := launch(t, t.TempDir())
+	limited := func(limit string) []string {
+		var m made
+		fromJSON(t, r.command(t, "", "keys", "create", "--keyspace", "keytrail", "--name", "m", "--scope", "organizations:read", "--limit", limit, "--json"), &m)
+		return environ("KEYTRAIL_URL="+r.url, "KEYTRAIL_KEY="+m.Secret)
+	}
+	soon, late := limited("1/1s"), limited("1/720h")
+	for range 3 {
+		expect(t, cli(t, "", soon, "orgs", "list"), exitOK)
+	}
+	expect(t, cli(t, "", late, "orgs", "list"), exitOK)
+	expect(t, cli(t, "", late, "orgs", "list"), exitRefused, "rate_limited", "wait ", "h")
+}
+
 // TestTailOutlivesARestart follows events while the service goes away and comes back.
 func TestTailOutlivesARestart(t *testing.T) {
 	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -57,9 +58,10 @@ func (c *client) key() (string, error) {
 
 // A problem is a refusal by the service.
 type problem struct {
-	Status int    `json:"status"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
+	Status int           `json:"status"`
+	Code   string        `json:"code"`
+	Detail string        `json:"detail"`
+	wait   time.Duration // until trying again is of use; 0: not said
 }
 
 func (p *problem) Error() string { return fmt.Sprintf("%s (%s)", p.Detail, p.Code) }
@@ -98,6 +100,10 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	defer answer.Body.Close()
 	p := &problem{Status: answer.StatusCode, Code: "http_" + fmt.Sprint(answer.StatusCode), Detail: answer.Status}
 	_ = json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(p) // a proxy's answer may be no problem
+	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && p.Status == http.StatusTooManyRequests {
+		p.wait = time.Duration(seconds) * time.Second
+		p.Detail += fmt.Sprintf(" %v", p.wait)
+	}
 	return nil, p
 }
 
@@ -134,10 +140,12 @@ func read(answer *http.Response, out any) error {
 }
 
 // attempts and firstPause bound how long the command line waits for a service that
-// restarts: some three seconds.
+// restarts: some three seconds. A rate limit that is free again within longestPause is
+// waited for.
 const (
-	attempts   = 5
-	firstPause = 200 * time.Millisecond
+	attempts     = 5
+	firstPause   = 200 * time.Millisecond
+	longestPause = time.Minute
 )
 
 // insist repeats a request that had no answer, or was told to come again. The service
@@ -145,25 +153,32 @@ const (
 func insist(ctx context.Context, request func() error) error {
 	for i := range attempts - 1 {
 		err := request()
-		if err == nil || !passing(err) {
+		pause, passing := passing(err)
+		if !passing {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(firstPause << i):
+		case <-time.After(max(pause, firstPause<<i)):
 		}
 	}
 	return request()
 }
 
-// passing tells whether err may be gone in a moment.
-func passing(err error) bool {
+// passing tells whether err may be gone after a pause.
+func passing(err error) (pause time.Duration, ok bool) {
 	var p *problem
-	if errors.As(err, &p) {
-		return p.Status == http.StatusBadGateway || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout
+	if !errors.As(err, &p) {
+		return 0, errors.As(err, new(*unreachable))
 	}
-	return errors.As(err, new(*unreachable))
+	switch p.Status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return 0, true
+	case http.StatusTooManyRequests:
+		return p.wait, 0 < p.wait && p.wait <= longestPause
+	}
+	return 0, false
 }
 
 // show prints an answer: as JSON, or as a person reads it.

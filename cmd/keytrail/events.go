@@ -97,15 +97,16 @@ func (c *client) tail(cmd *cobra.Command, q url.Values) error {
 			connected = true
 			cursor, err = c.follow(cmd, answer.Body, cursor)
 		}
+		pause, again := passing(err)
 		switch {
 		case cmd.Context().Err() != nil:
 			return nil
-		case !connected || !passing(err):
+		case !connected || !again:
 			return err
 		}
 		select {
 		case <-cmd.Context().Done():
-		case <-time.After(firstPause):
+		case <-time.After(max(pause, firstPause)):
 		}
 	}
 }
