@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,7 +84,7 @@ func (s *service) do(key, method, path, body string, headers ...string) (int, ht
 	if key != "" {
 		r.Header.Set("Authorization", "Bearer "+key)
 	}
-	if body != "" {
+	if body != "" && !slices.Contains(headers, "Content-Type") {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	for i := 0; i < len(headers); i += 2 {
@@ -288,6 +289,9 @@ func TestBadInput(t *testing.T) {
 		if c.field != "" && (len(p.Errors) == 0 || p.Errors[0].Field != c.field) {
 			t.Errorf("%s: %s, want the field %s", name, text, c.field)
 		}
+	}
+	if status, _, text := s.do(s.root, "POST", "/v1/keys", `{}`, "Content-Type", "application/x-www-form-urlencoded"); status != 415 || !strings.Contains(text, "Content-Type: application/json") {
+		t.Errorf("a form: %d %s", status, text)
 	}
 }
 

@@ -128,7 +128,7 @@ func newProblem(status int, message string, errs ...error) huma.StatusError {
 	case http.StatusRequestEntityTooLarge:
 		p.Code, p.Detail = "body_too_large", "a body may have at most 1 MiB"
 	case http.StatusUnsupportedMediaType:
-		p.Code, p.Detail = "unsupported_media_type", "send application/json"
+		return blank(status, "unsupported_media_type", "send the body with Content-Type: application/json")
 	case http.StatusNotAcceptable:
 		p.Code = "not_acceptable"
 	case http.StatusInternalServerError:
