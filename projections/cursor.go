@@ -10,8 +10,9 @@ import (
 
 // A place is where a row stands in a sorted walk: its sort value, then its id.
 type place struct {
-	sort []byte
-	id   [16]byte
+	sort    []byte
+	id      [16]byte
+	expires []byte // when the key does, if the row is of the keys table; empty: never
 }
 
 func (p place) compare(q place) int {
@@ -56,7 +57,7 @@ func (c cursor) place() *place {
 	if c.ID == nil {
 		return nil
 	}
-	return &place{c.Sort, [16]byte(c.ID)}
+	return &place{sort: c.Sort, id: [16]byte(c.ID)}
 }
 
 // at is the text of a cursor for the same query at p.

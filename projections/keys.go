@@ -86,7 +86,8 @@ func storeKey(r rows, k domain.Key, revision eventstore.Position) error {
 }
 
 // moveIndexes writes the index rows that after has and before had not, and deletes the
-// others.
+// others. Their value is when the key expires, so that a walk need not load a key which
+// the filter on that leaves out.
 func moveIndexes(r rows, before, after domain.Key) error {
 	var old map[string]bool
 	if before.State != domain.Absent {
@@ -95,12 +96,17 @@ func moveIndexes(r rows, before, after domain.Key) error {
 			old[string(row)] = true
 		}
 	}
+	var expires []byte
+	if !after.ExpiresAt.IsZero() {
+		expires = moment(after.ExpiresAt)
+	}
 	for _, row := range indexRows(after) {
-		if old[string(row)] {
-			delete(old, string(row))
+		stays := old[string(row)] && before.ExpiresAt.Equal(after.ExpiresAt)
+		delete(old, string(row))
+		if stays {
 			continue
 		}
-		if err := r.set(row, nil); err != nil {
+		if err := r.set(row, expires); err != nil {
 			return err
 		}
 	}
@@ -112,7 +118,7 @@ func moveIndexes(r rows, before, after domain.Key) error {
 	return nil
 }
 
-// indexRows are the keys of all index rows of k; they have no values.
+// indexRows are the keys of all index rows of k.
 func indexRows(k domain.Key) [][]byte {
 	if k.State == domain.Absent {
 		return nil

@@ -42,7 +42,8 @@ type KeyPage struct {
 var maxGathered = 1000 // candidates that are sorted in memory; tests lower it
 
 const (
-	maxExamined = 2000 // rows that a walk looks at
+	maxExamined = 2000 // keys that a walk loads
+	perLoad     = 10   // how many rows can be passed over in the time that loading a key takes
 	maxMerged   = 100  // organizations in one listing
 )
 
@@ -158,9 +159,10 @@ func (l *listing) phases() []int {
 	return []int{withValue, withoutValue}
 }
 
-// walked fills the page along the sort index, and stops after maxExamined rows.
+// walked fills the page along the sort index, and stops after the work of loading
+// maxExamined keys.
 func (l *listing) walked(page *KeyPage) error {
-	examined := 0
+	work := 0
 	after := l.cursor.place()
 	for _, phase := range l.phases() {
 		if after != nil && phase != l.cursor.Phase {
@@ -171,7 +173,7 @@ func (l *listing) walked(page *KeyPage) error {
 			return err
 		}
 		after = nil
-		full, err := l.walkPhase(m, phase, page, &examined)
+		full, err := l.walkPhase(m, phase, page, &work)
 		m.close()
 		if err != nil || full {
 			return err
@@ -181,17 +183,22 @@ func (l *listing) walked(page *KeyPage) error {
 }
 
 // walkPhase tells whether the page is done before the phase is.
-func (l *listing) walkPhase(m merge, phase int, page *KeyPage, examined *int) (full bool, err error) {
+func (l *listing) walkPhase(m merge, phase int, page *KeyPage, work *int) (full bool, err error) {
 	for {
 		p, ok := m.head()
 		if !ok || l.beyond(phase, p) {
 			return false, nil
 		}
-		k, matches, err := l.load(domain.KeyIDFromBytes(p.id), phase)
-		if err != nil {
-			return false, err
+		var k KeyRow
+		var matches bool
+		*work++
+		if !l.leavesOut(phase, p) {
+			*work += perLoad - 1
+			if k, matches, err = l.load(domain.KeyIDFromBytes(p.id), phase); err != nil {
+				return false, err
+			}
 		}
-		if len(page.Keys) == l.Limit && matches || *examined == maxExamined {
+		if len(page.Keys) == l.Limit && matches || *work > maxExamined*perLoad {
 			page.NextCursor = l.cursor.at(l.lastPhase, l.last)
 			return true, nil
 		}
@@ -199,9 +206,17 @@ func (l *listing) walkPhase(m merge, phase int, page *KeyPage, examined *int) (f
 			page.Keys = append(page.Keys, k)
 		}
 		l.last, l.lastPhase = p, phase
-		*examined++
 		m.next()
 	}
+}
+
+// leavesOut tells what a row of the keys table says without its key: that the key does not
+// expire before the time that is asked for.
+func (l *listing) leavesOut(phase int, p place) bool {
+	if l.ExpiresBefore.IsZero() || l.sort == sortLastUsed && phase == withValue {
+		return false
+	}
+	return len(p.expires) == 0 || bytes.Compare(p.expires, moment(l.ExpiresBefore)) >= 0
 }
 
 // beyond tells that a walk has passed the last row that the filter on its own sort allows.
@@ -266,7 +281,7 @@ func (l *listing) firstBound(sort string) *place {
 	case l.reverse && high != nil:
 		return &place{sort: high}
 	case !l.reverse && low != nil:
-		return &place{low, last}
+		return &place{sort: low, id: last}
 	}
 	return nil
 }
@@ -326,7 +341,7 @@ func (l *listing) overdue(sort string, after *place) (*places, error) {
 	var found places
 	err := l.keys.eachOverdue(l.Now, func(id domain.KeyID) (bool, error) {
 		k, _, err := l.load(id, withValue)
-		p := place{l.sortValue(k, sort), id.Bytes()}
+		p := place{l.sortValue(k, sort), id.Bytes(), moment(k.ExpiresAt)}
 		if l.ahead(p, after) {
 			found = append(found, p)
 		}
@@ -470,7 +485,7 @@ func (l *listing) sorted(ids [][16]byte, page *KeyPage) error {
 			if err != nil {
 				return err
 			}
-			p := place{l.sortValue(k, sort), id}
+			p := place{sort: l.sortValue(k, sort), id: id}
 			if matches && l.ahead(p, after) {
 				order = append(order, p)
 				found[id] = k
@@ -500,7 +515,7 @@ func (l *listing) before(order places, i, phase int, page *KeyPage) (int, place)
 	if phase == withoutValue {
 		sort = sortCreated
 	}
-	return phase, place{l.sortValue(k, sort), k.ID.Bytes()}
+	return phase, place{sort: l.sortValue(k, sort), id: k.ID.Bytes()}
 }
 
 // load reads a key and tells whether it belongs on the listing, in this phase.

@@ -80,7 +80,7 @@ func (s *Store) Organizations(cursor string, limit int) (page []OrganizationRow,
 		defer it.close()
 		for ; it.valid; it.next() {
 			if len(page) == limit {
-				next = from.at(0, place{moment(page[limit-1].CreatedAt), page[limit-1].ID.Bytes()})
+				next = from.at(0, place{sort: moment(page[limit-1].CreatedAt), id: page[limit-1].ID.Bytes()})
 				return nil
 			}
 			o, err := loadOrganization(r, domain.OrgIDFromBytes(it.at.id))

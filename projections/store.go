@@ -37,7 +37,7 @@ type projection struct {
 
 // projections are all there are. Raise a version when apply writes other rows.
 var projections = []projection{
-	{"keys", 2, eventstore.Events, applyKeys},
+	{"keys", 3, eventstore.Events, applyKeys},
 	{"organizations", 1, eventstore.Events, applyOrganizations},
 	{"usage", 1, eventstore.Uses, nil},
 }

@@ -147,7 +147,7 @@ func (h *history) create() {
 func (h *history) change() {
 	k := h.keys[h.ids[h.rand.IntN(len(h.ids))]]
 	at := h.now()
-	switch h.rand.IntN(6) {
+	switch h.rand.IntN(7) {
 	case 0:
 		if k.State != domain.Revoked {
 			h.append(k, domain.KeyRevoked{Reason: domain.Unspecified, At: at})
@@ -169,6 +169,13 @@ func (h *history) change() {
 		if k.State == domain.Active && !k.ExpiresAt.IsZero() {
 			h.append(k, domain.KeyExpired{ExpiresAt: k.ExpiresAt, At: at})
 		}
+	case 6:
+		c := domain.Changes{NoExpiry: true}
+		if k.ExpiresAt.IsZero() {
+			later := noon.Add(time.Duration(h.rand.IntN(4000)) * time.Second)
+			c = domain.Changes{ExpiresAt: &later}
+		}
+		h.append(k, domain.KeyUpdated{Changes: c, At: at})
 	}
 }
 

@@ -55,8 +55,13 @@ func (w *walker) read() {
 	if w.valid = w.it.Valid(); !w.valid {
 		return
 	}
-	key := w.it.Item().KeyCopy(nil)[w.skip:]
-	w.at = place{key[:len(key)-16], [16]byte(key[len(key)-16:])}
+	item := w.it.Item()
+	key := item.KeyCopy(nil)[w.skip:]
+	w.at = place{sort: key[:len(key)-16], id: [16]byte(key[len(key)-16:])}
+	_ = item.Value(func(v []byte) error { // it lies beside the row's key: nothing can fail
+		w.at.expires = bytes.Clone(v)
+		return nil
+	})
 }
 
 func (w *walker) next()               { w.it.Next(); w.read() }
