@@ -292,10 +292,8 @@ func after(sorted []tally, key [16]byte) int {
 
 func (g *group) fileSome(r *runner, some []tally, mark eventstore.Mark, f *filing) error {
 	return g.db.Update(func(tx *badger.Txn) error {
-		for i := range some {
-			if err := storeTally(rows{tx: tx, table: r.table}, &some[i]); err != nil {
-				return fmt.Errorf("projection %s: %w", r.name, err)
-			}
+		if err := storeTallies(rows{tx: tx, table: r.table}, some); err != nil {
+			return fmt.Errorf("projection %s: %w", r.name, err)
 		}
 		if r.building {
 			return nil

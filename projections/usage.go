@@ -1,9 +1,12 @@
 package projections
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -70,21 +73,67 @@ type usage struct {
 
 func loadUsage(r rows, id domain.KeyID) (u usage, found bool, err error) {
 	bits := id.Bytes()
-	found, err = r.get(row(rowUsage, bits[:]), func(v []byte) error {
-		u.last, u.hour = int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
-		u.latest.decode(u.totals.decode(v[16:]))
-		return nil
-	})
+	found, err = r.get(row(rowUsage, bits[:]), u.decode)
 	return u, found, err
 }
 
-// storeTally adds t to what the table has of its key.
-func storeTally(r rows, t *tally) error {
-	id := domain.KeyIDFromBytes(t.key)
-	u, _, err := loadUsage(r, id)
-	if err != nil {
-		return err
+func (u *usage) decode(v []byte) error {
+	u.last, u.hour = int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
+	u.latest.decode(u.totals.decode(v[16:]))
+	return nil
+}
+
+// A usageWalk reads the rows of keys in ascending order. Among many keys the next row is
+// mostly some steps away, which is several times cheaper than to look it up.
+type usageWalk struct {
+	rows
+	it *badger.Iterator
+}
+
+func (r rows) walkUsage() usageWalk {
+	return usageWalk{r, r.tx.NewIterator(badger.IteratorOptions{Prefix: r.key([]byte{rowUsage})})}
+}
+
+// steps is how far it goes before it seeks.
+const steps = 8
+
+// load gives the zero usage for a key without a row.
+func (w usageWalk) load(key [16]byte) (u usage, err error) {
+	full := w.key(row(rowUsage, key[:]))
+	if !w.it.Valid() {
+		w.it.Seek(full)
 	}
+	for step := 0; w.it.Valid() && bytes.Compare(w.it.Item().Key(), full) < 0; step++ {
+		if step < steps {
+			w.it.Next()
+		} else {
+			w.it.Seek(full)
+		}
+	}
+	if w.it.Valid() && bytes.Equal(w.it.Item().Key(), full) {
+		err = w.it.Item().Value(u.decode)
+	}
+	return u, err
+}
+
+// storeTallies adds what is tallied, in the order of keys, to what the table has.
+func storeTallies(r rows, some []tally) error {
+	walk := r.walkUsage()
+	defer walk.it.Close()
+	for i := range some {
+		u, err := walk.load(some[i].key)
+		if err == nil {
+			err = storeTally(r, &some[i], u)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storeTally adds t to u, which is what the table has of its key.
+func storeTally(r rows, t *tally, u usage) error {
 	if t.last > u.last {
 		if u.last > 0 {
 			if err := r.delete(row(rowLastUsed, t.org[:], number(uint64(u.last)), t.key[:])); err != nil {
