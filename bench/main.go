@@ -2,7 +2,7 @@
 // promises: memory per key, replay, restart, writes, listing, and that no revoked key is
 // accepted. Everything runs on one machine, as processes of their own:
 //
-//	go run ./bench                       # the whole, about half an hour
+//	go run ./bench                       # the whole, some forty minutes
 //	go run ./bench -sizes 1000 -rounds 1 # a look
 //	go run ./bench -smoke                # seconds; checks answers, never time
 //
@@ -95,7 +95,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "how often the service and the bare handler take turns")
 	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long a turn is measured")
 	f.DurationVar(&o.warmUp, "warm-up", 2*time.Second, "how long a turn runs before it is measured")
-	f.DurationVar(&o.settle, "settle", 30*time.Second, "how long an idle service is left alone before its memory is read")
+	f.DurationVar(&o.settle, "settle", 20*time.Second, "how long an idle service is left alone before its garbage is collected, and again before its memory is read")
 	f.IntVar(&o.writes, "writes", 5000, "how many keys are created and revoked through the API")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys are revoked while they are being verified")
 	f.IntVar(&o.pages, "pages", 200, "how many pages are listed of each kind")

@@ -125,22 +125,33 @@ func (d *deployment) serve(ctx context.Context, uses durability, do func(*servic
 	return errors.Join(err, s.stop())
 }
 
-// rest waits until the service idles, collects its garbage and gives the Go runtime time
-// to return the pages: an idle process does both by itself, in some minutes, and without
-// them one measures the work before.
+// rest waits until the service idles and Badger has let go of what its last compaction
+// needed, collects the garbage and gives the Go runtime time to return the pages: an idle
+// process does all of it by itself, in some minutes, and without it one measures the work
+// before.
 func (r *run) rest(ctx context.Context, d *deployment, s *service) (footprint, error) {
 	if _, err := s.untilIdle(ctx, idleTimeout); err != nil {
+		return footprint{}, err
+	}
+	if err := pause(ctx, r.settle); err != nil {
 		return footprint{}, err
 	}
 	if err := collectGarbage(ctx, d.debug); err != nil {
 		return footprint{}, err
 	}
-	select {
-	case <-ctx.Done():
-		return footprint{}, ctx.Err()
-	case <-time.After(r.settle):
+	if err := pause(ctx, r.settle); err != nil {
+		return footprint{}, err
 	}
 	return s.footprint(ctx)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // service measures one durability; rest and restart come first, when nothing was used yet.

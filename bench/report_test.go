@@ -32,7 +32,7 @@ func roundsOf(ratio, tail float64) []turn {
 
 func reportOf(ratio, tail float64, bytes int64, applied float64, late int64) *report {
 	size := &sizeResult{
-		Keys: 1000, Ready: []float64{1, 2}, Empty: footprint{Anonymous: 5000}, Full: footprint{Anonymous: 5000 + bytes*1000},
+		Keys: 1000, Ready: []float64{1, 2}, Empty: footprint{Anonymous: 5000}, Full: footprint{Anonymous: 5000 + memtables + bytes*1000},
 		Replay: replaying{Raw: 100, Decoded: 90, Applied: applied}, Rounds: roundsOf(ratio, tail),
 		Refusal: &refusing{Asked: 10, Late: late}, RefusalBusy: &refusing{Asked: 10},
 		Listing: []listed{{Question: "sort=name", Pages: 3, Items: 50}}, Answered: map[string]int64{"VALID": 17},
