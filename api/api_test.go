@@ -260,6 +260,8 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/keys?cursor=nope", "", 400, "cursor"},
 		{"GET", "/v1/keys?status=fine", "", 400, "status"},
 		{"GET", "/v1/keys?created_after=yesterday", "", 400, "created_after"},
+		{"GET", "/v1/keys?after=1000000", "", 400, "after"},
+		{"GET", "/v1/keys/" + id + "?after=18446744073709551615", "", 400, "after"},
 		{"GET", "/v1/keys/" + id + "/usage?step=90m", "", 400, "step"},
 		{"GET", "/v1/events?cursor=nope", "", 400, "cursor"},
 		{"GET", "/v1/events?wait=1h", "", 400, "wait"},

@@ -198,12 +198,29 @@ type AfterParam struct {
 	After uint64 `query:"after" doc:"Wait until the read model has this position."`
 }
 
+// caughtUp waits for the position that a reader names. One beyond the ledger's end is a
+// mistake: no write was answered with it.
+func (s *server) caughtUp(ctx context.Context, in AfterParam) error {
+	p := eventstore.Position(in.After)
+	if s.Store.Position() >= p {
+		return nil
+	}
+	end, err := s.Ledger.End(ctx, eventstore.Events)
+	if err == nil && p > end {
+		err = invalidField("after", "the ledger has no such position yet; name the Keytrail-Position of a write's answer")
+	}
+	if err != nil {
+		return err
+	}
+	return s.applied(ctx, p)
+}
+
 func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyRequest) (*keyAnswer, error) {
 	id, err := domain.ParseKeyID(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.applied(ctx, eventstore.Position(in.After)); err != nil {
+	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
 		return nil, err
 	}
 	k, err := s.Store.Key(id)

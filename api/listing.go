@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -85,7 +84,7 @@ func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysR
 		return nil, invalidField("sort", "must be created_at, last_used_at, name or expires_at, with - before it for descending")
 	}
 	q.Limit, q.Cursor = in.Limit, in.Cursor
-	if err := s.applied(ctx, eventstore.Position(in.After)); err != nil {
+	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
 		return nil, err
 	}
 	found, err := s.Store.Keys(q)

@@ -118,7 +118,7 @@ type organizationPage struct {
 }
 
 func (s *server) listOrganizations(ctx context.Context, p domain.Principal, in *listOrganizationsRequest) (*organizationPage, error) {
-	if err := s.applied(ctx, eventstore.Position(in.After)); err != nil {
+	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
 		return nil, err
 	}
 	page := &organizationPage{}
