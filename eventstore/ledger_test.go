@@ -172,6 +172,32 @@ func TestMarkTellsLedgersApart(t *testing.T) {
 	}
 }
 
+// A reader that has ended leaves nothing on the server, however it ended.
+func TestAReadLeavesNoConsumer(t *testing.T) {
+	l := eventstoretest.New(t)
+	if _, err := l.Append(t.Context(), eventstore.KeyRef(org, created(1).ID), 0, eventstore.Command{}, created(1)); err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, c := range []struct {
+		query  eventstore.Query
+		handle func(eventstore.Batch) error
+	}{
+		{eventstore.Query{}, func(eventstore.Batch) error { return nil }},
+		{eventstore.Query{Org: domain.NewOrgID("nobody")}, func(eventstore.Batch) error { return nil }},
+		{eventstore.Query{Live: true}, func(eventstore.Batch) error { return enough }},
+		{eventstore.Query{Live: true}, func(eventstore.Batch) error { cancel(); return nil }},
+	} {
+		if err := l.Read(ctx, c.query, c.handle); err != nil && !errors.Is(err, enough) && ctx.Err() == nil {
+			t.Fatal(err)
+		}
+		if n, err := l.Consumers(t.Context(), eventstore.Events); n != 0 || err != nil {
+			t.Errorf("after %+v there are %d consumers, %v", c.query, n, err)
+		}
+	}
+}
+
 func TestUsesReadBackSingly(t *testing.T) {
 	l := eventstoretest.New(t)
 	var b eventstore.UseBatch

@@ -89,6 +89,7 @@ func (r *reader) run(ctx context.Context) error {
 	if err != nil {
 		return &interrupted{fmt.Errorf("read %s: %w", r.query.Stream, err)}
 	}
+	defer r.discard(consumer)
 	if !r.query.Live && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
@@ -101,6 +102,16 @@ func (r *reader) run(ctx context.Context) error {
 	defer messages.Stop()
 	defer unhook()
 	return r.batches(ctx, messages)
+}
+
+// discard takes the consumer off the server, where it would stay until it was inactive for
+// long: readers that come and go quickly would be more than a server takes.
+func (r *reader) discard(c jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if info := c.CachedInfo(); info != nil {
+		_ = r.ledger.streams[r.query.Stream].DeleteConsumer(ctx, info.Name) // if it fails, time does it
+	}
 }
 
 func (r *reader) consumerConfig() jetstream.OrderedConsumerConfig {
