@@ -28,7 +28,7 @@ func (s *server) document(pattern string, d description) {
 	if !d.open {
 		op.Security = []map[string][]string{{"bearer": {}}, {"apiKey": {}}}
 	}
-	for _, name := range placeholder.FindAllStringSubmatch(path, -1) {
+	for _, name := range pathParameter.FindAllStringSubmatch(path, -1) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name[1], In: "path", Required: true, Schema: &huma.Schema{Type: "string"}})
 	}
 	for _, q := range d.query {

@@ -91,7 +91,7 @@ func cutPattern(pattern string) (method, path string) {
 	return method, path
 }
 
-var placeholder = regexp.MustCompile(`\{(\w+)\}`)
+var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
 func operationID(method, path string) string {
 	return strings.ToLower(method) + strings.NewReplacer("/v1/", "-", "/", "-", "{", "", "}", "").Replace(path)
