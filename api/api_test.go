@@ -35,7 +35,11 @@ type service struct {
 	store  *projections.Store
 }
 
-func start(t testing.TB) *service {
+func start(t testing.TB) *service { return startWith(t, nil, func(*api.Options) {}) }
+
+// startWith is start with commands on a log that faults makes of the real one, and with
+// other options.
+func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, change func(*api.Options)) *service {
 	t.Helper()
 	l := eventstoretest.New(t)
 	store, err := projections.Open(t.TempDir(), projections.Options{})
@@ -50,8 +54,13 @@ func start(t testing.TB) *service {
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
+	if faults != nil {
+		handler = commands.New(faults(l), commands.Options{})
+	}
 	v := verify.New(store, l, verify.Options{})
-	server := httptest.NewServer(api.New(api.Options{Commands: handler, Store: store, Ledger: l, Verifier: v, Version: "test"}))
+	o := api.Options{Commands: handler, Store: store, Ledger: l, Verifier: v, Version: "test"}
+	change(&o)
+	server := httptest.NewServer(api.New(o))
 	s.url = server.URL
 	t.Cleanup(func() {
 		server.Close()

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ type revokeKeysRequest struct {
 		Filter *KeyFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
 		DryRun bool       `json:"dry_run,omitempty" doc:"Count, and change nothing."`
 		Limit  int        `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"With a filter: keys in this request, default 1000."`
-		Cursor string     `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before."`
+		Cursor string     `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before; start, or nothing, is the beginning."`
 		ReasonBody
 	}
 }
@@ -45,7 +46,7 @@ type revokeKeysAnswer struct {
 		AlreadyRevoked int             `json:"already_revoked"`
 		Failed         []revokeFailure `json:"failed"`
 		DryRun         bool            `json:"dry_run"`
-		NextCursor     *string         `json:"next_cursor" doc:"With a filter: where to go on; null when all are done."`
+		NextCursor     *string         `json:"next_cursor" doc:"With a filter: where to go on; null when all are done. If keys failed that a repeat may still revoke, it is this request's own beginning."`
 	}
 }
 
@@ -83,7 +84,10 @@ func (s *server) matching(p domain.Principal, in *revokeKeysRequest, a *revokeKe
 	if q.Limit = in.Body.Limit; q.Limit == 0 {
 		q.Limit = maxBulk
 	}
-	q.Sort, q.Cursor = "created_at", in.Body.Cursor
+	q.Sort = "created_at"
+	if in.Body.Cursor != firstCursor {
+		q.Cursor = in.Body.Cursor
+	}
 	page, err := s.Store.Keys(q)
 	for _, k := range page.Keys {
 		ids = append(ids, string(k.ID))
@@ -92,9 +96,15 @@ func (s *server) matching(p domain.Principal, in *revokeKeysRequest, a *revokeKe
 	return ids, err
 }
 
+// firstCursor is the cursor of a bulk revocation that stands before the first key.
+const firstCursor = "start"
+
+// revokeEach revokes ids, several at once. The answer's cursor moves on only if no key is
+// left that a repeat may still revoke.
 func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.Request, ids []string, in *revokeKeysRequest, a *revokeKeysAnswer) error {
 	var mu sync.Mutex
 	var last eventstore.Position
+	var again bool
 	tasks := errgroup.Group{}
 	tasks.SetLimit(bulkAtOnce)
 	for _, id := range ids {
@@ -107,6 +117,7 @@ func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.
 			case err != nil:
 				problem := s.asProblem(ctx, err)
 				a.Body.Failed = append(a.Body.Failed, revokeFailure{clip(id), problem.Code, problem.Detail})
+				again = again || problem.mayPass()
 			case was:
 				a.Body.AlreadyRevoked++
 			default:
@@ -116,6 +127,11 @@ func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.
 		})
 	}
 	_ = tasks.Wait() // each failure is in the answer
+	if again && in.Body.Filter != nil {
+		// The keys that this request did revoke will count as already revoked.
+		from := cmp.Or(in.Body.Cursor, firstCursor)
+		a.Body.NextCursor = &from
+	}
 	return s.applied(ctx, last)
 }
 

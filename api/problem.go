@@ -38,6 +38,9 @@ func (p *Problem) Error() string             { return p.Detail }
 func (p *Problem) GetStatus() int            { return p.Status }
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
+// mayPass tells whether the same request may succeed later.
+func (p *Problem) mayPass() bool { return p.Status == http.StatusTooManyRequests || p.Status >= 500 }
+
 // GetHeaders are the headers that go with the problem, for Huma and for us.
 func (p *Problem) GetHeaders() http.Header {
 	switch p.Status {

@@ -38,6 +38,9 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 		Method: method, Path: path, OperationID: operationID(method, path), Summary: summary, DefaultStatus: status, MaxBodyBytes: maxBody,
 		Security: []map[string][]string{{"bearer": {}}, {"apiKey": {}}},
 		Errors:   []int{400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503},
+		// takeBody has read the body by then. Huma would set a read deadline of 5 s on the
+		// connection, which ends a longer request and every later one on that connection.
+		BodyReadTimeout: -1,
 	}
 	if scope != "" {
 		op.Description = "Needs the scope " + scope + "."

@@ -287,7 +287,7 @@ It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`,
 				for name := range q {
 					filter[name] = q.Get(name)
 				}
-				body["filter"] = filter
+				body["filter"], body["cursor"] = filter, "start"
 			}
 			if filtered && !dryRun && !yes {
 				if err := c.confirm(cmd, body); err != nil {
@@ -339,7 +339,7 @@ func (c *client) revokePages(cmd *cobra.Command, body map[string]any) (sum revok
 		sum.Revoked, sum.AlreadyRevoked, sum.DryRun = sum.Revoked+page.Revoked, sum.AlreadyRevoked+page.AlreadyRevoked, page.DryRun
 		sum.Failed = append(sum.Failed, page.Failed...)
 		_ = bar.Add(page.Revoked + page.AlreadyRevoked)
-		if page.NextCursor == nil {
+		if page.NextCursor == nil || *page.NextCursor == body["cursor"] { // it stands still where keys failed
 			return sum, nil
 		}
 		body["cursor"] = *page.NextCursor
