@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sys/unix"
 )
 
 // A Server is a NATS server inside this process, without a port, whose acknowledgements
@@ -54,14 +53,17 @@ func startServer(dir string, log *slog.Logger, sync bool) (*Server, error) {
 	return &Server{s, lock}, nil
 }
 
+// errLocked is another process's lock.
+var errLocked = errors.New("locked by another process")
+
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(f); err != nil {
 		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("another process is using %s: stop it, or give this one a directory of its own", dir)
 		}
 		return nil, fmt.Errorf("lock %s: %w", dir, err)

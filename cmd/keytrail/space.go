@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
@@ -51,10 +49,4 @@ func (s *space) look(ctx context.Context) {
 		s.log.InfoContext(ctx, "there is disk space again", "dir", s.dir, "free", free)
 		s.ledger.Hold(nil)
 	}
-}
-
-func freeBytes(dir string) (uint64, error) {
-	var s unix.Statfs_t
-	err := unix.Statfs(dir, &s)
-	return s.Bavail * uint64(s.Bsize), err
 }
