@@ -81,6 +81,8 @@ func statusOf(k domain.Kind) int {
 	return http.StatusInternalServerError
 }
 
+var errTimeout = &domain.Error{Kind: domain.Unavailable, Code: "timeout", Text: "it took too long; try again"}
+
 // asProblem turns an error into what the outside may know of it. Whatever nobody
 // classified is logged here, once, and is "internal" outside.
 func (s *server) asProblem(ctx context.Context, err error) *Problem {
@@ -90,13 +92,17 @@ func (s *server) asProblem(ctx context.Context, err error) *Problem {
 	}
 	var refusal *domain.Error
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		refusal = &domain.Error{Kind: domain.Unavailable, Code: "timeout", Text: "it took too long; try again"}
-	case !errors.As(err, &refusal):
+	case errors.Is(err, context.Canceled):
+		refusal = errTimeout // the caller has gone: the answer is for nobody
+	case errors.As(err, &refusal):
+		if refusal.Kind == domain.Unavailable && err != error(refusal) { // there is a cause to tell
+			s.Logger.WarnContext(ctx, "request not served", "request_id", requestID(ctx), "err", err)
+		}
+	case errors.Is(err, context.DeadlineExceeded):
+		refusal = errTimeout
+	default:
 		s.Logger.ErrorContext(ctx, "request failed", "request_id", requestID(ctx), "err", err)
 		refusal = &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"}
-	case refusal.Kind == domain.Unavailable && err != error(refusal): // there is a cause to tell
-		s.Logger.WarnContext(ctx, "request not served", "request_id", requestID(ctx), "err", err)
 	}
 	p = blank(statusOf(refusal.Kind), refusal.Code, refusal.Text)
 	p.wait = refusal.Wait

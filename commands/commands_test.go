@@ -77,7 +77,8 @@ func (f fixture) simple() commands.CreateKey {
 // most one event, and each history is one that the decisions allow.
 func (f fixture) check(ref eventstore.Ref, events int) {
 	f.t.Helper()
-	history, _, err := f.log.Load(f.t.Context(), ref)
+	var history []eventstore.Record
+	_, err := f.log.Load(f.t.Context(), ref, 0, func(r eventstore.Record) { history = append(history, r) })
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -167,13 +168,47 @@ func TestFaultsLoseNothingAndWriteNothingTwice(t *testing.T) {
 
 func TestAFaultThatLastsIsTold(t *testing.T) {
 	f := setUp(t)
-	f.log.refuse = 1000
-	if _, err := f.CreateKey(t.Context(), f.simple()); !errors.Is(err, errFault) {
+	f.log.refuse = 1 << 30
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := f.CreateKey(ctx, f.simple()); !errors.Is(err, errFault) {
 		t.Errorf("create: %v", err)
 	}
-	if f.log.appends > 20 {
+	if f.log.appends < 2 || f.log.appends > 100 {
 		t.Errorf("%d attempts", f.log.appends)
 	}
+}
+
+// An event that cannot be written is not tried again: a time in the year 10000 has no JSON.
+func TestWhatCannotSucceedIsNotRepeated(t *testing.T) {
+	f := setUp(t)
+	h := commands.New(f.log, commands.Options{Now: func() time.Time { return time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }})
+	f.log.appends = 0
+	_, err := h.CreateKey(t.Context(), f.simple())
+	if eventstore.FailureOf(err) != eventstore.Refused || errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("create: %v", err)
+	}
+	if f.log.appends != 1 {
+		t.Errorf("%d attempts", f.log.appends)
+	}
+}
+
+// Conflicts are repeated until a deadline, not a number of times.
+func TestEveryWriterOfOneKeyGetsItsTurn(t *testing.T) {
+	f := setUp(t)
+	r := f.create(f.simple())
+	h := commands.New(f.log.Ledger, commands.Options{})
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			name := fmt.Sprint("name ", i)
+			if _, err := h.UpdateKey(t.Context(), commands.UpdateKey{Request: by(domain.System), Org: f.org, Key: r.Key.ID, Changes: domain.Changes{Name: &name}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	f.check(eventstore.KeyRef(f.org, r.Key.ID), 41)
 }
 
 func TestConcurrentChangesAllHappen(t *testing.T) {

@@ -2,8 +2,8 @@ package commands
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -13,11 +13,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// maxAttempts bounds how often a command that lost a race, or an acknowledgement, tries
-// again. Among n writers at one key somebody wins each round.
-const maxAttempts = 12
-
-// ErrKeyBusy says that a command lost every race for its aggregate.
+// ErrKeyBusy says that a command lost every race for its aggregate until its deadline.
 var ErrKeyBusy = &domain.Error{Kind: domain.Unavailable, Code: "key_busy", Text: "too many changes at once; repeat the request with the same Idempotency-Key"}
 
 // An aggregate is a domain type with a history.
@@ -34,31 +30,37 @@ type outcome[A any] struct {
 	changed  bool // this call wrote an event
 }
 
-// decide is the only place that loads, decides, appends and tries again. Before each
-// decision it looks whether the command is in the history already: that one look covers
-// lost acknowledgements, repeated requests and Idempotency-Key alike. replayed tells that
-// an earlier call, not an earlier attempt of this one, wrote the event.
+// decide is the only place that loads, decides, appends and tries again, until the end of
+// ctx or eventstore.Deadline. Before each decision it looks whether the command is in the
+// history already: that one look covers lost acknowledgements, repeated requests and
+// Idempotency-Key alike. replayed tells that an earlier call, not an earlier attempt of
+// this one, wrote the event.
 func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, f func(A) (domain.Event, error)) (outcome[A], error) {
 	ctx, span := otel.Tracer("github.com/keytrail/keytrail/commands").Start(ctx, "decide "+ref.Kind)
 	defer span.End()
 	span.SetAttributes(attribute.String("keytrail.aggregate", ref.ID))
+	ctx, cancel := context.WithTimeout(ctx, eventstore.Deadline)
+	defer cancel()
 
 	command := eventstore.Command{ID: r.CommandID, Fingerprint: r.Fingerprint, Actor: r.By.ID, Correlation: r.Correlation}
-	var failure error
-	for attempt := range maxAttempts {
-		history, end, err := h.log.Load(ctx, ref)
+	var o outcome[A]
+	found, mismatch := false, false
+	for attempt := 0; ; attempt++ {
+		// 1. Load what is new: all of it at first, then what made the last attempt fail.
+		end, err := h.log.Load(ctx, ref, o.position, func(record eventstore.Record) {
+			P(&o.state).Apply(record.Event)
+			if record.Command.ID == r.CommandID {
+				found, mismatch = true, record.Fingerprint != r.Fingerprint
+			}
+		})
 		if err != nil {
 			return outcome[A]{}, err
 		}
-		o := outcome[A]{position: end}
-		found := false
-		for _, record := range history {
-			P(&o.state).Apply(record.Event)
-			if record.Command.ID == r.CommandID {
-				if found = true; record.Fingerprint != r.Fingerprint {
-					return outcome[A]{}, domain.ErrIdempotencyMismatch
-				}
-			}
+		o.position = end
+
+		// 2. Decide.
+		if mismatch {
+			return outcome[A]{}, domain.ErrIdempotencyMismatch
 		}
 		if found {
 			o.replayed, o.changed = attempt == 0, attempt > 0
@@ -71,6 +73,8 @@ func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventsto
 		if err != nil || event == nil {
 			return o, err
 		}
+
+		// 3. Append. An error may hide that it was written, which the next load tells.
 		at, err := h.log.Append(ctx, ref, end, command, event)
 		if err == nil {
 			P(&o.state).Apply(event)
@@ -78,23 +82,34 @@ func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventsto
 			h.logger.DebugContext(ctx, "event written", "type", event.EventType(), "aggregate", ref.ID, "position", at, "attempt", attempt)
 			return o, nil
 		}
-		if failure = err; ctx.Err() != nil {
-			break
+		if eventstore.FailureOf(err) == eventstore.Refused {
+			return outcome[A]{}, err
 		}
-		if !errors.Is(err, eventstore.ErrConflict) {
-			pause(ctx, time.Duration(attempt+1)*20*time.Millisecond)
+		if !pause(ctx, attempt) {
+			return outcome[A]{}, lost(err)
 		}
 	}
-	if errors.Is(failure, eventstore.ErrConflict) {
-		return outcome[A]{}, fmt.Errorf("%w: %w", ErrKeyBusy, failure)
-	}
-	return outcome[A]{}, failure
 }
 
-func pause(ctx context.Context, d time.Duration) {
+// lost is the error of a command that ran out of time after err.
+func lost(err error) error {
+	if eventstore.FailureOf(err) == eventstore.Conflict {
+		return fmt.Errorf("%w: %w", ErrKeyBusy, err)
+	}
+	return err
+}
+
+// pause waits for some ms before the next attempt, at random, so that of many that lost one
+// race some are out of the others' way: on three replicas an append that is under way makes
+// every other one a conflict. It tells whether there is time left.
+func pause(ctx context.Context, attempt int) bool {
+	timer := time.NewTimer(time.Millisecond + rand.N(10*time.Millisecond<<min(attempt, 4)))
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-time.After(d):
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -109,7 +124,7 @@ func (h *Handler) mustExist(ctx context.Context, org domain.OrgID) error {
 	if _, known := h.orgs.Load(org); known || org == domain.Installation {
 		return nil
 	}
-	_, end, err := h.log.Load(ctx, eventstore.OrganizationRef(org))
+	end, err := h.log.Load(ctx, eventstore.OrganizationRef(org), 0, func(eventstore.Record) {})
 	if err == nil && end == 0 {
 		return domain.ErrOrganizationNotFound
 	}

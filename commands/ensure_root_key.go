@@ -15,7 +15,7 @@ const rootCommand = "keytrail/root-key"
 // two would lose the only copy. If keep fails, nothing is written. created is false if the
 // ledger had a root key.
 func (h *Handler) EnsureRootKey(ctx context.Context, keep func(domain.Secret) error) (created bool, err error) {
-	_, end, err := h.log.Load(ctx, eventstore.KeyRef(domain.Installation, domain.NewKeyID(rootCommand)))
+	end, err := h.log.Load(ctx, eventstore.KeyRef(domain.Installation, domain.NewKeyID(rootCommand)), 0, func(eventstore.Record) {})
 	if err != nil || end != 0 {
 		return false, err
 	}

@@ -23,7 +23,7 @@ import (
 // An EventLog is the ledger as commands use it; tests wrap the real one with faults.
 type EventLog interface {
 	Append(context.Context, eventstore.Ref, eventstore.Position, eventstore.Command, domain.Event) (eventstore.Position, error)
-	Load(context.Context, eventstore.Ref) ([]eventstore.Record, eventstore.Position, error)
+	Load(context.Context, eventstore.Ref, eventstore.Position, func(eventstore.Record)) (eventstore.Position, error)
 }
 
 // Options of a handler. The zero value is usable.

@@ -27,25 +27,13 @@ type Options struct {
 
 const defaultUsesMaxAge = 400 * 24 * time.Hour
 
-// appendTimeout bounds an append whose caller set no deadline: nothing hangs on a server
-// that does not answer.
-const appendTimeout = 5 * time.Second
-
-// The outcomes of an append other than success. Any error but ErrConflict is ambiguous:
-// the event may have been written. Load and look for the command's id.
-var (
-	ErrConflict       = errors.New("the aggregate moved on: nothing was written")
-	ErrNoSuchPosition = errors.New("the ledger holds nothing at that position")
-	ErrUnavailable    = &domain.Error{Kind: domain.Unavailable, Code: "ledger_unavailable",
-		Text: "the ledger does not answer; repeat the request with the same Idempotency-Key"}
-)
-
 // A Ledger appends to and reads the two streams. It is safe for concurrent use.
 type Ledger struct {
 	js      jetstream.JetStream
 	streams [2]jetstream.Stream
 	log     *slog.Logger
 	latency *prometheus.HistogramVec
+	errors  *prometheus.CounterVec
 	held    atomic.Pointer[error]
 }
 
@@ -61,7 +49,9 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	l := &Ledger{js: js, log: o.Logger, latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "keytrail_ledger_append_seconds", Help: "Time until an append was acknowledged.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
-	}, []string{"stream"})}
+	}, []string{"stream"}), errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keytrail_ledger_append_errors_total", Help: "Appends that failed for good or at their deadline, by what is known of them.",
+	}, []string{"stream", "failure"})}
 	for _, want := range configs(o) {
 		s, err := l.open(ctx, want)
 		if err != nil {
@@ -74,7 +64,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		}
 	}
 	if o.Metrics != nil {
-		o.Metrics.MustRegister(l.latency)
+		o.Metrics.MustRegister(l.latency, l.errors)
 	}
 	return l, nil
 }
@@ -144,15 +134,17 @@ func check(have, want jetstream.StreamConfig) error {
 	return nil
 }
 
-// Append writes e after the aggregate's event at position after, 0: as its first. It has
-// three outcomes: written; ErrConflict, nothing written; anything else, ambiguous.
+// Append writes e after the aggregate's event at position after, 0: as its first. It is
+// repeated under one message id until it is answered; FailureOf classifies its error. An
+// earlier try that was written although its answer was lost makes the next one a conflict
+// on one replica, and a success on three.
 func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command, e domain.Event) (Position, error) {
 	if err := l.Held(); err != nil {
 		return 0, err
 	}
 	m, err := Message(ref, c, e)
 	if err != nil {
-		return 0, err
+		return 0, &failed{Refused, err}
 	}
 	p, err := l.publish(ctx, Events, m, jetstream.WithExpectLastSequencePerSubject(uint64(after)))
 	if err != nil {
@@ -161,8 +153,7 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 	return p, nil
 }
 
-// AppendUses writes b as one message. A lost acknowledgement is retried under the same
-// message id until ctx's deadline, so that the uses are written once.
+// AppendUses writes b as one message.
 func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) (Position, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -173,99 +164,104 @@ func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) 
 	m.Header.Set(headerType, typeUses)
 	m.Header.Set(headerVersion, "1")
 	m.Header.Set(jetstream.MsgIDHeader, id.String())
-	return l.insist(ctx, m)
+	return l.publish(ctx, Uses, m)
 }
 
 // AppendRefused writes a summary of refused credentials into the uses stream.
 func (l *Ledger) AppendRefused(ctx context.Context, org domain.OrgID, e domain.CredentialsRefused) (Position, error) {
 	m, err := message(Uses.root()+string(org), org, "", Uses, Command{Actor: e.Principal}, e)
 	if err != nil {
-		return 0, err
+		return 0, &failed{Refused, err}
 	}
-	return l.insist(ctx, m)
+	return l.publish(ctx, Uses, m)
 }
 
-// insist publishes m to the uses stream until it is acknowledged or ctx ends. The
-// server's duplicate window (2 minutes) outlives every deadline that callers set.
-func (l *Ledger) insist(ctx context.Context, m *nats.Msg) (Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
-	defer cancel()
-	for attempt := time.Duration(1); ; attempt++ {
-		try, cancel := context.WithTimeout(ctx, time.Second)
-		p, err := l.publish(try, Uses, m)
-		cancel()
-		if err == nil || ctx.Err() != nil || refused(err) {
-			return p, err
-		}
-		select {
-		case <-ctx.Done():
-			return 0, err
-		case <-time.After(attempt * 20 * time.Millisecond):
-		}
-	}
-}
-
-// refused tells that the server answered and said no, which repeating does not change.
-func refused(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api)
-}
-
-func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jetstream.PublishOpt) (Position, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, appendTimeout)
-		defer cancel()
-	}
+// publish appends m, whose message id makes repeating it safe: the streams' duplicate
+// window is longer than Deadline.
+func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jetstream.PublishOpt) (p Position, err error) {
+	opts = append(opts, jetstream.WithRetryAttempts(0)) // insist repeats
 	start := time.Now()
-	ack, err := l.js.PublishMsg(ctx, m, opts...)
+	err = insist(ctx, func(ctx context.Context) error {
+		ack, err := l.js.PublishMsg(ctx, m, opts...)
+		if err == nil {
+			p = Position(ack.Sequence)
+		}
+		return err
+	})
 	l.latency.WithLabelValues(s.String()).Observe(time.Since(start).Seconds())
-	switch {
-	case err == nil:
-		return Position(ack.Sequence), nil
-	case isConflict(err):
-		return 0, ErrConflict
+	if err != nil {
+		l.errors.WithLabelValues(s.String(), FailureOf(err).String()).Inc()
 	}
-	return 0, &unavailable{err}
+	return p, err
 }
 
-// unavailable is ErrUnavailable to callers, and keeps its cause for the log.
-type unavailable struct{ cause error }
+// maxSingleReads is how many events of a history are read one by one, at 50 µs each in
+// process, before a consumer is made for the rest: that costs a millisecond or more, and
+// then a few microseconds an event.
+var maxSingleReads = 32
 
-func (e *unavailable) Error() string   { return "ledger: " + e.cause.Error() }
-func (e *unavailable) Unwrap() []error { return []error{ErrUnavailable, e.cause} }
-
-// isConflict recognises both codes of a lost race, one of which only replicated streams
-// give. Nothing else in the program knows NATS error codes.
-func isConflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
-}
-
-// Load reads the whole history of one aggregate, oldest first, from the stream's leader.
-// end is the position of the last record, 0 if there is none.
-func (l *Ledger) Load(ctx context.Context, ref Ref) (history []Record, end Position, err error) {
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+// Load gives the events of one aggregate after a position to each, oldest first. end is the
+// position of the last one, or after if there is none; on an error too, so that a load can
+// go on where another one stopped. The end is asked of the stream's leader.
+func (l *Ledger) Load(ctx context.Context, ref Ref, after Position, each func(Record)) (end Position, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
-	subject := ref.subject()
+	end = after
 	for {
-		m, err := l.streams[Events].GetMsg(ctx, uint64(end)+1, jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return history, end, nil
+		for range maxSingleReads {
+			next, err := l.next(ctx, ref, end)
+			if errors.Is(err, ErrNoSuchPosition) {
+				return end, nil
+			}
+			if err != nil {
+				return end, fmt.Errorf("load %s: %w", ref, err)
+			}
+			each(next)
+			end = next.Position
 		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("load %s: %w", ref, &unavailable{err})
-		}
-		end = Position(m.Sequence)
-		if history, err = appendRecords(history, fromRaw(Events, m)); err != nil {
-			return nil, 0, fmt.Errorf("load %s: %w", ref, err)
-		}
+		// What the consumer leaves out, because its server lags or cannot be reached or an
+		// event is not understood, is read singly again, which finds the error too.
+		_ = l.Read(ctx, Query{Ref: &ref, After: end}, func(b Batch) error {
+			for _, r := range b.Records {
+				each(r)
+			}
+			end = b.Mark.Position
+			return nil
+		})
 	}
 }
 
-func fromRaw(s Stream, m *jetstream.RawStreamMsg) stored {
-	return stored{stream: s, subject: m.Subject, header: m.Header, data: m.Data, position: Position(m.Sequence), at: m.Time}
+// next is the aggregate's first event after a position, as the stream's leader has it.
+func (l *Ledger) next(ctx context.Context, ref Ref, after Position) (Record, error) {
+	m, err := l.get(ctx, Events, after+1, jetstream.WithGetMsgSubject(ref.subject()))
+	if err != nil {
+		return Record{}, err
+	}
+	records, err := appendRecords(make([]Record, 0, 1), m)
+	if err != nil {
+		return Record{}, &failed{Refused, err}
+	}
+	return records[0], nil
+}
+
+// get asks the stream's leader for one message; ErrNoSuchPosition if it has none there.
+func (l *Ledger) get(ctx context.Context, s Stream, p Position, opts ...jetstream.GetMsgOpt) (stored, error) {
+	var m *jetstream.RawStreamMsg
+	missing := false
+	err := insist(ctx, func(ctx context.Context) (err error) {
+		m, err = l.streams[s].GetMsg(ctx, uint64(p), opts...)
+		if missing = errors.Is(err, jetstream.ErrMsgNotFound); missing {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return stored{}, err
+	}
+	if missing {
+		return stored{}, ErrNoSuchPosition
+	}
+	return stored{stream: s, subject: m.Subject, header: m.Header, data: m.Data, position: Position(m.Sequence), at: m.Time}, nil
 }
 
 // End is the position of the stream's last message.
@@ -277,12 +273,13 @@ func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
 	return Position(info.State.LastSeq), nil
 }
 
-func (l *Ledger) info(ctx context.Context, s Stream) (*jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
-	defer cancel()
-	info, err := l.streams[s].Info(ctx)
+func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo, err error) {
+	err = insist(ctx, func(ctx context.Context) (err error) {
+		info, err = l.streams[s].Info(ctx)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("ask for the end of %s: %w", s, &unavailable{err})
+		return nil, fmt.Errorf("ask for the end of %s: %w", s, err)
 	}
 	return info, nil
 }

@@ -70,7 +70,8 @@ func TestLoadGivesTheHistoryOfOneAggregate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	history, end, err := l.Load(t.Context(), ref)
+	var history []eventstore.Record
+	end, err := l.Load(t.Context(), ref, 0, func(r eventstore.Record) { history = append(history, r) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +87,44 @@ func TestLoadGivesTheHistoryOfOneAggregate(t *testing.T) {
 	}
 	if _, ok := history[1].Event.(domain.KeyRevoked); !ok {
 		t.Errorf("the second event is %T", history[1].Event)
+	}
+}
+
+// A long history takes few requests, however it is cut between single reads and a consumer.
+func TestALongHistoryTakesFewRequests(t *testing.T) {
+	nc, err := eventstoretest.Server(t).Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	l, err := eventstore.Open(t.Context(), nc, eventstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := eventstore.KeyRef(org, created(1).ID)
+	var end eventstore.Position
+	const events = 1100
+	for i := range events {
+		if end, err = l.Append(t.Context(), ref, end, eventstore.Command{ID: fmt.Sprint(i)}, domain.KeyDisabled{At: noon}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, n := nc.Stats().OutMsgs, 0
+	got, err := l.Load(t.Context(), ref, 0, func(r eventstore.Record) {
+		if r.Command.ID != fmt.Sprint(n) {
+			t.Fatalf("event %d is of command %s", n, r.Command.ID)
+		}
+		n++
+	})
+	if err != nil || got != end || n != events {
+		t.Fatalf("%d events up to %d, %v; want %d up to %d", n, got, err, events, end)
+	}
+	if asked := nc.Stats().OutMsgs - before; asked > events/10 {
+		t.Errorf("it took %d requests", asked)
+	}
+	n = events - 3
+	if got, err = l.Load(t.Context(), ref, end-3, func(eventstore.Record) { n++ }); err != nil || got != end || n != events {
+		t.Errorf("from %d on: up to %d, %d events, %v", end-3, got, n, err)
 	}
 }
 

@@ -30,16 +30,14 @@ func (l *Ledger) Mark(ctx context.Context, s Stream, p Position) (Mark, error) {
 	if p == 0 {
 		return mark, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
-	defer cancel()
-	m, err := l.streams[s].GetMsg(ctx, uint64(p))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return mark, ErrNoSuchPosition
+	m, err := l.get(ctx, s, p)
+	if errors.Is(err, ErrNoSuchPosition) {
+		return mark, err
 	}
 	if err != nil {
-		return Mark{}, fmt.Errorf("read %s at %d: %w", s, p, &unavailable{err})
+		return Mark{}, fmt.Errorf("read %s at %d: %w", s, p, err)
 	}
-	mark.Hash = hash(fromRaw(s, m))
+	mark.Hash = hash(m)
 	return mark, nil
 }
 

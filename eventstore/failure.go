@@ -1,0 +1,153 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// A Failure is what an error of the ledger means for what was asked of it. Errors are
+// classified here alone: no other file knows an error code of NATS.
+type Failure uint8
+
+// The failures of an append. For a question, Unknown and Unavailable are the same.
+const (
+	Unknown     Failure = iota // no answer: it may have been written; load and look for the command's id
+	Conflict                   // not written: the aggregate moved on, or another append to it is under way
+	Unavailable                // not written: nothing takes it at the moment
+	Refused                    // not written, and not if it is repeated either
+)
+
+func (f Failure) String() string {
+	return [...]string{"unknown", "conflict", "unavailable", "refused"}[f]
+}
+
+// Deadline is how long an append or a load is tried when its caller sets no earlier end.
+// The election after the loss of a leader took 4 to 9 s on a cluster of three.
+const Deadline = 12 * time.Second
+
+// tryTimeout bounds one try: a server that is gone or frozen gives no answer, while another
+// one that took its place would.
+const tryTimeout = time.Second
+
+// The refusals of the ledger itself.
+var (
+	ErrConflict       = errors.New("the aggregate moved on: nothing was written")
+	ErrNoSuchPosition = errors.New("the ledger holds nothing at that position")
+	ErrUnavailable    = &domain.Error{Kind: domain.Unavailable, Code: "ledger_unavailable",
+		Text: "the ledger does not answer; repeat the request with the same Idempotency-Key"}
+)
+
+// failed is an error with its class.
+type failed struct {
+	failure Failure
+	cause   error
+}
+
+func (e *failed) Error() string { return "ledger: " + e.cause.Error() }
+
+// Unwrap makes it ErrConflict or ErrUnavailable to callers, and keeps the cause for the
+// log. What was refused on this side of the connection is neither: it is a fault of ours.
+func (e *failed) Unwrap() []error {
+	switch {
+	case e.failure == Conflict:
+		return []error{ErrConflict, e.cause}
+	case e.failure == Refused && !errors.As(e.cause, new(*jetstream.APIError)):
+		return []error{e.cause}
+	}
+	return []error{ErrUnavailable, e.cause}
+}
+
+// FailureOf classifies an error of a Ledger's method.
+func FailureOf(err error) Failure {
+	var f *failed
+	var refusal *domain.Error
+	switch {
+	case errors.As(err, &f):
+		return f.failure
+	case errors.As(err, &refusal):
+		return Refused // by Held or a check of ours
+	}
+	return Unknown
+}
+
+// classify gives an error of the client library or the server its class.
+func classify(err error) error {
+	var api *jetstream.APIError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &api):
+		return &failed{failureOfAPI(api), err}
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrReconnectBufExceeded),
+		errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrConnectionClosed):
+		return &failed{Unavailable, err}
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrHeadersNotSupported):
+		return &failed{Refused, err}
+	}
+	return &failed{Unknown, err}
+}
+
+// Error codes of the server that the client library has no names for.
+const (
+	codeMemoryExceeded   jetstream.ErrorCode = 10028
+	codeStorageExceeded  jetstream.ErrorCode = 10047
+	codeStoreFailed      jetstream.ErrorCode = 10077
+	codeDuplicateRunning jetstream.ErrorCode = 10158 // another try of the same message is under way
+)
+
+// failureOfAPI classifies an answer of the server. Its statuses from 500 mean that it, or
+// the cluster, is not ready: 10008, 10118 and 10163 are given while a leader is elected.
+func failureOfAPI(e *jetstream.APIError) Failure {
+	switch {
+	case isConflict(e):
+		return Conflict
+	case e.ErrorCode == codeStoreFailed:
+		return Unknown
+	case e.ErrorCode == codeDuplicateRunning:
+		return Unavailable
+	case e.Code < 500, slices.Contains([]jetstream.ErrorCode{codeMemoryExceeded, codeStorageExceeded}, e.ErrorCode):
+		return Refused
+	}
+	return Unavailable
+}
+
+// isConflict recognises both codes of a lost race, one of which only replicated streams give.
+func isConflict(e *jetstream.APIError) bool {
+	return e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
+}
+
+// insist tries ask until it succeeds, is refused or conflicts, or ctx or Deadline ends. Its
+// error is classified.
+func insist(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, Deadline)
+	defer cancel()
+	for limit := 20 * time.Millisecond; ; limit = min(2*limit, tryTimeout/2) {
+		try, done := context.WithTimeout(ctx, tryTimeout)
+		err := classify(ask(try))
+		done()
+		if f := FailureOf(err); err == nil || f == Conflict || f == Refused || !rest(ctx, limit) {
+			return err
+		}
+	}
+}
+
+// rest waits for half of limit to all of it, at random, so that those who failed together do
+// not come back together. It tells whether there is time left.
+func rest(ctx context.Context, limit time.Duration) bool {
+	timer := time.NewTimer(limit/2 + rand.N(limit/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
