@@ -16,13 +16,14 @@ const module = "github.com/keytrail/keytrail/"
 // layers says, for each folder, which of ours it may import. Test files may import more.
 var layers = map[string][]string{
 	"domain":                    {},
+	"internal/quota":            {},
 	"eventstore":                {"domain"},
 	"eventstore/eventstoretest": {"domain", "eventstore"},
 	"commands":                  {"domain", "eventstore"},
 	"projections":               {"domain", "eventstore"},
 	"verify":                    {"domain", "eventstore", "projections"},
-	"api":                       {"domain", "eventstore", "commands", "projections", "verify"},
-	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "api"},
+	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "internal/quota"},
+	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/quota"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api"},
 	".":                         {},
 }

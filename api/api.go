@@ -35,8 +35,8 @@ type Options struct {
 	Now            func() time.Time
 	TrustedProxies []netip.Prefix  // whose X-Forwarded-For counts
 	Stopping       context.Context // ends when streams and long polls are to end
-	MaxInFlight    int             // requests at once; 0: 4096
-	Tracing        bool            // OpenTelemetry spans for requests
+	Limits         Limits
+	Tracing        bool // OpenTelemetry spans for requests
 	Version        string
 }
 
@@ -44,6 +44,7 @@ type server struct {
 	Options
 	mux  *http.ServeMux
 	huma huma.API
+	gate *gate
 }
 
 // maxBody bounds the body of a management request, in bytes.
@@ -65,11 +66,8 @@ func New(o Options) http.Handler {
 	if o.Stopping == nil {
 		o.Stopping = context.Background()
 	}
-	if o.MaxInFlight == 0 {
-		o.MaxInFlight = 4096
-	}
 	setErrors.Do(func() { huma.NewError = newProblem })
-	s := &server{Options: o, mux: http.NewServeMux()}
+	s := &server{Options: o, mux: http.NewServeMux(), gate: newGate(o.Limits, o.Registry)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil // no $schema member in answers
 	config.DocsPath = ""     // /docs is our own, which loads nothing from elsewhere
@@ -105,7 +103,7 @@ func (s *server) routes() {
 
 	s.raw("POST /v1/keys/import", "keys:write", s.documentImport(), s.importKeys)
 	s.raw("GET /v1/events", "audit:read", s.documentEvents(), s.events)
-	s.mux.HandleFunc(verifyRoute, func(w http.ResponseWriter, r *http.Request) { s.verify(w, r, requestID(r.Context())) })
+	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
 	s.mux.HandleFunc("/v1/authorize/{keyspace}", s.authorize)
 	s.mux.HandleFunc("/v1/authorize/{keyspace}/{rest...}", s.authorize)
 	s.document(verifyRoute, s.documentVerify())

@@ -26,6 +26,7 @@ const (
 	maxImportLines = 10_000
 	maxImportBody  = 16 << 20
 	maxImportLine  = 64 << 10
+	maxImportTime  = 2 * time.Minute // for the body to arrive
 )
 
 type revokeKeysRequest struct {
@@ -188,8 +189,11 @@ var errImportTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too
 // importKeys takes NDJSON, a key a line. Each line stands for itself: those that are fine
 // are imported, and repeating the whole changes nothing.
 func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) {
-	lines, err := readLines(http.MaxBytesReader(w, r.Body, maxImportBody))
-	if err != nil {
+	var lines [][]byte
+	var err error
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxImportTime))
+	flight := s.whileReading(w, func() { lines, err = readLines(http.MaxBytesReader(w, r.Body, maxImportBody)) })
+	if err = cmp.Or(flight, err); err != nil {
 		s.problem(w, r, err)
 		return
 	}

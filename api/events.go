@@ -151,10 +151,20 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	defer cancel()
 	defer context.AfterFunc(s.Stopping, cancel)()
 	r = r.WithContext(ctx)
-	switch accept := r.Header.Get("Accept"); {
-	case strings.Contains(accept, "application/x-ndjson"):
+	accept := r.Header.Get("Accept")
+	replay, follow := strings.Contains(accept, "application/x-ndjson"), strings.Contains(accept, "text/event-stream")
+	if replay || follow || q.wait > 0 {
+		done, err := s.stream(w, p)
+		if err != nil {
+			s.problem(w, r, err)
+			return
+		}
+		defer done()
+	}
+	switch {
+	case replay:
 		s.replayEvents(w, r, q)
-	case strings.Contains(accept, "text/event-stream"):
+	case follow:
 		s.followEvents(w, r, q)
 	default:
 		s.pageEvents(w, r, q)
@@ -321,9 +331,6 @@ func (s *server) tail(ctx context.Context, q *eventQuery, stream eventstore.Stre
 	return t, err
 }
 
-// writeTimeout ends a stream whose reader takes nothing.
-const writeTimeout = 30 * time.Second
-
 func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
 	var until [2]eventstore.Position
 	for i := range until {
@@ -336,13 +343,11 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQue
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	q.limit = 1000
-	control := http.NewResponseController(w)
 	for {
 		page, more, err := s.nextEvents(r.Context(), &q, until)
 		if err != nil {
 			s.abort(r, err)
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 		for i := range page {
 			line, err := page[i].CloudEvent()
 			if err != nil {
@@ -376,7 +381,6 @@ func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQue
 	q.limit, q.wait = 100, 15*time.Second
 	for {
 		at := q.cursor
-		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if control.Flush() != nil {
 			return
 		}
@@ -384,7 +388,6 @@ func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQue
 		if err != nil || r.Context().Err() != nil {
 			return
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 		text := []byte(": nothing new\n\n")
 		if len(page) > 0 {
 			text = nil

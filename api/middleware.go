@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -35,35 +36,11 @@ func writeJSON(w http.ResponseWriter, v any) {
 
 const verifyPath = "/v1/verify"
 
-// A recording notes what became of a request.
-type recording struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *recording) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-func (r *recording) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
-	return r.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (r *recording) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
 // A middleware is what every request passes on its way to its route: an id, a place among
 // those in flight, and on its way out a count, a log line and whatever panicked.
 type middleware struct {
 	*server
 	ids      *requestIDs
-	inFlight atomic.Int64
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 
@@ -87,41 +64,95 @@ func (s *server) middleware() http.Handler {
 	return m
 }
 
-// A passage is one request on its way.
+// A passage is one request on its way, and the writer of its answer.
 type passage struct {
-	recording
-	id    string
-	route string
-	begun time.Time
+	http.ResponseWriter
+	place
+	id        string
+	route     string
+	begun     time.Time
+	status    int  // 0: not answered yet
+	streaming bool // each write has a deadline of its own
 }
 
+// WriteHeader sends the status, of which there is one.
+func (p *passage) WriteHeader(status int) {
+	if p.status == 0 {
+		p.status = status
+		p.answers()
+		p.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (p *passage) Write(b []byte) (int, error) {
+	if p.status == 0 {
+		p.status = http.StatusOK
+		p.answers()
+	} else if p.streaming {
+		p.limitWriting()
+	}
+	return p.ResponseWriter.Write(b)
+}
+
+// answers is called when the answer begins: all that is left is for its client to take it.
+func (p *passage) answers() {
+	p.freePlace()
+	p.limitWriting()
+}
+
+func (p *passage) limitWriting() {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(p.gate.WriteTimeout))
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (p *passage) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// isHealth tells whether a path is for those who watch the service: they are answered
+// however busy it is.
+func isHealth(path string) bool { return path == "/livez" || path == "/readyz" || path == "/metrics" }
+
 func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := &passage{recording: recording{ResponseWriter: w}, id: m.ids.of(r), route: "none", begun: time.Now()}
+	p := &passage{ResponseWriter: w, place: place{gate: m.gate}, id: m.ids.of(r), route: "none", begun: time.Now()}
 	w.Header()["X-Request-Id"] = []string{p.id}
 	defer m.leave(p, r)
-	if m.inFlight.Add(1) > int64(m.MaxInFlight) {
-		m.problem(p, r, &domain.Error{Kind: domain.Unavailable, Code: "overloaded", Text: "too many requests at once; try again in a moment"})
-		return
+	ip := m.clientIP(r)
+	if !isHealth(r.URL.Path) {
+		address := ip
+		if m.trusted(ip) {
+			address = netip.Addr{} // many clients' own addresses are behind it
+		}
+		if err := p.takeShare(address); err != nil {
+			m.problem(p, r, err)
+			return
+		}
 	}
 	if r.URL.Path == verifyPath && r.Method == http.MethodPost {
 		// Matching a pattern costs as much as deciding about a key, as does a context.
 		p.route = verifyRoute
-		m.verify(p, r, p.id)
+		m.verify(p, r, ip)
 		return
 	}
 	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id))
 	handler, pattern := m.mux.Handler(r)
+	if pattern != "" {
+		p.route = pattern
+	}
+	if !isHealth(r.URL.Path) {
+		if err := p.takePlace(); err != nil {
+			m.problem(p, r, err)
+			return
+		}
+	}
 	if pattern == "" {
 		m.noRoute(p, r, handler)
 		return
 	}
-	p.route = pattern
 	m.mux.ServeHTTP(p, r)
 }
 
 // leave must be deferred itself, to recover.
 func (m *middleware) leave(p *passage, r *http.Request) {
-	m.inFlight.Add(-1)
+	p.freeAll()
 	switch cause := recover(); cause {
 	case nil:
 	case http.ErrAbortHandler:
@@ -133,7 +164,7 @@ func (m *middleware) leave(p *passage, r *http.Request) {
 		}
 	}
 	if p.status == 0 {
-		p.status = http.StatusOK
+		p.WriteHeader(http.StatusOK)
 	}
 	took := time.Since(p.begun)
 	if p.route == verifyRoute && p.status == http.StatusOK {

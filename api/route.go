@@ -53,7 +53,7 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 		}
 		var body []byte
 		if err == nil && method != http.MethodGet {
-			body, err = takeBody(w, r)
+			body, err = s.takeBody(w, r)
 		}
 		if err != nil {
 			s.problem(w, r, err)
@@ -72,8 +72,10 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 
 // takeBody reads a body whole and puts it back: a request's fingerprint is of the text that
 // was sent, and text must be UTF-8, which encoding/json would mend in silence.
-func takeBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+func (s *server) takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
+	if flight := s.whileReading(w, func() { body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) }); flight != nil {
+		return nil, flight
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

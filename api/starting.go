@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // Starting answers until the service can: it lives, and whoever asks for more is told to
 // come again. A key must not be called unknown because the read model is not there yet.
@@ -10,5 +13,8 @@ func Starting() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		new(server).problem(w, r, blank(http.StatusServiceUnavailable, "starting", "the service is starting; come again in a moment"))
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(Limits{}.withDefaults().WriteTimeout))
+		mux.ServeHTTP(w, r)
+	})
 }

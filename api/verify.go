@@ -36,36 +36,40 @@ var jsonType = []string{"application/json"}
 
 // verify answers POST /v1/verify. It is on the path of every request that a customer's
 // service takes, so it borrows its buffers and reads the usual body by hand.
-func (s *server) verify(w http.ResponseWriter, r *http.Request, id string) {
+func (m *middleware) verify(p *passage, r *http.Request, ip netip.Addr) {
 	v := verifications.Get().(*verification)
 	defer verifications.Put(v)
-	if err := s.decide(v, r, id); err != nil {
-		s.problem(w, r.WithContext(context.WithValue(r.Context(), requestIDKey, id)), err)
+	if err := m.decide(v, p, r, ip); err != nil {
+		m.problem(p, r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id)), err)
 		return
 	}
 	v.out = append(v.answer.AppendJSON(v.out[:0]), '\n')
-	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(v.out) // a caller who has gone needs no answer
+	p.Header()["Content-Type"] = jsonType
+	_, _ = p.Write(v.out) // a caller who has gone needs no answer
 }
 
-func (s *server) decide(v *verification, r *http.Request, id string) error {
+// decide reads the body before it takes a place in flight: a slow client holds none.
+func (m *middleware) decide(v *verification, p *passage, r *http.Request, ip netip.Addr) error {
 	secret, err := presented(r.Header)
-	if err != nil {
-		return err
-	}
-	p, err := s.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify", IP: s.clientIP(r), RequestID: id})
 	if err != nil {
 		return err
 	}
 	if v.body, err = readBody(v.body[:0], r.Body); err != nil {
 		return err
 	}
+	if err := p.takePlace(); err != nil {
+		return err
+	}
+	caller, err := m.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify", IP: ip, RequestID: p.id})
+	if err != nil {
+		return err
+	}
 	v.request = verify.Request{Scopes: v.request.Scopes[:0]}
 	if err := parseVerify(v.body, &v.request); err != nil {
 		return err
 	}
-	v.request.By, v.request.RequestID = p, id
-	return s.Verifier.Verify(r.Context(), &v.request, &v.answer)
+	v.request.By, v.request.RequestID = caller, p.id
+	return m.Verifier.Verify(r.Context(), &v.request, &v.answer)
 }
 
 var errBodyTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too Large", Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/eventstore"
 )
 
@@ -29,7 +30,9 @@ type Config struct {
 	UsesMaxAge     time.Duration
 	UsesMaxBytes   int64
 	TrustedProxies []string
-	MaxInFlight    int
+	Limits         api.Limits
+	Connections    connectionLimits
+	ReadTimeout    time.Duration
 	LogFormat      string
 	LogLevel       string
 	OTLPEndpoint   string
@@ -51,7 +54,14 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
 	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, separated by commas")
-	f.IntVar(&c.MaxInFlight, "max-in-flight", 4096, "requests served at once; more are answered 503")
+	f.IntVar(&c.Limits.InFlight, "max-in-flight", 4096, "requests carried out at once; more are answered 503")
+	f.IntVar(&c.Limits.InFlightPerAddress, "max-in-flight-per-address", 0, "of them, from one client address; more are answered 429; 0: half of --max-in-flight")
+	f.IntVar(&c.Limits.Streams, "max-streams", 1024, "event streams and long polls at once; more are answered 503")
+	f.IntVar(&c.Limits.StreamsPerKey, "max-streams-per-key", 64, "of them, with one key; more are answered 429")
+	f.IntVar(&c.Connections.all, "max-connections", 16384, "open connections; more are closed at once; less if the process may open fewer files")
+	f.IntVar(&c.Connections.perAddress, "max-connections-per-address", 0, "of them, from one address that is no trusted proxy; 0: half of --max-connections")
+	f.DurationVar(&c.ReadTimeout, "read-timeout", 10*time.Second, "how long a request may take to arrive; an import's lines may take two minutes")
+	f.DurationVar(&c.Limits.WriteTimeout, "write-timeout", 10*time.Second, "how long a client may take to receive an answer, or each piece of an event stream")
 	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "send traces to this OTLP/HTTP endpoint, like http://localhost:4318; default OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -21,7 +21,7 @@ type front struct {
 	log      *slog.Logger
 }
 
-func listen(address string, log *slog.Logger) (*front, error) {
+func listen(address string, readTimeout time.Duration, connections *connections, log *slog.Logger) (*front, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,9 @@ func listen(address string, log *slog.Logger) (*front, error) {
 	f.Server = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*f.handler.Load()).ServeHTTP(w, r) }),
 		// One deadline for head and body: a second one would have to be set for every request.
-		ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		// The API sets that of writing when an answer begins, so that what takes long is not
+		// cut off, and a client that takes nothing is.
+		ReadTimeout: readTimeout, IdleTimeout: 2 * time.Minute, ConnState: connections.change,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() { f.ended <- f.Serve(l) }()

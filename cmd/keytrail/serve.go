@@ -89,15 +89,15 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	if server != nil {
 		defer server.Close()
 	}
-	front, err := listen(c.Listen, log)
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	front, err := listen(c.Listen, c.ReadTimeout, newConnections(c.Connections, proxies, metrics), log)
 	if err != nil {
 		return err
 	}
 	defer front.Close()
 
 	// 2. The ledger.
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	nc, ledger, err := c.ledger(ctx, server, log, metrics)
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	tasks.Go(func() error { return expirePass(background, store, handler, log) })
 	defer within(stopTimeout, verifier.Close)
 	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, Registry: metrics,
-		TrustedProxies: proxies, Stopping: ctx, MaxInFlight: c.MaxInFlight, Tracing: c.OTLPEndpoint != "", Version: version}))
+		TrustedProxies: proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: version}))
 	greet(errs, front.listener.Addr().String(), rootFile, created)
 	defer serveProfiles(c.PprofListen)()
 	return front.stay(ctx, background)
