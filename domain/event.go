@@ -3,13 +3,35 @@ package domain
 import "time"
 
 // An Event is a fact that the ledger keeps. The set is closed. Fields are what was known
-// at the time: never a computed view, never a secret.
+// at the time: never a computed view, never a secret. Its JSON is public; an event that
+// also has facts which are not is Confidential.
 //
 //sumtype:decl
 type Event interface {
 	// EventType is the stored name. The Go type may be renamed; this never.
 	EventType() string
 	event()
+}
+
+// A Confidential event has facts that commands and projections need and that readers of
+// the trail must not see: they would let a reader try guesses at imported secrets offline.
+// Its JSON leaves them out.
+type Confidential interface {
+	Event
+	Private() Private
+	// WithPrivate is the event with p for its private facts.
+	WithPrivate(p Private) Event
+}
+
+// Private is what a confidential event keeps out of its JSON.
+type Private struct {
+	Digest Digest `json:"digest,omitzero"`
+}
+
+// Events are the zero values of all event types.
+var Events = []Event{
+	KeyCreated{}, KeyUpdated{}, KeyRotated{}, KeyDisabled{}, KeyEnabled{}, KeyRevoked{}, KeyExpired{}, KeyUsed{},
+	CredentialsRefused{}, OrganizationCreated{}, OrganizationUpdated{},
 }
 
 // KeyCreated began a key. Imported: the secret was issued elsewhere, and Prefix is what
@@ -25,7 +47,7 @@ type KeyCreated struct {
 	RateLimits   []RateLimit       `json:"rate_limits,omitempty"`
 	AllowedCIDRs []string          `json:"allowed_cidrs,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
-	Digest       Digest            `json:"digest,omitzero"`
+	Digest       Digest            `json:"-"` // private
 	Prefix       string            `json:"prefix"`
 	Imported     bool              `json:"imported,omitempty"`
 	At           time.Time         `json:"at"`
@@ -34,6 +56,7 @@ type KeyCreated struct {
 
 // KeyUpdated changed the fields that it has. NoExpiry took the expiry away.
 type KeyUpdated struct {
+	Prefix string `json:"prefix"`
 	Changes
 	At time.Time `json:"at"`
 	By string    `json:"by"`
@@ -53,7 +76,7 @@ type Changes struct {
 
 // KeyRotated gave the key a new secret; those before it ended at OldValidUntil at the latest.
 type KeyRotated struct {
-	Digest        Digest    `json:"digest,omitzero"`
+	Digest        Digest    `json:"-"` // private
 	Prefix        string    `json:"prefix"`
 	OldValidUntil time.Time `json:"old_valid_until"`
 	At            time.Time `json:"at"`
@@ -62,18 +85,21 @@ type KeyRotated struct {
 
 // KeyDisabled took the key out of use until it is enabled.
 type KeyDisabled struct {
-	At time.Time `json:"at"`
-	By string    `json:"by"`
+	Prefix string    `json:"prefix"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
 }
 
 // KeyEnabled put a disabled key back into use.
 type KeyEnabled struct {
-	At time.Time `json:"at"`
-	By string    `json:"by"`
+	Prefix string    `json:"prefix"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
 }
 
 // KeyRevoked ended the key for good.
 type KeyRevoked struct {
+	Prefix  string    `json:"prefix"`
 	Reason  Reason    `json:"reason"`
 	Comment string    `json:"comment,omitempty"`
 	At      time.Time `json:"at"`
@@ -83,6 +109,7 @@ type KeyRevoked struct {
 // KeyExpired says that the key's time ran out. Verification refused it from ExpiresAt on,
 // whenever this was written.
 type KeyExpired struct {
+	Prefix    string    `json:"prefix"`
 	ExpiresAt time.Time `json:"expires_at"`
 	At        time.Time `json:"at"`
 }
@@ -147,16 +174,8 @@ func (CredentialsRefused) event()  {}
 func (OrganizationCreated) event() {}
 func (OrganizationUpdated) event() {}
 
-// Public is e as it may be shown outside: without digests, which would let a reader of
-// the audit trail try guesses at imported secrets offline.
-func Public(e Event) Event {
-	switch e := e.(type) {
-	case KeyCreated:
-		e.Digest = Digest{}
-		return e
-	case KeyRotated:
-		e.Digest = Digest{}
-		return e
-	}
-	return e
-}
+func (e KeyCreated) Private() Private { return Private{Digest: e.Digest} }
+func (e KeyRotated) Private() Private { return Private{Digest: e.Digest} }
+
+func (e KeyCreated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }
+func (e KeyRotated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }

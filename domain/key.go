@@ -169,7 +169,7 @@ func (k Key) Update(c UpdateKey) (Event, error) {
 	if changes == (Changes{}) {
 		return nil, nil
 	}
-	return KeyUpdated{Changes: changes, At: c.At, By: c.By.ID}, nil
+	return KeyUpdated{Prefix: k.prefix(), Changes: changes, At: c.At, By: c.By.ID}, nil
 }
 
 // news is what of c differs from k.
@@ -242,7 +242,7 @@ func (k Key) Disable(c DisableKey) (Event, error) {
 	if err := k.changeable(c.By, c.At); err != nil || k.State == Disabled {
 		return nil, err
 	}
-	return KeyDisabled{At: c.At, By: c.By.ID}, nil
+	return KeyDisabled{Prefix: k.prefix(), At: c.At, By: c.By.ID}, nil
 }
 
 // EnableKey asks to put a disabled key back into use.
@@ -256,7 +256,7 @@ func (k Key) Enable(c EnableKey) (Event, error) {
 	if err := k.changeable(c.By, c.At); err != nil || k.State == Active {
 		return nil, err
 	}
-	return KeyEnabled{At: c.At, By: c.By.ID}, nil
+	return KeyEnabled{Prefix: k.prefix(), At: c.At, By: c.By.ID}, nil
 }
 
 // RevokeKey asks to end a key for good.
@@ -273,7 +273,7 @@ func (k Key) Revoke(c RevokeKey) (Event, error) {
 	if err := k.reachable(c.By); err != nil || k.State == Revoked {
 		return nil, err
 	}
-	return KeyRevoked{Reason: c.Reason, Comment: c.Comment, At: c.At, By: c.By.ID}, nil
+	return KeyRevoked{Prefix: k.prefix(), Reason: c.Reason, Comment: c.Comment, At: c.At, By: c.By.ID}, nil
 }
 
 // Expire decides whether the end of the key's time is still to be written down.
@@ -281,7 +281,16 @@ func (k Key) Expire(at time.Time) (Event, error) {
 	if k.StateAt(at) != Expired || k.State == Expired {
 		return nil, nil
 	}
-	return KeyExpired{ExpiresAt: k.ExpiresAt, At: at}, nil
+	return KeyExpired{Prefix: k.prefix(), ExpiresAt: k.ExpiresAt, At: at}, nil
+}
+
+// prefix is the display prefix of the newest secret, which every event of a key has: its
+// readers find the key that they know by its prefix without looking up its creation.
+func (k Key) prefix() string {
+	if len(k.Secrets) == 0 {
+		return ""
+	}
+	return k.Secrets[0].Prefix
 }
 
 // reachable refuses a principal that cannot see the key, as if there were none, and one

@@ -20,10 +20,10 @@ var (
 	noon    = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	acme    = NewOrgID("acme")
 	admin   = Principal{ID: "admin", Org: acme, Scopes: []string{"keys:*"}}
-	created = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", Scopes: []string{"a:read"}, Digest: Digest{1}, At: noon}
-	brief   = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", ExpiresAt: noon.Add(time.Hour), Digest: Digest{1}, At: noon}
+	created = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", Scopes: []string{"a:read"}, Digest: Digest{1}, Prefix: "kt_1", At: noon}
+	brief   = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", ExpiresAt: noon.Add(time.Hour), Digest: Digest{1}, Prefix: "kt_1", At: noon}
 	strong  = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: ManagementKeyspace, Name: "root", Scopes: []string{"*"}, Digest: Digest{1}, At: noon}
-	revoked = KeyRevoked{Reason: Superseded, At: noon, By: "admin"}
+	revoked = KeyRevoked{Prefix: "kt_1", Reason: Superseded, At: noon, By: "admin"}
 )
 
 func fold(history ...Event) (k Key) {
@@ -66,13 +66,14 @@ func TestDecisions(t *testing.T) {
 		"rotating an active key":                    {[]Event{created}, rotate(noon), KeyRotated{Digest: Digest{2}, OldValidUntil: noon.Add(time.Hour), At: noon, By: "admin"}, nil},
 		"rotating a revoked key":                    {[]Event{created, revoked}, rotate(noon), nil, ErrKeyRevoked},
 		"rotating at the expiry":                    {[]Event{brief}, rotate(noon.Add(time.Hour)), nil, ErrKeyExpired},
-		"disabling":                                 {[]Event{created}, disable, KeyDisabled{noon, "admin"}, nil},
+		"disabling":                                 {[]Event{created}, disable, KeyDisabled{"kt_1", noon, "admin"}, nil},
+		"disabling a rotated key":                   {[]Event{created, KeyRotated{Digest: Digest{2}, Prefix: "kt_2"}}, disable, KeyDisabled{"kt_2", noon, "admin"}, nil},
 		"disabling twice is news once":              {[]Event{created, KeyDisabled{}}, disable, nil, nil},
 		"disabling a revoked key":                   {[]Event{created, revoked}, disable, nil, ErrKeyRevoked},
-		"enabling a disabled key":                   {[]Event{created, KeyDisabled{}}, enable, KeyEnabled{noon, "admin"}, nil},
+		"enabling a disabled key":                   {[]Event{created, KeyDisabled{}}, enable, KeyEnabled{"kt_1", noon, "admin"}, nil},
 		"enabling an active key":                    {[]Event{created}, enable, nil, nil},
 		"expiring before the time":                  {[]Event{brief}, expire(noon.Add(time.Hour - 1)), nil, nil},
-		"expiring at the time":                      {[]Event{brief}, expire(noon.Add(time.Hour)), KeyExpired{noon.Add(time.Hour), noon.Add(time.Hour)}, nil},
+		"expiring at the time":                      {[]Event{brief}, expire(noon.Add(time.Hour)), KeyExpired{"kt_1", noon.Add(time.Hour), noon.Add(time.Hour)}, nil},
 		"expiring twice":                            {[]Event{brief, KeyExpired{}}, expire(noon.Add(time.Hour)), nil, nil},
 		"expiring a revoked key":                    {[]Event{brief, revoked}, expire(noon.Add(time.Hour)), nil, nil},
 		"renaming to the same":                      {[]Event{created}, rename("ci"), nil, nil},

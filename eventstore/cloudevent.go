@@ -2,13 +2,15 @@ package eventstore
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
 )
 
-// cloudEvent is a CloudEvents 1.0 event in structured JSON mode. Data comes last, so that
-// our own decoder, which has the rest in headers, finds it by its name.
+// cloudEvent is a CloudEvents 1.0 event in structured JSON mode, in NATS and over HTTP. Data
+// comes last, so that our own decoder, which has the rest in headers, finds it by its name;
+// before it what binds the body to its private facts.
 type cloudEvent struct {
 	SpecVersion     string       `json:"specversion"`
 	ID              string       `json:"id"`
@@ -21,15 +23,33 @@ type cloudEvent struct {
 	Org             domain.OrgID `json:"orgid"`
 	Actor           string       `json:"actor,omitempty"`
 	Correlation     string       `json:"correlationid,omitempty"`
+	Private         string       `json:"private,omitempty"`
 	Data            domain.Event `json:"data"`
 }
 
-// CloudEvent is the record as the API shows it: its position is its id, and digests are
-// left out.
+// CloudEvent is the record as a CloudEvent: what the ledger holds of an event, with the
+// position, which is known once it is stored.
 func (r Record) CloudEvent() ([]byte, error) {
 	return json.Marshal(cloudEvent{
-		SpecVersion: "1.0", ID: r.Identity(), Source: "/keytrail/" + r.Stream.String(), Type: r.Event.EventType(),
-		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.Identity(),
-		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Data: domain.Public(r.Event),
+		SpecVersion: "1.0", ID: r.EventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Event.EventType(),
+		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.place(),
+		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Private: r.Private, Data: r.Event,
 	})
+}
+
+// EventID is the CloudEvent's id, which with its source tells it from every other event:
+// the message's id and, since a message holds many uses, the index of a use.
+func (r Record) EventID() string {
+	if _, packed := r.Event.(domain.KeyUsed); packed {
+		return r.ID + "." + strconv.Itoa(r.Index)
+	}
+	return r.ID
+}
+
+// place is Identity of a record that is stored.
+func (r Record) place() string {
+	if r.Position == 0 {
+		return ""
+	}
+	return r.Identity()
 }

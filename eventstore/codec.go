@@ -14,8 +14,9 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// The headers of an event's message.
+// The headers of an event's message, beside those of private.go.
 const (
+	headerContent     = "content-type" // in the spelling of the CloudEvents binding for NATS
 	headerType        = "Event-Type"
 	headerCommand     = "Command-Id"
 	headerFingerprint = "Command-Fingerprint"
@@ -24,13 +25,16 @@ const (
 	headerVersion     = "Schema-Version"
 )
 
+// contentEvent is the content type of a message whose body is a CloudEvent in JSON.
+const contentEvent = "application/cloudevents+json"
+
 // typeUses is the Event-Type of a message that packs many key.used events.
 const typeUses = "uses"
 
 // decoders lists every event type ever written. Entries are added, never removed and
 // never changed; an upcaster is the decoder of an old name. testdata/events holds one
 // sample of each.
-var decoders = map[string]func([]byte) (domain.Event, time.Time, error){
+var decoders = map[string]decoder{
 	"key.created":          keyCreated,
 	"key.updated":          as(func(e domain.KeyUpdated) time.Time { return e.At }),
 	"key.rotated":          as(func(e domain.KeyRotated) time.Time { return e.At }),
@@ -43,11 +47,17 @@ var decoders = map[string]func([]byte) (domain.Event, time.Time, error){
 	"organization.updated": as(func(e domain.OrganizationUpdated) time.Time { return e.At }),
 }
 
-func as[E domain.Event](at func(E) time.Time) func([]byte) (domain.Event, time.Time, error) {
-	return func(data []byte) (domain.Event, time.Time, error) {
+// A decoder makes an event of its public JSON and its private facts, and tells when it happened.
+type decoder func(data []byte, private domain.Private) (domain.Event, time.Time, error)
+
+func as[E domain.Event](at func(E) time.Time) decoder {
+	return func(data []byte, private domain.Private) (domain.Event, time.Time, error) {
 		var e E
 		if err := json.Unmarshal(data, &e); err != nil {
 			return nil, time.Time{}, err
+		}
+		if c, ok := any(e).(domain.Confidential); ok {
+			return c.WithPrivate(private), at(e), nil
 		}
 		return e, at(e), nil
 	}
@@ -82,8 +92,8 @@ func happened(e domain.Event) time.Time {
 	return time.Time{}
 }
 
-// Message is the event as it goes to the ledger: a CloudEvent for whoever reads NATS
-// without this code, and in headers what our own reader needs of the envelope.
+// Message is the event as it goes to the ledger: a CloudEvent for readers of NATS that do
+// not have this code, and in headers what our own reader needs of the envelope.
 func Message(ref Ref, c Command, e domain.Event) (*nats.Msg, error) {
 	return message(ref.subject(), ref.Org, ref.ID, Events, c, e)
 }
@@ -93,17 +103,22 @@ func message(subject string, org domain.OrgID, id string, s Stream, c Command, e
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(cloudEvent{
-		SpecVersion: "1.0", ID: eventID.String(), Source: "/keytrail/" + s.String(), Type: e.EventType(), Subject: id,
-		Time: happened(e), DataContentType: "application/json", Org: org, Actor: c.Actor, Correlation: c.Correlation, Data: e,
-	})
-	if err != nil {
+	r := Record{Stream: s, Org: org, Subject: id, ID: eventID.String(), Time: happened(e), Command: c, Event: e}
+	m := nats.NewMsg(subject)
+	if e, ok := e.(domain.Confidential); ok {
+		private, err := sealPrivate(e.Private())
+		if err != nil {
+			return nil, err
+		}
+		r.Private = bindPrivate(private)
+		m.Header.Set(headerPrivate, private)
+	}
+	if m.Data, err = r.CloudEvent(); err != nil {
 		return nil, err
 	}
-	m := nats.NewMsg(subject)
-	m.Data = body
+	m.Header.Set(headerContent, contentEvent)
 	m.Header.Set(headerType, e.EventType())
-	m.Header.Set(jetstream.MsgIDHeader, eventID.String())
+	m.Header.Set(jetstream.MsgIDHeader, r.ID)
 	m.Header.Set(headerVersion, "1")
 	setIf(m.Header, headerCommand, c.ID)
 	setIf(m.Header, headerFingerprint, c.Fingerprint)
@@ -130,7 +145,7 @@ type stored struct {
 
 // appendRecords adds what m holds to records: one event, or each use of a batch.
 func appendRecords(records []Record, m stored) ([]Record, error) {
-	r := Record{Stream: m.stream, Position: m.position, Stored: m.at}
+	r := Record{Stream: m.stream, Position: m.position, ID: header(m.header, jetstream.MsgIDHeader), Stored: m.at}
 	r.Org, r.Subject = readSubject(m.stream, m.subject)
 	kind := header(m.header, headerType)
 	if kind == typeUses {
@@ -140,15 +155,21 @@ func appendRecords(records []Record, m stored) ([]Record, error) {
 	if !ok {
 		return records, fmt.Errorf("%s position %d holds an event of the unknown type %q: written by a newer version?", m.stream, m.position, kind)
 	}
-	data, ok := eventData(m.data)
+	attributes, data, ok := cutData(m.data)
 	if !ok {
 		return records, fmt.Errorf("%s position %d has no data", m.stream, m.position)
 	}
-	event, at, err := decode(data)
+	var private domain.Private
+	var err error
+	if private, r.Private, err = openPrivate(header(m.header, headerPrivate), attributes); err == nil {
+		r.Event, r.Time, err = decode(data, private)
+	}
+	if err == nil {
+		err = demandPrivate(r.Event, r.Private)
+	}
 	if err != nil {
 		return records, fmt.Errorf("%s position %d, %s: %w", m.stream, m.position, kind, err)
 	}
-	r.ID, r.Time, r.Event = header(m.header, jetstream.MsgIDHeader), at, event
 	r.Command = Command{
 		ID: header(m.header, headerCommand), Fingerprint: header(m.header, headerFingerprint),
 		Actor: header(m.header, headerActor), Correlation: header(m.header, headerCorrelation),
@@ -156,15 +177,15 @@ func appendRecords(records []Record, m stored) ([]Record, error) {
 	return append(records, r), nil
 }
 
-// eventData is the data member of an event that message wrote. It is the last one, and
-// no member before it can hold its quoted name: inside a JSON string quotes are escaped.
-func eventData(body []byte) ([]byte, bool) {
-	const member = `,"data":`
-	i := bytes.Index(body, []byte(member))
-	if i < 0 || len(body) < i+len(member)+1 {
-		return nil, false
+// cutData splits an event that message wrote before and after the name of its data member.
+// It is the last one, and no member before it can hold its quoted name: inside a JSON
+// string quotes are escaped.
+func cutData(body []byte) (attributes, data []byte, ok bool) {
+	attributes, data, ok = bytes.Cut(body, []byte(`,"data":`))
+	if !ok || len(data) == 0 {
+		return nil, nil, false
 	}
-	return body[i+len(member) : len(body)-1], true
+	return attributes, data[:len(data)-1], true
 }
 
 // header is h.Get without its canonicalisation, which costs more than the look-up.

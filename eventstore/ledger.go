@@ -159,12 +159,7 @@ func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) 
 	if err != nil {
 		return 0, err
 	}
-	m := nats.NewMsg(Uses.root() + string(org))
-	m.Data = b.body()
-	m.Header.Set(headerType, typeUses)
-	m.Header.Set(headerVersion, "1")
-	m.Header.Set(jetstream.MsgIDHeader, id.String())
-	return l.publish(ctx, Uses, m)
+	return l.publish(ctx, Uses, usesMessage(org, id.String(), b))
 }
 
 // AppendRefused writes a summary of refused credentials into the uses stream.

@@ -69,14 +69,15 @@ type Record struct {
 	Index    int // place in a message of the uses stream, else 0
 	Org      domain.OrgID
 	Subject  string    // the key's or organization's id
-	ID       string    // UUIDv7 of a message that holds one event
+	ID       string    // UUIDv7 of the message
+	Private  string    // what binds the body to the event's private facts; "" if it has none
 	Stored   time.Time // when the server stored it
 	Time     time.Time // when it happened
 	Command
 	Event domain.Event
 }
 
-// Identity is the record's position as the outside names it: "17", or "17.3" for a use.
+// Identity is the record's place in its stream, as text: "17", or "17.3" for a use.
 func (r Record) Identity() string {
 	s := strconv.FormatUint(uint64(r.Position), 10)
 	if r.Stream == Uses {

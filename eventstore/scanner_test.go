@@ -28,7 +28,7 @@ func FuzzKeyCreatedScanner(f *testing.F) {
 		if !s.keyCreated(&fast) || s.rest != "" {
 			return
 		}
-		slow, at, err := slowKeyCreated([]byte(data))
+		slow, at, err := slowKeyCreated([]byte(data), domain.Private{})
 		if err != nil {
 			t.Fatalf("the scanner reads %q, encoding/json: %v", data, err)
 		}

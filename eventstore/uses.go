@@ -7,6 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/keytrail/keytrail/domain"
 )
 
@@ -48,6 +51,18 @@ func (b *UseBatch) Add(u *domain.KeyUsed) bool {
 func (b *UseBatch) body() []byte {
 	body := make([]byte, 0, len(b.buf)+1)
 	return append(append(body, b.buf...), ']')
+}
+
+// usesMessage is b as it goes to the ledger. Its body is an array in a form of its own, not
+// a CloudEvent.
+func usesMessage(org domain.OrgID, id string, b *UseBatch) *nats.Msg {
+	m := nats.NewMsg(Uses.root() + string(org))
+	m.Data = b.body()
+	m.Header.Set(headerContent, "application/json")
+	m.Header.Set(headerType, typeUses)
+	m.Header.Set(headerVersion, "1")
+	m.Header.Set(jetstream.MsgIDHeader, id)
+	return m
 }
 
 func appendUse(b []byte, u *domain.KeyUsed) []byte {
