@@ -275,6 +275,10 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/events?cursor=nope", "", 400, "cursor"},
 		{"GET", "/v1/events?wait=1h", "", 400, "wait"},
 		{"GET", "/v1/events?colour=red", "", 400, "colour"},
+		{"GET", "/v1/events?type=key.created,key.craeted", "", 400, "type"},
+		{"GET", "/v1/events?type=", "", 400, "type"},
+		{"GET", "/v1/events?after=1000", "", 400, "after"},
+		{"GET", "/v1/events?after=-1", "", 400, "after"},
 		{"POST", "/v1/organizations", `{"name":""}`, 400, "name"},
 		{"POST", "/v1/verify", `{}`, 400, "key"},
 		{"POST", "/v1/verify", `{"key":7}`, 400, "key"},
@@ -443,12 +447,12 @@ func TestEventsArePagedReplayedAndFollowed(t *testing.T) {
 		for _, i := range items {
 			e := i.(map[string]any)
 			paged = append(paged, e["type"].(string))
-			if seen[e["id"].(string)+e["source"].(string)] || e["id"] != e["position"] || e["specversion"] != "1.0" || e["subject"] != id || e["orgid"] != org {
+			if seen[e["id"].(string)+e["source"].(string)] || e["id"] == e["position"] || e["specversion"] != "1.0" || e["subject"] != id || e["orgid"] != org {
 				t.Errorf("event %v", e)
 			}
 			seen[e["id"].(string)+e["source"].(string)] = true
 		}
-		if cursor = page["next_cursor"].(string); len(items) == 0 {
+		if cursor = page["next_cursor"].(string); page["at_end"].(bool) {
 			break
 		}
 	}
@@ -480,12 +484,33 @@ func TestEventsArePagedReplayedAndFollowed(t *testing.T) {
 	}
 }
 
+func TestAnUnknownEventTypeIsRefusedWithTheList(t *testing.T) {
+	s := start(t)
+	_, _, text := s.do(s.root, "GET", "/v1/events?type=key.killed", "")
+	for _, e := range domain.Events {
+		if !strings.Contains(text, e.EventType()) {
+			t.Errorf("%s is not in %s", e.EventType(), text)
+		}
+	}
+}
+
+// TestEventsAfterAWrite reads what was just written, by its position.
+func TestEventsAfterAWrite(t *testing.T) {
+	s := start(t)
+	_, header, _ := s.do(s.root, "POST", "/v1/organizations", `{"name":"acme"}`)
+	position := header.Get("Keytrail-Position")
+	page := s.must(s.root, "GET", "/v1/events?type=organization.created&after="+position, "")
+	if items := page["items"].([]any); len(items) != 1 || items[0].(map[string]any)["position"] != position || page["at_end"] != true {
+		t.Errorf("after %s there are %v", position, page)
+	}
+}
+
 func TestALongPollEndsWithNews(t *testing.T) {
 	s := start(t)
 	cursor := ""
 	for {
 		page := s.must(s.root, "GET", "/v1/events?type=organization.created&cursor="+cursor, "")
-		if cursor = page["next_cursor"].(string); len(page["items"].([]any)) == 0 {
+		if cursor = page["next_cursor"].(string); page["at_end"].(bool) {
 			break
 		}
 	}

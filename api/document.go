@@ -3,6 +3,7 @@ package api
 import (
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -95,29 +96,32 @@ func (s *server) documentEvents() description {
 	answer["application/x-ndjson"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "All events up to now, one a line."}}
 	answer["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "Events as they come; Last-Event-ID goes on behind one."}}
 	return description{summary: "Read, replay or follow the ledger's events", details: "Needs the scope audit:read. Accept chooses a page, a replay or a stream.", answer: answer,
-		query: []parameter{{"org_id", "Of this organization."}, {"key_id", "Of this key."}, {"type", "Of these types, like key.created,key.revoked."},
+		query: []parameter{{"org_id", "Of this organization."}, {"key_id", "Of this key."}, {"type", "Of these types, with commas: " + strings.Join(eventTypes, ", ") + "."},
 			{"actor", "By this principal."}, {"from", "From this time on."}, {"to", "Before this time."}, {"cursor", "The next_cursor of the page before."},
-			{"limit", "Events in a page, 1 to 1000; default 100."}, {"wait", "How long a page that would be empty waits for an event, up to 60s."}}}
+			{"limit", "Events in a page, 1 to 1000; default 100."}, {"wait", "How long a page that would be empty waits for an event, up to 60s."},
+			{"after", "Wait until the read model has this position, which was the Keytrail-Position of a write's answer."}}}
 }
 
 // eventPage is what pageEvents writes.
 type eventPage struct {
 	Items      []eventShape `json:"items"`
-	NextCursor string       `json:"next_cursor"`
+	NextCursor string       `json:"next_cursor" doc:"Where the next page begins, also at the end."`
+	AtEnd      bool         `json:"at_end" doc:"There was nothing more yet."`
 }
 
 // eventShape is a CloudEvent as eventstore.Record writes it.
 type eventShape struct {
 	SpecVersion     string       `json:"specversion"`
-	ID              string       `json:"id" doc:"The position: of a use, with its place in its message."`
+	ID              string       `json:"id" doc:"The same in NATS and over HTTP: the id of the message and, of a use, its index in it."`
 	Source          string       `json:"source"`
 	Type            string       `json:"type"`
 	Subject         string       `json:"subject,omitempty" doc:"The key's or the organization's id."`
 	Time            string       `json:"time" format:"date-time"`
 	DataContentType string       `json:"datacontenttype"`
-	Position        string       `json:"position"`
+	Position        string       `json:"position" doc:"The place in its stream: 17, or 17.3 for a use."`
 	Org             domain.OrgID `json:"orgid"`
 	Actor           string       `json:"actor,omitempty"`
 	Correlation     string       `json:"correlationid,omitempty"`
-	Data            any          `json:"data"`
+	Private         string       `json:"private,omitempty" doc:"Binds the event to facts of it that only the service reads."`
+	Data            any          `json:"data" doc:"By type; docs/events.md has a JSON Schema of each."`
 }

@@ -36,7 +36,7 @@ func TestWhatIsWrittenByHandIsWhatTheDocumentSays(t *testing.T) {
 	}{
 		{verifyAnswer{}, string(found.AppendJSON(nil))},
 		{verifyAnswer{}, string((&verify.Answer{Outcome: domain.UseNotFound, Position: 7}).AppendJSON(nil))},
-		{eventPage{}, `{"items":[` + string(event) + `],"next_cursor":"x"}`},
+		{eventPage{}, `{"items":[` + string(event) + `],"next_cursor":"x","at_end":true}`},
 		{importAnswer{}, string(imported)},
 	} {
 		registry := huma.NewMapRegistry("#/", huma.DefaultSchemaNamer)

@@ -75,7 +75,7 @@ type eventQuery struct {
 	wait   time.Duration
 }
 
-var eventParameters = []string{"org_id", "key_id", "type", "actor", "from", "to", "cursor", "limit", "wait"}
+var eventParameters = []string{"org_id", "key_id", "type", "actor", "from", "to", "cursor", "limit", "wait", "after"}
 
 func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery, err error) {
 	if err := repeatedParameter(r); err != nil {
@@ -93,6 +93,15 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 	if q.org == domain.Installation && v.Get("org_id") == "" {
 		q.org = ""
 	}
+	if v.Has("after") {
+		after, err := strconv.ParseUint(v.Get("after"), 10, 64)
+		if err != nil {
+			return q, errAfter
+		}
+		if err := s.caughtUp(r.Context(), AfterParam{after}); err != nil {
+			return q, err
+		}
+	}
 	if v.Has("key_id") {
 		if q.key, err = domain.ParseKeyID(v.Get("key_id")); err != nil {
 			return q, invalidField("key_id", "must be a key's id")
@@ -104,10 +113,23 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 	}
 	if v.Has("type") {
 		q.types = strings.Split(v.Get("type"), ",")
+		for _, t := range q.types {
+			if !slices.Contains(eventTypes, t) {
+				return q, invalidField("type", "must be one or more of "+strings.Join(eventTypes, ", ")+", with commas")
+			}
+		}
 	}
 	q.actor = v.Get("actor")
 	return q, q.parseRange(r)
 }
+
+// eventTypes are the values of the parameter type.
+var eventTypes = func() (names []string) {
+	for _, e := range domain.Events {
+		names = append(names, e.EventType())
+	}
+	return names
+}()
 
 func (q *eventQuery) parseRange(r *http.Request) (err error) {
 	v := r.URL.Query()
@@ -172,7 +194,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 }
 
 func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
-	page, err := s.waitForEvents(r.Context(), &q)
+	page, more, err := s.waitForEvents(r.Context(), &q)
 	if err != nil {
 		s.problem(w, r, err)
 		return
@@ -184,25 +206,25 @@ func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery
 			return
 		}
 	}
-	writeJSON(w, map[string]any{"items": items, "next_cursor": q.cursor.String()})
+	writeJSON(w, map[string]any{"items": items, "next_cursor": q.cursor.String(), "at_end": !more})
 }
 
 // waitForEvents is nextEvents; if there are none, it waits for some, up to q.wait.
-func (s *server) waitForEvents(ctx context.Context, q *eventQuery) ([]eventstore.Record, error) {
+func (s *server) waitForEvents(ctx context.Context, q *eventQuery) (page []eventstore.Record, more bool, err error) {
 	deadline := time.Now().Add(q.wait)
 	for {
-		page, more, err := s.nextEvents(ctx, q, [2]eventstore.Position{})
+		page, more, err = s.nextEvents(ctx, q, [2]eventstore.Position{})
 		if err != nil || len(page) > 0 || !time.Now().Before(deadline) {
-			return page, err
+			return page, more, err
 		}
 		if more {
 			continue
 		}
 		if err := s.newEvent(ctx, q, deadline); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if ctx.Err() != nil {
-			return nil, nil // the service stops: the empty page tells where to go on
+			return nil, true, nil // the service stops: the empty page tells where to go on
 		}
 	}
 }
@@ -384,7 +406,7 @@ func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQue
 		if control.Flush() != nil {
 			return
 		}
-		page, err := s.waitForEvents(r.Context(), &q)
+		page, _, err := s.waitForEvents(r.Context(), &q)
 		if err != nil || r.Context().Err() != nil {
 			return
 		}

@@ -198,6 +198,8 @@ type AfterParam struct {
 	After uint64 `query:"after" doc:"Wait until the read model has this position."`
 }
 
+var errAfter = invalidField("after", "the ledger has no such position yet; name the Keytrail-Position of a write's answer")
+
 // caughtUp waits for the position that a reader names. One beyond the ledger's end is a
 // mistake: no write was answered with it.
 func (s *server) caughtUp(ctx context.Context, in AfterParam) error {
@@ -207,7 +209,7 @@ func (s *server) caughtUp(ctx context.Context, in AfterParam) error {
 	}
 	end, err := s.Ledger.End(ctx, eventstore.Events)
 	if err == nil && p > end {
-		err = invalidField("after", "the ledger has no such position yet; name the Keytrail-Position of a write's answer")
+		err = errAfter
 	}
 	if err != nil {
 		return err

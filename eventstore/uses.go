@@ -123,11 +123,11 @@ type useOnWire struct {
 	Key       domain.KeyID   `json:"key_id"`
 	Code      domain.Outcome `json:"code"`
 	Time      int64          `json:"time"`
-	Scopes    []string       `json:"scopes"`
-	IP        string         `json:"ip"`
-	Principal string         `json:"principal"`
-	RequestID string         `json:"request_id"`
-	Windows   []int64        `json:"windows"`
+	Scopes    []string       `json:"scopes,omitempty"`
+	IP        string         `json:"ip,omitempty"`
+	Principal string         `json:"principal,omitempty"`
+	RequestID string         `json:"request_id,omitempty"`
+	Windows   []int64        `json:"windows,omitempty"`
 }
 
 // appendUses adds the uses of one message to records; base has what they share.
