@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -184,7 +185,7 @@ func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
 	id, org := k.ID.Bytes(), k.Org.Bytes()
 	b := append(append(make([]byte, 0, 256), id[:]...), org[:]...)
 	b = append(b, byte(k.State))
-	b = append(append(b, moment(k.ExpiresAt)...), moment(s.ValidUntil)...)
+	b = append(append(b, end(k.ExpiresAt)...), end(s.ValidUntil)...)
 	b = appendText(appendText(appendText(b, k.Keyspace), k.Owner), k.Name)
 	b = append(b, byte(len(k.Scopes)))
 	for _, scope := range k.Scopes {
@@ -206,6 +207,14 @@ func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
 		panic(err) // strings alone
 	}
 	return append(b, metadata...)
+}
+
+// end is a time in milliseconds since the Unix epoch; 0: none.
+func end(t time.Time) []byte {
+	if t.IsZero() {
+		return number(0)
+	}
+	return number(uint64(t.UnixMilli()))
 }
 
 func appendText(b []byte, s string) []byte {

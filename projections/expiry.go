@@ -1,7 +1,7 @@
 package projections
 
 import (
-	"encoding/binary"
+	"bytes"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -25,7 +25,7 @@ func (r rows) eachOverdue(now time.Time, f func(domain.KeyID) (bool, error)) err
 	it := r.walk(span{prefix: row(rowExpiresNext)})
 	defer it.close()
 	for ; it.valid; it.next() {
-		if binary.BigEndian.Uint64(it.at.sort) > uint64(now.UnixMilli()) {
+		if bytes.Compare(it.at.sort, moment(now)) > 0 {
 			return nil
 		}
 		if more, err := f(domain.KeyIDFromBytes(it.at.id)); err != nil || !more {

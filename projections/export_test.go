@@ -1,10 +1,9 @@
 package projections
 
 import (
-	"bytes"
 	"context"
-	"slices"
 	"testing"
+	"time"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -17,23 +16,44 @@ func SetMaxGathered(t *testing.T, n int) {
 	maxGathered = n
 }
 
-// CutOffFiling reads all uses and leaves s as a crash in the middle of filing them would.
-func (s *Store) CutOffFiling(ctx context.Context, l *eventstore.Ledger) error {
+// SetFlushRows makes the transactions of a flush as small as n rows until the test ends.
+func SetFlushRows(t *testing.T, n int) {
+	before := flushRows
+	t.Cleanup(func() { flushRows = before })
+	flushRows = n
+}
+
+// SetUsageKept lets the counts of hours go sooner until the test ends.
+func SetUsageKept(t *testing.T, d time.Duration) {
+	before := usageKept
+	t.Cleanup(func() { usageKept = before })
+	usageKept = d
+}
+
+// HourRows is how many rows of hours the usage table has.
+func (s *Store) HourRows() (n int, err error) {
+	err = s.view(s.usage(), func(r rows) error {
+		return r.each([]byte{rowHour}, func(_, _ []byte) error { n++; return nil })
+	})
+	return n, err
+}
+
+// CutOffFlush reads all uses and leaves s as a crash after some transactions of their flush
+// would. over: the flush took no more.
+func (s *Store) CutOffFlush(ctx context.Context, l *eventstore.Ledger, transactions int) (over bool, err error) {
 	g := s.groups[eventstore.Uses]
 	if err := g.prepare(ctx, l); err != nil {
-		return err
+		return false, err
 	}
 	r := g.runners[0]
-	err := l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, After: r.mark.Position}, func(b eventstore.Batch) error {
-		return r.tallies.add(b.Records, b.Mark)
+	err = l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, After: r.mark.Position}, func(b eventstore.Batch) error {
+		return r.buffer.add(b.Records, b.Mark)
 	})
-	if err != nil {
-		return err
+	r.buffer.close()
+	for n := 0; err == nil && !over && n < transactions; n++ {
+		_, err = g.flushSome(r, &over)
 	}
-	all := r.tallies.all
-	slices.SortFunc(all, func(a, b tally) int { return bytes.Compare(a.key[:], b.key[:]) })
-	half := all[:len(all)/2]
-	return g.fileSome(r, half, r.mark, &filing{Mark: r.tallies.mark, Key: half[len(half)-1].key})
+	return over, err
 }
 
 // Cached tells whether d is found without Badger.

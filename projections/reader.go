@@ -23,8 +23,8 @@ type runner struct {
 	mark  eventstore.Mark
 	live  atomic.Uint32 // table, for readers that hold no lock
 
-	tallies *tallies // what is read and not yet in the table; nil: the projection keeps none
-	filing  *filing  // a filing that a crash cut off, to be finished first
+	buffer *usageBuffer // what is read and not yet in the table; nil: the projection keeps none
+	flush  *flush       // one that is not over: how far it has come
 
 	// building: the rows do not count yet. The catalog still names the old table, so that a
 	// crash finds that one and drops this.
@@ -34,7 +34,7 @@ type runner struct {
 func newRunner(p projection) *runner {
 	r := &runner{projection: p}
 	if p.apply == nil {
-		r.tallies = newTallies()
+		r.buffer = newUsageBuffer()
 	}
 	return r
 }
@@ -57,15 +57,15 @@ type group struct {
 	position atomic.Uint64 // the least of the runners'
 	moved    chan struct{} // closed, and replaced, when position moves or the group halts
 
-	feed    sync.Mutex    // held while tallies change; taken before mu
-	tallied chan struct{} // readable: there is something to file
-	hurry   chan struct{} // readable: somebody waits for it
-	awaited atomic.Int64  // how many wait for a position
+	feed     sync.Mutex    // held while the usage buffer changes; taken before mu
+	buffered chan struct{} // readable: there is something to flush
+	hurry    chan struct{} // readable: a request waits for it
+	awaited  atomic.Int64  // how many wait for a position
 }
 
 func newGroup(s *Store, stream eventstore.Stream, db *badger.DB, c *cache) *group {
 	g := &group{store: s, stream: stream, db: db, cache: c, moved: make(chan struct{}),
-		tallied: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+		buffered: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
 	g.snapshot.renew(db, func() {})
 	return g
 }
@@ -88,7 +88,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	for _, g := range s.groups {
 		tasks.Go(func() error { g.run(ctx, l); return nil })
 	}
-	tasks.Go(func() error { s.groups[eventstore.Uses].file(ctx); return nil })
+	tasks.Go(func() error { s.groups[eventstore.Uses].keepFlushing(ctx); return nil })
 	tasks.Go(func() error { s.warm(ctx, l); return nil })
 	return tasks.Wait()
 }
@@ -111,7 +111,7 @@ func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {
 		if err := g.dropTable(r.table); err != nil {
 			return err
 		}
-		r.begin(eventstore.Mark{})
+		r.begin(eventstore.Mark{}, usageClock{})
 	}
 	g.publish()
 	return nil
@@ -156,10 +156,10 @@ func (g *group) halt(ctx context.Context, err error) {
 	g.publish()
 }
 
-// take applies a batch, or adds it to the tallies.
+// take applies a batch, or adds it to the usage buffer.
 func (g *group) take(ctx context.Context, b eventstore.Batch) error {
 	if g.runners[0].projection.apply == nil {
-		return g.tally(ctx, b)
+		return g.bufferUses(ctx, b)
 	}
 	return g.persist(ctx, func() error { return g.applyLocked(b.Records, b.Mark) })
 }
@@ -289,8 +289,8 @@ func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, 
 }
 
 // catalogue makes r's table the one that counts.
-func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Mark, f *filing) error {
-	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Mark: mark, Filing: f})
+func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Mark, f *flush) error {
+	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Mark: mark, Flush: f})
 	if err != nil {
 		return err
 	}
@@ -322,7 +322,7 @@ func (g *group) waitFor(ctx context.Context, p eventstore.Position) error {
 	}
 	g.awaited.Add(1)
 	defer g.awaited.Add(-1)
-	g.tell(g.hurry)
+	signal(g.hurry)
 	for {
 		if eventstore.Position(g.position.Load()) >= p {
 			return nil
@@ -388,7 +388,11 @@ func (g *group) replace(ctx context.Context, old, fresh *runner) (before uint16,
 	}
 	before = old.table
 	old.table = fresh.table
-	old.begin(fresh.mark)
+	var clock usageClock
+	if fresh.buffer != nil {
+		clock = fresh.buffer.clock
+	}
+	old.begin(fresh.mark, clock)
 	g.publish()
 	return before, nil
 }
@@ -396,24 +400,24 @@ func (g *group) replace(ctx context.Context, old, fresh *runner) (before uint16,
 // replay reads on from where r is to the ledger's end.
 func (g *group) replay(ctx context.Context, r *runner) error {
 	return g.store.ledger.Load().Read(ctx, eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: usesAtOnce}, func(b eventstore.Batch) error {
-		if r.tallies == nil {
+		if r.buffer == nil {
 			return g.apply([]*runner{r}, b.Records, b.Mark)
 		}
-		if err := r.tallies.add(b.Records, b.Mark); err != nil || b.Pending > 0 && !r.tallies.full() {
+		if err := r.buffer.add(b.Records, b.Mark); err != nil || b.Pending > 0 && !r.buffer.full() {
 			return err
 		}
-		if err := g.fileAll(r); err != nil {
+		if err := g.flushAll(r); err != nil {
 			return err
 		}
-		r.begin(r.tallies.mark)
+		r.begin(r.buffer.mark, r.buffer.clock)
 		return nil
 	})
 }
 
 // seen is how far r has read; its table may be behind.
 func (r *runner) seen() eventstore.Mark {
-	if r.tallies != nil && r.tallies.mark.Position > r.mark.Position {
-		return r.tallies.mark
+	if r.buffer != nil && r.buffer.mark.Position > r.mark.Position {
+		return r.buffer.mark
 	}
 	return r.mark
 }
@@ -427,4 +431,13 @@ func (g *group) spareTable() uint16 {
 		used[r.table] = true
 	}
 	return freeTable(used)
+}
+
+// begin makes mark what r's table stands for, with nothing buffered beyond. clock is that
+// of the uses up to mark.
+func (r *runner) begin(mark eventstore.Mark, clock usageClock) {
+	r.mark, r.flush = mark, nil
+	if r.buffer != nil {
+		r.buffer.reset(mark, clock)
+	}
 }

@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -64,10 +65,20 @@ func text(s string) []byte { return append([]byte(s), 0) }
 
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// moment sorts as time does. The zero time is 0.
+// millis are milliseconds since the Unix epoch, which may lie before it. They sort as time
+// does.
+func millis(ms int64) []byte { return number(uint64(ms) ^ 1<<63) }
+
+// moment sorts as time does. The zero time is the first.
 func moment(t time.Time) []byte {
 	if t.IsZero() {
 		return number(0)
 	}
-	return number(uint64(t.UnixMilli()))
+	return millis(t.UnixMilli())
+}
+
+// wrongOrganization stops a projection: its row is one organization's, and the record on
+// the ledger another's. To apply it would give one tenant's key to the other.
+func wrongOrganization(id domain.KeyID, has, got domain.OrgID) error {
+	return fmt.Errorf("%s belongs to %s, and an event of it to %s", id, has, got)
 }

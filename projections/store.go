@@ -32,14 +32,14 @@ type projection struct {
 	name    string
 	version int
 	stream  eventstore.Stream
-	apply   func(rows, []eventstore.Record) error // nil: it adds up in tallies
+	apply   func(rows, []eventstore.Record) error // nil: it adds up in the usage buffer
 }
 
 // projections are all there are. Raise a version when apply writes other rows.
 var projections = []projection{
-	{"keys", 3, eventstore.Events, applyKeys},
-	{"organizations", 1, eventstore.Events, applyOrganizations},
-	{"usage", 1, eventstore.Uses, nil},
+	{"keys", 4, eventstore.Events, applyKeys},
+	{"organizations", 2, eventstore.Events, applyOrganizations},
+	{"usage", 2, eventstore.Uses, nil},
 }
 
 // Options of a store. The zero value is usable.
@@ -113,7 +113,7 @@ type entry struct {
 	Version int             `json:"version"`
 	Table   uint16          `json:"table"`
 	Mark    eventstore.Mark `json:"mark"`
-	Filing  *filing         `json:"filing,omitempty"` // of tallies, if they are partly in the table
+	Flush   *flush          `json:"flush,omitempty"` // of the usage buffer, if a part of it is in the table
 }
 
 // The first byte of every key in Badger.
@@ -145,8 +145,9 @@ func (g *group) loadCatalog() error {
 		if e.Table == 0 || e.Version != p.version {
 			fresh = append(fresh, r)
 		} else {
-			r.begin(e.Mark)
-			r.table, r.filing = e.Table, e.Filing
+			if err := g.resume(r, e); err != nil {
+				return err
+			}
 			used[e.Table] = true
 		}
 		g.runners = append(g.runners, r)
@@ -155,6 +156,21 @@ func (g *group) loadCatalog() error {
 		r.table = freeTable(used)
 	}
 	return g.dropTablesBut(used)
+}
+
+// resume goes on where the catalog says that r is.
+func (g *group) resume(r *runner, e entry) error {
+	r.table = e.Table
+	return g.db.View(func(tx *badger.Txn) error {
+		var clock usageClock
+		var err error
+		if r.buffer != nil {
+			clock, err = loadUsageClock(rows{tx: tx, table: r.table})
+		}
+		r.begin(e.Mark, clock)
+		r.flush = e.Flush
+		return err
+	})
 }
 
 func freeTable(used map[uint16]bool) uint16 {

@@ -13,10 +13,11 @@ import (
 
 // The kinds of rows of the usage table.
 const (
-	rowUsage    = 'u' // key → last use, totals, the counts of its latest hour
-	rowHour     = 'h' // key, hour → counts of an earlier hour
+	rowUsage    = 'u' // key → its organization, last use, totals, the counts of its latest hour
+	rowHour     = 'h' // week, key, hour of the week → counts of an earlier hour
 	rowLastUsed = 'l' // org, last use, key
 	rowWindow   = 'w' // key, length of a rate limit's window → its start, valid uses in it
+	rowClock    = 'c' // → the time as the uses tell it
 )
 
 // outcomes gives each outcome its place in counts. Entries are added at the end only.
@@ -50,22 +51,37 @@ func (c *counts) decode(b []byte) []byte {
 	return b
 }
 
-type window struct{ start, count int64 }
+// A window counts the valid uses since its start.
+type window struct {
+	start instant
+	count int64
+}
 
 // plus adds up what belongs to the same window; of two windows the later one counts.
 func (w window) plus(v window) window {
 	switch {
-	case v.start > w.start:
+	case w.start.before(v.start):
 		return v
-	case v.start < w.start:
+	case v.start.before(w.start):
 		return w
 	}
 	return window{w.start, w.count + v.count}
 }
 
+func (w window) encode() []byte {
+	return append(append(number(w.start.epoch), number(uint64(w.start.at))...), number(uint64(w.count))...)
+}
+
+func (w *window) decode(v []byte) error {
+	w.start = instant{binary.BigEndian.Uint64(v), int64(binary.BigEndian.Uint64(v[8:]))}
+	w.count = int64(binary.BigEndian.Uint64(v[16:]))
+	return nil
+}
+
 // A usage is a key's row.
 type usage struct {
-	last   int64
+	org    [16]byte
+	last   instant
 	totals counts
 	hour   int64 // the latest hour, and its counts
 	latest counts
@@ -77,9 +93,16 @@ func loadUsage(r rows, id domain.KeyID) (u usage, found bool, err error) {
 	return u, found, err
 }
 
+func (u *usage) encode() []byte {
+	b := slices.Concat(u.org[:], number(u.last.epoch), number(uint64(u.last.at)), number(uint64(u.hour)))
+	return u.latest.encode(u.totals.encode(b))
+}
+
 func (u *usage) decode(v []byte) error {
-	u.last, u.hour = int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
-	u.latest.decode(u.totals.decode(v[16:]))
+	u.org = [16]byte(v)
+	u.last = instant{binary.BigEndian.Uint64(v[16:]), int64(binary.BigEndian.Uint64(v[24:]))}
+	u.hour = int64(binary.BigEndian.Uint64(v[32:]))
+	u.latest.decode(u.totals.decode(v[40:]))
 	return nil
 }
 
@@ -97,8 +120,8 @@ func (r rows) walkUsage() usageWalk {
 // steps is how far it goes before it seeks.
 const steps = 8
 
-// load gives the zero usage for a key without a row.
-func (w usageWalk) load(key [16]byte) (u usage, err error) {
+// load finds the row of a key.
+func (w usageWalk) load(key [16]byte) (u usage, found bool, err error) {
 	full := w.key(row(rowUsage, key[:]))
 	if !w.it.Valid() {
 		w.it.Seek(full)
@@ -111,101 +134,9 @@ func (w usageWalk) load(key [16]byte) (u usage, err error) {
 		}
 	}
 	if w.it.Valid() && bytes.Equal(w.it.Item().Key(), full) {
-		err = w.it.Item().Value(u.decode)
+		return u, true, w.it.Item().Value(u.decode)
 	}
-	return u, err
-}
-
-// storeTallies adds what is tallied, in the order of keys, to what the table has.
-func storeTallies(r rows, some []tally) error {
-	walk := r.walkUsage()
-	defer walk.it.Close()
-	for i := range some {
-		u, err := walk.load(some[i].key)
-		if err == nil {
-			err = storeTally(r, &some[i], u)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// storeTally adds t to u, which is what the table has of its key.
-func storeTally(r rows, t *tally, u usage) error {
-	if t.last > u.last {
-		if u.last > 0 {
-			if err := r.delete(row(rowLastUsed, t.org[:], number(uint64(u.last)), t.key[:])); err != nil {
-				return err
-			}
-		}
-		u.last = t.last
-		if err := r.set(row(rowLastUsed, t.org[:], number(uint64(u.last)), t.key[:]), nil); err != nil {
-			return err
-		}
-	}
-	for hour, c := range t.eachHour {
-		u.totals.add(c)
-		if err := u.file(r, t.key[:], hour, c); err != nil {
-			return err
-		}
-	}
-	value := append(number(uint64(u.last)), number(uint64(u.hour))...)
-	if err := r.set(row(rowUsage, t.key[:]), u.latest.encode(u.totals.encode(value))); err != nil {
-		return err
-	}
-	return storeWindows(r, t.key[:], t.windows)
-}
-
-// file adds the counts of an hour: to the row if it is the latest, else to the hour's own.
-func (u *usage) file(r rows, key []byte, hour int64, c counts) error {
-	switch {
-	case hour == u.hour:
-		u.latest.add(c)
-		return nil
-	case hour < u.hour:
-		return addHour(r, key, hour, c)
-	}
-	before, latest := u.hour, u.latest
-	u.hour, u.latest = hour, c
-	if latest == (counts{}) {
-		return nil
-	}
-	return addHour(r, key, before, latest)
-}
-
-func addHour(r rows, key []byte, hour int64, c counts) error {
-	at := row(rowHour, key, number(uint64(hour)))
-	if _, err := r.get(at, func(v []byte) error {
-		var old counts
-		old.decode(v)
-		c.add(old)
-		return nil
-	}); err != nil {
-		return err
-	}
-	return r.set(at, c.encode(nil))
-}
-
-func storeWindows(r rows, key []byte, windows map[int64]window) error {
-	for length, w := range windows {
-		at := row(rowWindow, key, number(uint64(length)))
-		if _, err := r.get(at, func(v []byte) error {
-			w = decodeWindow(v).plus(w)
-			return nil
-		}); err != nil {
-			return err
-		}
-		if err := r.set(at, append(number(uint64(w.start)), number(uint64(w.count))...)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func decodeWindow(v []byte) window {
-	return window{int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))}
+	return u, false, nil
 }
 
 func loadLastUsed(r rows, id domain.KeyID) (time.Time, error) {
@@ -213,7 +144,7 @@ func loadLastUsed(r rows, id domain.KeyID) (time.Time, error) {
 	if err != nil || !found {
 		return time.Time{}, err
 	}
-	return time.UnixMilli(u.last).UTC(), nil
+	return time.UnixMilli(u.last.at).UTC(), nil
 }
 
 func (s *Store) lastUsed(id domain.KeyID) (at time.Time, err error) {
@@ -237,9 +168,10 @@ func (s *Store) Counters(id domain.KeyID) (all []Counter, err error) {
 	bits := id.Bytes()
 	err = s.view(s.usage(), func(r rows) error {
 		return r.each(row(rowWindow, bits[:]), func(key, v []byte) error {
-			w := decodeWindow(v)
-			all = append(all, Counter{int64(binary.BigEndian.Uint64(key[17:])), w.start, w.count})
-			return nil
+			var w window
+			err := w.decode(v)
+			all = append(all, Counter{int64(binary.BigEndian.Uint64(key[17:])), w.start.at, w.count})
+			return err
 		})
 	})
 	return all, err
@@ -277,21 +209,42 @@ func (s *Store) Usage(id domain.KeyID, from, to time.Time, step time.Duration) (
 		if err != nil || !found {
 			return err
 		}
-		report.LastUsedAt = time.UnixMilli(u.last).UTC()
+		report.LastUsedAt = time.UnixMilli(u.last.at).UTC()
 		report.Totals = u.totals.byOutcome()
 		add(u.hour, u.latest)
-		return r.each(row(rowHour, bits[:]), func(key, v []byte) error {
-			var c counts
-			c.decode(v)
-			add(int64(binary.BigEndian.Uint64(key[17:])), c)
-			return nil
-		})
+		return eachHour(r, bits, from.UnixMilli()/hourMillis, to.UnixMilli()/hourMillis, add)
 	})
 	for at, c := range steps {
 		report.Steps = append(report.Steps, UsageStep{time.UnixMilli(at).UTC(), c.byOutcome()})
 	}
 	slices.SortFunc(report.Steps, func(a, b UsageStep) int { return a.Start.Compare(b.Start) })
 	return report, err
+}
+
+// eachHour calls f with the earlier hours of a key from one hour to another.
+func eachHour(r rows, key [16]byte, from, to int64, f func(hour int64, c counts)) error {
+	clock, err := loadUsageClock(r)
+	if err != nil {
+		return err
+	}
+	it := r.tx.NewIterator(badger.IteratorOptions{Prefix: r.key([]byte{rowHour})})
+	defer it.Close()
+	for week := max(from/hoursPerWeek, clock.firstWeek()); week <= to/hoursPerWeek; week++ {
+		prefix := r.key(row(rowHour, number(uint64(week)), key[:]))
+		for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
+			hour := week*hoursPerWeek + int64(it.Item().Key()[len(prefix)])
+			err := it.Item().Value(func(v []byte) error {
+				var c counts
+				c.decode(v)
+				f(hour, c)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (c counts) byOutcome() map[domain.Outcome]uint64 {

@@ -1,0 +1,166 @@
+package projections
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A usageBuffer is uses added up in memory, so that a key which is used a thousand times a
+// second is written once. A flush writes it to the table from time to time, whole.
+type usageBuffer struct {
+	at     map[[16]byte]int // key → its place in all
+	all    []keyUses
+	uses   int
+	rows   int             // hours and windows beyond the first hour of each key
+	clock  usageClock      // after the last use in it
+	mark   eventstore.Mark // of the last message in it
+	closed bool            // it is being flushed: nothing more is added
+}
+
+// keyUses is the uses of one key. Most are of one hour.
+type keyUses struct {
+	key, org [16]byte
+	last     instant
+	hour     int64
+	counts   [len(counts{})]uint32
+	hours    map[int64]counts // others than hour
+	windows  map[int64]window // by length in milliseconds
+}
+
+// What a buffer holds at most: about 120 MB for the keys and as much for their further
+// hours and windows. To read it again after a crash takes a few seconds.
+const (
+	maxBufferedKeys = 1 << 20
+	maxBufferedRows = 1 << 20
+	maxBufferedUses = 4 << 20
+)
+
+func newUsageBuffer() *usageBuffer { return &usageBuffer{at: map[[16]byte]int{}} }
+
+// full tells that the buffer must be flushed before more is added.
+func (b *usageBuffer) full() bool {
+	return b.closed || len(b.all) >= maxBufferedKeys || b.rows >= maxBufferedRows || b.uses >= maxBufferedUses
+}
+
+// add counts the uses among records.
+func (b *usageBuffer) add(records []eventstore.Record, mark eventstore.Mark) error {
+	for i := range records {
+		u, ok := records[i].Event.(domain.KeyUsed)
+		if !ok || records[i].Position <= b.mark.Position {
+			continue
+		}
+		if err := b.count(&records[i], &u); err != nil {
+			return fmt.Errorf("use %s: %w", records[i].Identity(), err)
+		}
+	}
+	if mark.Position > b.mark.Position {
+		b.mark = mark
+	}
+	return nil
+}
+
+func (b *usageBuffer) count(r *eventstore.Record, u *domain.KeyUsed) error {
+	at := max(u.At.UnixMilli(), 0)
+	b.clock.see(at, r.Stored.UnixMilli())
+	key := u.Key.Bytes()
+	place, known := b.at[key]
+	if !known {
+		place = len(b.all)
+		b.at[key] = place
+		b.all = append(b.all, keyUses{key: key, org: r.Org.Bytes(), hour: at / hourMillis})
+	}
+	k := &b.all[place]
+	if k.org != r.Org.Bytes() {
+		return wrongOrganization(u.Key, domain.OrgIDFromBytes(k.org), r.Org)
+	}
+	before := len(k.hours) + len(k.windows)
+	if err := k.count(u, instant{b.clock.epoch, at}); err != nil {
+		return err
+	}
+	b.rows += len(k.hours) + len(k.windows) - before
+	b.uses++
+	return nil
+}
+
+func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
+	outcome := slices.Index(outcomes, u.Code)
+	if outcome < 0 {
+		return fmt.Errorf("unknown outcome %q: written by a newer version?", u.Code)
+	}
+	if k.last.before(now) {
+		k.last = now
+	}
+	if hour := now.at / hourMillis; hour == k.hour {
+		k.counts[outcome]++
+	} else {
+		k.countHour(hour, outcome)
+	}
+	if u.Code != domain.UseValid {
+		return nil
+	}
+	for _, length := range u.Windows {
+		if length <= 0 {
+			return fmt.Errorf("a window of %d ms", length)
+		}
+		if k.windows == nil {
+			k.windows = map[int64]window{}
+		}
+		start := instant{now.epoch, now.at - now.at%length}
+		k.windows[length] = k.windows[length].plus(window{start, 1})
+	}
+	return nil
+}
+
+func (k *keyUses) countHour(hour int64, outcome int) {
+	if k.hours == nil {
+		k.hours = map[int64]counts{}
+	}
+	c := k.hours[hour]
+	c[outcome]++
+	k.hours[hour] = c
+}
+
+// sortedHours are the hours in which the key was used.
+func (k *keyUses) sortedHours() []int64 {
+	hours := append(slices.Collect(maps.Keys(k.hours)), k.hour)
+	slices.Sort(hours)
+	return hours
+}
+
+func (k *keyUses) countsOf(hour int64) (c counts) {
+	if hour != k.hour {
+		return k.hours[hour]
+	}
+	for i, n := range k.counts {
+		c[i] = uint64(n)
+	}
+	return c
+}
+
+// close sorts the buffer for a flush.
+func (b *usageBuffer) close() {
+	b.closed = true // places change
+	slices.SortFunc(b.all, func(x, y keyUses) int { return bytes.Compare(x.key[:], y.key[:]) })
+}
+
+// from is the place of the first key that is not before key. The buffer is closed.
+func (b *usageBuffer) from(key [16]byte) int {
+	at, _ := slices.BinarySearchFunc(b.all, key, func(k keyUses, key [16]byte) int { return bytes.Compare(k.key[:], key[:]) })
+	return at
+}
+
+// reset forgets all, for what comes after mark. Memory that was of use is kept: to grow it
+// again would copy a hundred megabytes.
+func (b *usageBuffer) reset(mark eventstore.Mark, clock usageClock) {
+	if len(b.all) <= cap(b.all)/4 {
+		*b = *newUsageBuffer()
+	}
+	clear(b.at)
+	clear(b.all)
+	*b = usageBuffer{at: b.at, all: b.all[:0], mark: mark, clock: clock}
+}

@@ -1,0 +1,66 @@
+package projections
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// An instant is a time that a node's clock told, in milliseconds since the Unix epoch.
+// Clocks are set: of two instants the later one is that of the later clock epoch, whatever
+// their times, or else a clock that was ahead for a second would outdo the true time until
+// it comes.
+type instant struct {
+	epoch uint64
+	at    int64
+}
+
+func (i instant) before(j instant) bool {
+	return i.epoch < j.epoch || i.epoch == j.epoch && i.at < j.at
+}
+
+// A usageClock is the time as the uses on the ledger tell it, in their order. It depends on
+// nothing else, so that a rebuild sees the same time.
+type usageClock struct {
+	epoch  uint64 // how often the time went back by more than clockSlack
+	latest int64  // of the uses, in this epoch
+	stored int64  // the latest at which the ledger stored one
+}
+
+// clockSlack is how far uses may lie out of order without a clock having been set back:
+// nodes collect them for moments, repeat them for some seconds, and differ a little.
+const clockSlack = int64(15 * time.Minute / time.Millisecond)
+
+// see moves the clock on to a use.
+func (c *usageClock) see(at, stored int64) {
+	if at < c.latest-clockSlack {
+		c.epoch++
+		c.latest = at
+	}
+	c.latest, c.stored = max(c.latest, at), max(c.stored, stored)
+}
+
+// usageKept is how long the counts of an hour are kept at least: it is the longest span of
+// a usage report, and the default age of uses on the ledger. They go by whole weeks.
+var usageKept = 400 * 24 * time.Hour // tests lower it
+
+const hoursPerWeek = 7 * 24
+
+// firstWeek is the first week since the Unix epoch whose hours are kept. The ledger's time
+// decides, not that of the nodes, whose clocks may have been wrong for a moment.
+func (c usageClock) firstWeek() int64 {
+	return max(c.stored-usageKept.Milliseconds(), 0) / hourMillis / hoursPerWeek
+}
+
+func (c usageClock) encode() []byte {
+	return append(append(number(c.epoch), number(uint64(c.latest))...), number(uint64(c.stored))...)
+}
+
+func (c *usageClock) decode(v []byte) error {
+	c.epoch, c.latest, c.stored = binary.BigEndian.Uint64(v), int64(binary.BigEndian.Uint64(v[8:])), int64(binary.BigEndian.Uint64(v[16:]))
+	return nil
+}
+
+func loadUsageClock(r rows) (c usageClock, err error) {
+	_, err = r.get(row(rowClock), c.decode)
+	return c, err
+}
