@@ -33,6 +33,8 @@ type service struct {
 	root   string
 	ledger *eventstore.Ledger
 	store  *projections.Store
+
+	commands *commands.Handler
 }
 
 func start(t testing.TB) *service { return startWith(t, nil, func(*api.Options) {}) }
@@ -50,13 +52,14 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, l) }()
 	s := &service{t: t, ledger: l, store: store}
-	handler := commands.New(l, commands.Options{})
+	handler := commands.New(l, commands.Options{Index: store})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if faults != nil {
-		handler = commands.New(faults(l), commands.Options{})
+		handler = commands.New(faults(l), commands.Options{Index: store})
 	}
+	s.commands = handler
 	v := verify.New(store, l, verify.Options{})
 	o := api.Options{Commands: handler, Store: store, Ledger: l, Verifier: v, Version: "test"}
 	change(&o)
@@ -256,7 +259,7 @@ func TestBadInput(t *testing.T) {
 		{"PATCH", "/v1/keys/" + id, `{"expires_at":7}`, 400, "expires_at"},
 		{"GET", "/v1/keys/nope", "", 400, "id"},
 		{"GET", "/v1/keys/key_%00%01", "", 400, "id"},
-		{"GET", "/v1/keys/" + string(domain.NewKeyID("nobody")), "", 404, ""},
+		{"GET", "/v1/keys/" + string(domain.NewKeyID("", "nobody")), "", 404, ""},
 		{"POST", "/v1/keys/" + id + "/rotate", `{"overlap":"-1h"}`, 400, "overlap"},
 		{"POST", "/v1/keys/" + id + "/rotate", `{"overlap":"9000h"}`, 400, "overlap"},
 		{"POST", "/v1/keys/" + id + "/revoke", `{"reason":"because"}`, 400, "reason"},
@@ -381,7 +384,7 @@ func TestTenantsAreStrangers(t *testing.T) {
 func TestScopesAreNeeded(t *testing.T) {
 	s := start(t)
 	all := []string{"keys:read", "keys:write", "keys:verify", "audit:read", "organizations:read", "organizations:write", "projections:read", "projections:write"}
-	id := string(domain.NewKeyID("any"))
+	id := string(domain.NewKeyID("", "any"))
 	for route, scope := range map[string]string{
 		"POST /v1/keys": "keys:write", "GET /v1/keys": "keys:read", "GET /v1/keys/" + id: "keys:read", "PATCH /v1/keys/" + id: "keys:write",
 		"POST /v1/keys/" + id + "/rotate": "keys:write", "POST /v1/keys/" + id + "/revoke": "keys:write", "POST /v1/keys/revoke": "keys:write",

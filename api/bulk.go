@@ -32,11 +32,11 @@ const (
 type revokeKeysRequest struct {
 	WriteHeaders
 	Body struct {
-		IDs    []string   `json:"ids,omitempty" maxItems:"1000" nullable:"false" doc:"Either the keys' ids …"`
-		Filter *KeyFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
-		DryRun bool       `json:"dry_run,omitempty" doc:"Count, and change nothing."`
-		Limit  int        `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"With a filter: keys in this request, default 1000."`
-		Cursor string     `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before; start, or nothing, is the beginning."`
+		IDs    []string    `json:"ids,omitempty" maxItems:"1000" nullable:"false" doc:"Either the keys' ids …"`
+		Filter *bulkFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
+		DryRun bool        `json:"dry_run,omitempty" doc:"Count, and change nothing."`
+		Limit  int         `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"With a filter: keys in this request, default 1000."`
+		Cursor string      `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before; start, or nothing, is the beginning."`
 		ReasonBody
 	}
 }
@@ -57,6 +57,44 @@ type revokeFailure struct {
 	Detail string `json:"detail"`
 }
 
+// A bulkFilter says which keys to revoke. It has no empty members: one that a script forgot
+// to fill would otherwise choose more than was meant.
+type bulkFilter struct {
+	KeyFilter
+	All bool `json:"all,omitempty" doc:"All keys of the organization; only org_id stands beside it."`
+}
+
+func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
+	var body struct{ Filter map[string]json.RawMessage }
+	sent, _ := ctx.Value(bodyKey).([]byte)
+	if err := json.Unmarshal(sent, &body); err != nil {
+		return invalidField("filter", "must be a JSON object")
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	var filled map[string]json.RawMessage
+	if err := json.Unmarshal(text, &filled); err != nil {
+		return err
+	}
+	for name := range body.Filter {
+		if filled[name] == nil {
+			return invalidField("filter."+clip(name), "must not be empty; leave it out if it is not to matter")
+		}
+	}
+	delete(filled, "org_id")
+	switch {
+	case len(filled) == 0:
+		return invalidField("filter", `must say which keys; {"org_id":"…","all":true} revokes all of an organization`)
+	case f.All && len(filled) > 1:
+		return invalidField("filter.all", "means every key; only org_id can stand beside it")
+	case f.All && f.Org == "" && p.Org == domain.Installation:
+		return invalidField("filter.org_id", "name the organization whose keys are all to be revoked")
+	}
+	return nil
+}
+
 func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (*revokeKeysAnswer, error) {
 	r, err := in.request(ctx, p)
 	if err != nil {
@@ -65,11 +103,16 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 	if (in.Body.IDs == nil) == (in.Body.Filter == nil) {
 		return nil, invalidField("ids", "give either ids or a filter")
 	}
+	release, err := s.Commands.Hold(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	a := &revokeKeysAnswer{}
 	a.Body.Failed, a.Body.DryRun = []revokeFailure{}, in.Body.DryRun
 	ids := in.Body.IDs
 	if in.Body.Filter != nil {
-		if ids, err = s.matching(p, in, a); err != nil {
+		if ids, err = s.matching(ctx, p, in, a); err != nil {
 			return nil, err
 		}
 	}
@@ -77,8 +120,11 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 }
 
 // matching are the ids of the next keys that the filter finds.
-func (s *server) matching(p domain.Principal, in *revokeKeysRequest, a *revokeKeysAnswer) (ids []string, err error) {
+func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKeysRequest, a *revokeKeysAnswer) (ids []string, err error) {
 	q, err := in.Body.Filter.query(p, s.Now())
+	if err == nil {
+		err = in.Body.Filter.check(ctx, p)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -136,18 +182,25 @@ func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.
 	return s.applied(ctx, last)
 }
 
-// revokeOne tells whether the key was revoked before.
+var errOwnKey = &domain.Error{Kind: domain.Conflict, Code: "own_key", Text: "the key that a bulk revocation is asked with is left out; revoke it by itself"}
+
+// revokeOne tells whether the key was revoked before. A dry run asks the decision that the
+// real one would take.
 func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.Request, text string, in *revokeKeysRequest) (was bool, at eventstore.Position, err error) {
-	org, id, err := s.find(p, text)
+	org, id, err := s.find(ctx, p, text)
+	if err == nil && string(id) == p.ID {
+		err = errOwnKey
+	}
 	if err != nil {
 		return false, 0, err
 	}
 	if in.Body.DryRun {
-		k, err := s.Store.Key(id)
-		if err == nil && !p.Reaches(k.Org) {
-			err = domain.ErrKeyNotFound
+		k, err := s.key(ctx, p, id)
+		if err != nil {
+			return false, 0, err
 		}
-		return k.State == domain.Revoked, 0, err
+		event, err := k.Revoke(domain.RevokeKey{At: s.Now(), By: p})
+		return event == nil, 0, err
 	}
 	result, err := s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: r, Org: org, Key: id, Reason: in.Body.Reason, Comment: in.Body.Comment})
 	return !result.Changed, result.Position, err

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -176,7 +177,7 @@ type KeyPath struct {
 
 // find is the key's id and organization. A caller bound to an organization needs no read
 // model for that; to it, another one's key does not exist.
-func (s *server) find(p domain.Principal, text string) (domain.OrgID, domain.KeyID, error) {
+func (s *server) find(ctx context.Context, p domain.Principal, text string) (domain.OrgID, domain.KeyID, error) {
 	id, err := domain.ParseKeyID(text)
 	if err != nil {
 		return "", "", err
@@ -184,8 +185,29 @@ func (s *server) find(p domain.Principal, text string) (domain.OrgID, domain.Key
 	if p.Org != domain.Installation {
 		return p.Org, id, nil
 	}
-	k, err := s.Store.Key(id)
+	k, err := s.key(ctx, p, id)
 	return k.Org, id, err
+}
+
+// key reads a key within the caller's reach. If the read model has none, a caller who
+// serves the installation makes it catch up with the ledger first: another node may have
+// made the key just now. Callers of one organization, of whom there may be many, do not:
+// they have after.
+func (s *server) key(ctx context.Context, p domain.Principal, id domain.KeyID) (projections.KeyRow, error) {
+	k, err := s.Store.Key(id)
+	if errors.Is(err, domain.ErrKeyNotFound) && p.Org == domain.Installation {
+		var end eventstore.Position
+		if end, err = s.Ledger.End(ctx, eventstore.Events); err == nil {
+			err = s.applied(ctx, end)
+		}
+		if err == nil {
+			k, err = s.Store.Key(id)
+		}
+	}
+	if err == nil && !p.Reaches(k.Org) {
+		err = domain.ErrKeyNotFound
+	}
+	return k, err
 }
 
 type readKeyRequest struct {
@@ -225,10 +247,7 @@ func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyReq
 	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
 		return nil, err
 	}
-	k, err := s.Store.Key(id)
-	if err == nil && !p.Reaches(k.Org) {
-		err = domain.ErrKeyNotFound
-	}
+	k, err := s.key(ctx, p, id)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +313,7 @@ func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKe
 	if err != nil {
 		return nil, err
 	}
-	org, id, err := s.find(p, in.ID)
+	org, id, err := s.find(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +339,7 @@ func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKe
 	if err != nil {
 		return nil, err
 	}
-	org, id, err := s.find(p, in.ID)
+	org, id, err := s.find(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -349,7 +368,7 @@ func (s *server) revokeKey(ctx context.Context, p domain.Principal, in *revokeKe
 	if err != nil {
 		return nil, err
 	}
-	org, id, err := s.find(p, in.ID)
+	org, id, err := s.find(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -372,7 +391,7 @@ func (s *server) disableKey(ctx context.Context, p domain.Principal, in *switchK
 	if err != nil {
 		return nil, err
 	}
-	org, id, err := s.find(p, in.ID)
+	org, id, err := s.find(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -385,7 +404,7 @@ func (s *server) enableKey(ctx context.Context, p domain.Principal, in *switchKe
 	if err != nil {
 		return nil, err
 	}
-	org, id, err := s.find(p, in.ID)
+	org, id, err := s.find(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}

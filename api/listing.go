@@ -23,9 +23,9 @@ type KeyFilter struct {
 	Scope          string    `query:"scope" json:"scope,omitempty" maxLength:"100" doc:"Listed on the key exactly so."`
 	Name           string    `query:"name" json:"name,omitempty" maxLength:"200" doc:"The name begins with it."`
 	Prefix         string    `query:"prefix" json:"prefix,omitempty" maxLength:"32" doc:"The prefix of a secret begins with it."`
-	CreatedAfter   time.Time `query:"created_after" json:"created_after,omitempty"`
-	LastUsedBefore time.Time `query:"last_used_before" json:"last_used_before,omitempty" doc:"Keys that were used, but not since."`
-	ExpiresBefore  time.Time `query:"expires_before" json:"expires_before,omitempty"`
+	CreatedAfter   time.Time `query:"created_after" json:"created_after,omitzero"`
+	LastUsedBefore time.Time `query:"last_used_before" json:"last_used_before,omitzero" doc:"Keys that were used, but not since."`
+	ExpiresBefore  time.Time `query:"expires_before" json:"expires_before,omitzero"`
 }
 
 // query is the filter as the read model takes it, within the caller's reach.
@@ -134,16 +134,12 @@ type usageStep struct {
 // maxUsageSpan bounds what one report covers.
 const maxUsageSpan = 400 * 24 * time.Hour
 
-func (s *server) keyUsage(_ context.Context, p domain.Principal, in *usageRequest) (*usageAnswer, error) {
+func (s *server) keyUsage(ctx context.Context, p domain.Principal, in *usageRequest) (*usageAnswer, error) {
 	id, err := domain.ParseKeyID(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	k, err := s.Store.Key(id)
-	if err == nil && !p.Reaches(k.Org) {
-		err = domain.ErrKeyNotFound
-	}
-	if err != nil {
+	if _, err := s.key(ctx, p, id); err != nil {
 		return nil, err
 	}
 	step, err := time.ParseDuration(in.Step)

@@ -93,7 +93,7 @@ func (c *CreateKey) check() error {
 }
 
 func (h *Handler) create(ctx context.Context, c CreateKey, f domain.Format, secret domain.Secret) (KeyResult, error) {
-	id := domain.NewKeyID(c.CommandID)
+	id := domain.NewKeyID(c.Org, c.CommandID)
 	result, err := h.onKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
 		at, expires := h.now(), c.ExpiresAt
 		if c.TTL != 0 {

@@ -33,6 +33,6 @@ func (h *Handler) CreateOrganization(ctx context.Context, c CreateOrganization) 
 }
 
 func (h *Handler) onOrganization(ctx context.Context, id domain.OrgID, r Request, f func(domain.Organization) (domain.Event, error)) (OrganizationResult, error) {
-	o, err := decide(ctx, h, eventstore.OrganizationRef(id), r, f)
+	o, err := once(ctx, h, eventstore.OrganizationRef(id), r, f)
 	return OrganizationResult{Organization: o.state, Position: o.position, Replayed: o.replayed}, err
 }

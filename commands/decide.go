@@ -27,7 +27,7 @@ type outcome[A any] struct {
 	state    A
 	position eventstore.Position // of its last event
 	replayed bool
-	changed  bool // this call wrote an event
+	changed  bool // the command wrote an event, in this call or an earlier one
 }
 
 // decide is the only place that loads, decides, appends and tries again, until the end of
@@ -63,7 +63,7 @@ func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventsto
 			return outcome[A]{}, domain.ErrIdempotencyMismatch
 		}
 		if found {
-			o.replayed, o.changed = attempt == 0, attempt > 0
+			o.replayed, o.changed = attempt == 0, true
 			return o, nil
 		}
 		if r.IfMatch != 0 && r.IfMatch != end {
@@ -115,7 +115,7 @@ func pause(ctx context.Context, attempt int) bool {
 
 // onKey decides about a key.
 func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, f func(domain.Key) (domain.Event, error)) (KeyResult, error) {
-	o, err := decide(ctx, h, eventstore.KeyRef(org, id), r, f)
+	o, err := once(ctx, h, eventstore.KeyRef(org, id), r, f)
 	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
 }
 

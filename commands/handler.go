@@ -28,18 +28,22 @@ type EventLog interface {
 
 // Options of a handler. The zero value is usable.
 type Options struct {
-	Now    func() time.Time
-	Random io.Reader
-	Logger *slog.Logger
+	Now       func() time.Time
+	Random    io.Reader
+	Logger    *slog.Logger
+	Index     RequestIndex // nil: none but what this handler carried out itself
+	ImportIDs [32]byte     // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
 // A Handler carries out commands. It is safe for concurrent use.
 type Handler struct {
-	log    EventLog
-	clock  func() time.Time
-	random io.Reader
-	logger *slog.Logger
-	orgs   sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
+	log       EventLog
+	clock     func() time.Time
+	random    io.Reader
+	logger    *slog.Logger
+	requests  requests
+	importIDs [32]byte
+	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
 
 // New makes a handler on log.
@@ -53,7 +57,11 @@ func New(log EventLog, o Options) *Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{log: log, clock: o.Now, random: o.Random, logger: o.Logger}
+	if o.ImportIDs == [32]byte{} {
+		_, _ = rand.Read(o.ImportIDs[:]) // it ends the program if it fails
+	}
+	return &Handler{log: log, clock: o.Now, random: o.Random, logger: o.Logger, importIDs: o.ImportIDs,
+		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
 // A Request is what every command has: who asks, and how to know the request again.
@@ -77,7 +85,7 @@ type KeyResult struct {
 	Position eventstore.Position
 	Secret   domain.Secret // only where a secret was made, and only the first time
 	Replayed bool          // the command had been carried out before
-	Changed  bool          // it wrote an event: it was not so already
+	Changed  bool          // the command wrote an event, now or before: it was not so already
 }
 
 // now is the handler's clock to the millisecond, which is what the ledger keeps.

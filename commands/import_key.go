@@ -2,7 +2,8 @@ package commands
 
 import (
 	"context"
-	"encoding/hex"
+	"crypto/hmac"
+	"crypto/sha256"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -35,10 +36,8 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	if err := h.mustExist(ctx, c.Org); err != nil {
 		return KeyResult{}, err
 	}
-	name := "import/" + string(c.Org) + "/" + hex.EncodeToString(c.Digest[:])
-	id := domain.NewKeyID(name)
-	// The command is the import of this digest, whoever sends it and how often. Its id, like
-	// the key's, is a hash: the digest itself stays out of headers.
+	id := h.importedID(c.Org, c.Digest)
+	// The command is the import of this digest, whoever sends it and how often.
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
 	return h.onKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
 		return k.Create(domain.CreateKey{
@@ -47,4 +46,15 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 			Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By,
 		})
 	})
+}
+
+// importedID is the id of the key that an organization has for a digest. It is keyed with a
+// secret of the installation: a plain hash would let a reader of the audit trail, who sees
+// ids and no digests, try guesses at weak secrets offline.
+func (h *Handler) importedID(org domain.OrgID, d domain.Digest) domain.KeyID {
+	mac := hmac.New(sha256.New, h.importIDs[:])
+	bits := org.Bytes()
+	mac.Write(bits[:])
+	mac.Write(d[:])
+	return domain.KeyIDFromBytes([16]byte(mac.Sum(nil)))
 }

@@ -67,7 +67,9 @@ func newValidator() *validator.Validate {
 	})
 	register("when", func(f reflect.Value) bool {
 		t, ok := f.Interface().(time.Time)
-		return ok && (t.IsZero() || t.Year() >= 1970 && t.Year() <= 9999)
+		// In UTC, as the ledger has it: no later year can be written there.
+		year := t.UTC().Year()
+		return ok && (t.IsZero() || year >= 1970 && year <= 9999)
 	})
 	return v
 }
@@ -86,7 +88,7 @@ var allowed = map[string]string{
 	"ttl":        "must be from 1ms to 87600h",
 	"overlap":    "must be from 0s to 2160h",
 	"window":     "must be whole seconds from 1s to 720h",
-	"when":       "must be a time of the years 1970 to 9999",
+	"when":       "must be a time of the years 1970 to 9999 in UTC",
 	"unique":     "must not hold the same twice",
 	"required":   "is required",
 }

@@ -35,7 +35,7 @@ var Events = []Event{
 }
 
 // KeyCreated began a key. Imported: the secret was issued elsewhere, and Prefix is what
-// the importer said of it.
+// the importer said of it. Root: it is the installation's root key.
 type KeyCreated struct {
 	ID           KeyID             `json:"key_id"`
 	Org          OrgID             `json:"org_id"`
@@ -50,6 +50,7 @@ type KeyCreated struct {
 	Digest       Digest            `json:"-"` // private
 	Prefix       string            `json:"prefix"`
 	Imported     bool              `json:"imported,omitempty"`
+	Root         bool              `json:"root,omitempty"`
 	At           time.Time         `json:"at"`
 	By           string            `json:"by"`
 }
@@ -74,7 +75,8 @@ type Changes struct {
 	Metadata     *map[string]string `json:"metadata,omitempty"`
 }
 
-// KeyRotated gave the key a new secret; those before it ended at OldValidUntil at the latest.
+// KeyRotated gave the key a new secret; those before it ended at OldValidUntil at the
+// latest. If that is not after At they ended with the event, whatever a clock says.
 type KeyRotated struct {
 	Digest        Digest    `json:"-"` // private
 	Prefix        string    `json:"prefix"`
@@ -106,8 +108,8 @@ type KeyRevoked struct {
 	By      string    `json:"by"`
 }
 
-// KeyExpired says that the key's time ran out. Verification refused it from ExpiresAt on,
-// whenever this was written.
+// KeyExpired is a record that the key's time ran out. It decides nothing: verification
+// goes by ExpiresAt and the clock.
 type KeyExpired struct {
 	Prefix    string    `json:"prefix"`
 	ExpiresAt time.Time `json:"expires_at"`

@@ -3,6 +3,7 @@ package domain
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"strings"
 )
 
@@ -44,15 +45,22 @@ func ParseOrgID(s string) (OrgID, error) {
 	return OrgID(s), nil
 }
 
-// NewKeyID is the id of the key that the command creates. The same command yields the
-// same id, so that a repeated create finds the key that the first one made.
-func NewKeyID(command string) KeyID { return KeyID(newID(keyPrefix, command)) }
+// NewKeyID is the id of the key that the command creates for the organization. The same
+// command yields the same id, so that a repeated create finds the key that the first one
+// made. For another organization it yields another id: no two keys share one.
+func NewKeyID(org OrgID, command string) KeyID { return KeyID(newID(keyPrefix, string(org), command)) }
 
 // NewOrgID is the id of the organization that the command creates.
 func NewOrgID(command string) OrgID { return OrgID(newID(orgPrefix, command)) }
 
-func newID(prefix, command string) string {
-	sum := sha256.Sum256([]byte(prefix + command))
+// newID hashes each part with its length before it, so that no two lists of parts are
+// hashed as the same bytes.
+func newID(prefix string, parts ...string) string {
+	b := []byte(prefix)
+	for _, p := range parts {
+		b = append(binary.AppendUvarint(b, uint64(len(p))), p...)
+	}
+	sum := sha256.Sum256(b)
 	return spell(prefix, [16]byte(sum[:]))
 }
 

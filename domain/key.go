@@ -9,7 +9,8 @@ import (
 // A State is where in its life a key is. The zero State means no history.
 type State uint8
 
-// The states of a key. Revoked and Expired are final.
+// The states of a key. Revoked is final. Expired is never stored: the clock decides it,
+// so that a clock that is put right makes a key good again.
 const (
 	Absent State = iota
 	Active
@@ -53,36 +54,39 @@ const maxSecrets = 10
 
 // A Key is the state of one key. The zero Key has no history, and every decision handles it.
 type Key struct {
-	ID           KeyID             `json:"id"`
-	Org          OrgID             `json:"org"`
-	Keyspace     string            `json:"ks"`
-	Name         string            `json:"name"`
-	Owner        string            `json:"owner,omitempty"`
-	Scopes       []string          `json:"scopes,omitempty"`
-	State        State             `json:"state"`
-	CreatedAt    time.Time         `json:"created"`
-	CreatedBy    string            `json:"by"`
-	ExpiresAt    time.Time         `json:"expires,omitzero"` // zero: never
-	RateLimits   []RateLimit       `json:"limits,omitempty"`
-	AllowedCIDRs []string          `json:"cidrs,omitempty"`
-	Metadata     map[string]string `json:"meta,omitempty"`
-	Secrets      []KeySecret       `json:"secrets"` // newest first
-	Imported     bool              `json:"imported,omitempty"`
-	RevokedAt    time.Time         `json:"revoked,omitzero"`
-	RevokedBy    string            `json:"revoked_by,omitempty"`
-	Reason       Reason            `json:"reason,omitempty"`
-	Comment      string            `json:"comment,omitempty"`
+	ID             KeyID             `json:"id"`
+	Org            OrgID             `json:"org"`
+	Keyspace       string            `json:"ks"`
+	Name           string            `json:"name"`
+	Owner          string            `json:"owner,omitempty"`
+	Scopes         []string          `json:"scopes,omitempty"`
+	State          State             `json:"state"`
+	CreatedAt      time.Time         `json:"created"`
+	CreatedBy      string            `json:"by"`
+	ExpiresAt      time.Time         `json:"expires,omitzero"` // zero: never
+	RateLimits     []RateLimit       `json:"limits,omitempty"`
+	AllowedCIDRs   []string          `json:"cidrs,omitempty"`
+	Metadata       map[string]string `json:"meta,omitempty"`
+	Secrets        []KeySecret       `json:"secrets"` // newest first
+	Imported       bool              `json:"imported,omitempty"`
+	Root           bool              `json:"root,omitempty"`
+	RecordedExpiry time.Time         `json:"recorded_expiry,omitzero"` // the ExpiresAt that key.expired was last written for
+	RevokedAt      time.Time         `json:"revoked,omitzero"`
+	RevokedBy      string            `json:"revoked_by,omitempty"`
+	Reason         Reason            `json:"reason,omitempty"`
+	Comment        string            `json:"comment,omitempty"`
 }
 
 // A KeySecret is what is kept of one of a key's secrets.
 type KeySecret struct {
 	Digest     Digest    `json:"d"`
 	Prefix     string    `json:"p"`
-	ValidUntil time.Time `json:"until,omitzero"` // zero: as long as the key
+	ValidUntil time.Time `json:"until,omitzero"`  // zero: as long as the key
+	Ended      bool      `json:"ended,omitempty"` // rotated away without an overlap: refused whatever the clock says
 }
 
 // StateAt is the key's state at a moment: an expiry counts from its millisecond on,
-// whether or not its event has been written.
+// whether or not its event has been written, and only as long as the clock says so.
 func (k Key) StateAt(now time.Time) State {
 	if (k.State == Active || k.State == Disabled) && !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
 		return Expired
@@ -105,6 +109,7 @@ type CreateKey struct {
 	Digest       Digest
 	Prefix       string
 	Imported     bool
+	Root         bool // the installation's root key, which the system alone makes and ends
 	At           time.Time
 	By           Principal
 }
@@ -120,6 +125,9 @@ func (k Key) Create(c CreateKey) (Event, error) {
 	if c.Org == Installation && c.Keyspace != ManagementKeyspace {
 		return nil, invalid("org_id", "name the organization that the key belongs to; only a management key can do without")
 	}
+	if c.Root && !c.By.isSystem() {
+		return nil, ErrRootKeyProtected
+	}
 	if c.Imported && c.Keyspace == ManagementKeyspace {
 		return nil, invalid("keyspace", "a management key cannot be imported; create one")
 	}
@@ -132,7 +140,7 @@ func (k Key) Create(c CreateKey) (Event, error) {
 	return KeyCreated{
 		ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Name: c.Name, Owner: c.Owner, Scopes: c.Scopes,
 		ExpiresAt: c.ExpiresAt, RateLimits: c.RateLimits, AllowedCIDRs: c.AllowedCIDRs, Metadata: c.Metadata,
-		Digest: c.Digest, Prefix: c.Prefix, Imported: c.Imported, At: c.At, By: c.By.ID,
+		Digest: c.Digest, Prefix: c.Prefix, Imported: c.Imported, Root: c.Root, At: c.At, By: c.By.ID,
 	}, nil
 }
 
@@ -169,6 +177,11 @@ func (k Key) Update(c UpdateKey) (Event, error) {
 	if changes == (Changes{}) {
 		return nil, nil
 	}
+	if changes.restrict() {
+		if err := k.protected(c.By); err != nil {
+			return nil, err
+		}
+	}
 	return KeyUpdated{Prefix: k.prefix(), Changes: changes, At: c.At, By: c.By.ID}, nil
 }
 
@@ -201,6 +214,20 @@ func (k Key) news(c Changes) Changes {
 	return c
 }
 
+// restrict tells whether c touches what a key may do, from where, how often or how long.
+func (c Changes) restrict() bool {
+	return c.Scopes != nil || c.ExpiresAt != nil || c.RateLimits != nil || c.AllowedCIDRs != nil
+}
+
+// protected refuses to take the root key out of use, or to narrow it, to all but the
+// system: it is the way back in.
+func (k Key) protected(p Principal) error {
+	if k.Root && !p.isSystem() {
+		return ErrRootKeyProtected
+	}
+	return nil
+}
+
 // RotateKey asks for a new secret. The ones before stay valid for Overlap; 0: refused at once.
 type RotateKey struct {
 	Digest  Digest
@@ -224,7 +251,7 @@ func (k Key) Rotate(c RotateKey) (Event, error) {
 
 func (k Key) validSecrets(now time.Time) (n int) {
 	for _, s := range k.Secrets {
-		if s.ValidUntil.IsZero() || now.Before(s.ValidUntil) {
+		if !s.Ended && (s.ValidUntil.IsZero() || now.Before(s.ValidUntil)) {
 			n++
 		}
 	}
@@ -240,6 +267,9 @@ type DisableKey struct {
 // Disable decides whether the key may be disabled.
 func (k Key) Disable(c DisableKey) (Event, error) {
 	if err := k.changeable(c.By, c.At); err != nil || k.State == Disabled {
+		return nil, err
+	}
+	if err := k.protected(c.By); err != nil {
 		return nil, err
 	}
 	return KeyDisabled{Prefix: k.prefix(), At: c.At, By: c.By.ID}, nil
@@ -273,12 +303,16 @@ func (k Key) Revoke(c RevokeKey) (Event, error) {
 	if err := k.reachable(c.By); err != nil || k.State == Revoked {
 		return nil, err
 	}
+	if err := k.protected(c.By); err != nil {
+		return nil, err
+	}
 	return KeyRevoked{Prefix: k.prefix(), Reason: c.Reason, Comment: c.Comment, At: c.At, By: c.By.ID}, nil
 }
 
-// Expire decides whether the end of the key's time is still to be written down.
+// Expire decides whether the end of the key's time is still to be written down. Each
+// expiry is written once, however the clock moves.
 func (k Key) Expire(at time.Time) (Event, error) {
-	if k.StateAt(at) != Expired || k.State == Expired {
+	if k.StateAt(at) != Expired || k.ExpiryRecorded() {
 		return nil, nil
 	}
 	return KeyExpired{Prefix: k.prefix(), ExpiresAt: k.ExpiresAt, At: at}, nil
@@ -291,6 +325,11 @@ func (k Key) prefix() string {
 		return ""
 	}
 	return k.Secrets[0].Prefix
+}
+
+// ExpiryRecorded tells whether key.expired was written for the expiry that the key has now.
+func (k Key) ExpiryRecorded() bool {
+	return !k.RecordedExpiry.IsZero() && k.RecordedExpiry.Equal(k.ExpiresAt)
 }
 
 // reachable refuses a principal that cannot see the key, as if there were none, and one
@@ -322,7 +361,7 @@ func (k *Key) Apply(e Event) {
 		*k = Key{
 			ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Name: e.Name, Owner: e.Owner, Scopes: e.Scopes, State: Active,
 			CreatedAt: e.At, CreatedBy: e.By, ExpiresAt: e.ExpiresAt, RateLimits: e.RateLimits, AllowedCIDRs: e.AllowedCIDRs,
-			Metadata: e.Metadata, Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}, Imported: e.Imported,
+			Metadata: e.Metadata, Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}, Imported: e.Imported, Root: e.Root,
 		}
 	case KeyUpdated:
 		k.change(e.Changes)
@@ -335,7 +374,7 @@ func (k *Key) Apply(e Event) {
 	case KeyRevoked:
 		k.State, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = Revoked, e.At, e.By, e.Reason, e.Comment
 	case KeyExpired:
-		k.State = Expired
+		k.RecordedExpiry = e.ExpiresAt
 	}
 }
 
@@ -360,7 +399,9 @@ func set[T any](field *T, value *T) {
 
 func (k *Key) rotate(e KeyRotated) {
 	secrets := []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}
+	atOnce := !e.OldValidUntil.After(e.At)
 	for _, s := range k.Secrets[:min(len(k.Secrets), maxSecrets-1)] {
+		s.Ended = s.Ended || atOnce
 		if s.ValidUntil.IsZero() || e.OldValidUntil.Before(s.ValidUntil) {
 			s.ValidUntil = e.OldValidUntil
 		}

@@ -20,10 +20,12 @@ var (
 	noon    = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	acme    = NewOrgID("acme")
 	admin   = Principal{ID: "admin", Org: acme, Scopes: []string{"keys:*"}}
-	created = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", Scopes: []string{"a:read"}, Digest: Digest{1}, Prefix: "kt_1", At: noon}
-	brief   = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", ExpiresAt: noon.Add(time.Hour), Digest: Digest{1}, Prefix: "kt_1", At: noon}
-	strong  = KeyCreated{ID: NewKeyID("k"), Org: acme, Keyspace: ManagementKeyspace, Name: "root", Scopes: []string{"*"}, Digest: Digest{1}, At: noon}
+	created = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", Scopes: []string{"a:read"}, Digest: Digest{1}, Prefix: "kt_1", At: noon}
+	brief   = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", ExpiresAt: noon.Add(time.Hour), Digest: Digest{1}, Prefix: "kt_1", At: noon}
+	strong  = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: ManagementKeyspace, Name: "root", Scopes: []string{"*"}, Digest: Digest{1}, Prefix: "kt_1", At: noon}
+	root    = KeyCreated{ID: NewKeyID(Installation, "r"), Org: Installation, Keyspace: ManagementKeyspace, Name: "root", Scopes: []string{"*"}, Root: true, Digest: Digest{1}, Prefix: "kt_1", At: noon}
 	revoked = KeyRevoked{Prefix: "kt_1", Reason: Superseded, At: noon, By: "admin"}
+	expired = KeyExpired{Prefix: "kt_1", ExpiresAt: brief.ExpiresAt, At: brief.ExpiresAt}
 )
 
 func fold(history ...Event) (k Key) {
@@ -53,6 +55,11 @@ func TestDecisions(t *testing.T) {
 	by := func(p Principal) func(Key) (Event, error) {
 		return func(k Key) (Event, error) { return k.Rotate(RotateKey{At: noon, By: p}) }
 	}
+	later := KeyUpdated{Changes: Changes{ExpiresAt: new(noon.Add(2 * time.Hour))}}
+	super := Principal{ID: "super", Org: Installation, Scopes: []string{"*"}}
+	narrow := func(c Changes) func(Key) (Event, error) {
+		return func(k Key) (Event, error) { return k.Update(UpdateKey{Changes: c, At: noon, By: super}) }
+	}
 	for name, c := range map[string]struct {
 		given []Event
 		when  func(Key) (Event, error)
@@ -61,7 +68,7 @@ func TestDecisions(t *testing.T) {
 	}{
 		"revoking an active key":                    {[]Event{created}, revoke, revoked, nil},
 		"revoking twice is news once":               {[]Event{created, revoked}, revoke, nil, nil},
-		"revoking an expired key is for the record": {[]Event{brief, KeyExpired{At: noon}}, revoke, revoked, nil},
+		"revoking an expired key is for the record": {[]Event{brief, expired}, revoke, revoked, nil},
 		"revoking without history":                  {nil, revoke, nil, ErrKeyNotFound},
 		"rotating an active key":                    {[]Event{created}, rotate(noon), KeyRotated{Digest: Digest{2}, OldValidUntil: noon.Add(time.Hour), At: noon, By: "admin"}, nil},
 		"rotating a revoked key":                    {[]Event{created, revoked}, rotate(noon), nil, ErrKeyRevoked},
@@ -74,11 +81,25 @@ func TestDecisions(t *testing.T) {
 		"enabling an active key":                    {[]Event{created}, enable, nil, nil},
 		"expiring before the time":                  {[]Event{brief}, expire(noon.Add(time.Hour - 1)), nil, nil},
 		"expiring at the time":                      {[]Event{brief}, expire(noon.Add(time.Hour)), KeyExpired{"kt_1", noon.Add(time.Hour), noon.Add(time.Hour)}, nil},
-		"expiring twice":                            {[]Event{brief, KeyExpired{}}, expire(noon.Add(time.Hour)), nil, nil},
-		"expiring a revoked key":                    {[]Event{brief, revoked}, expire(noon.Add(time.Hour)), nil, nil},
-		"renaming to the same":                      {[]Event{created}, rename("ci"), nil, nil},
-		"another organization's principal":          {[]Event{created}, by(Principal{ID: "x", Org: NewOrgID("other"), Scopes: []string{"*"}}), nil, ErrKeyNotFound},
-		"a weaker principal and a management key":   {[]Event{strong}, by(admin), nil, ErrScopeEscalation},
+		"expiring twice":                            {[]Event{brief, expired}, expire(noon.Add(time.Hour)), nil, nil},
+		"expiring again after a later expiry":       {[]Event{brief, expired, later}, expire(noon.Add(3 * time.Hour)), KeyExpired{"kt_1", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, nil},
+		"rotating after the clock was ahead":        {[]Event{brief, expired}, rotate(noon), KeyRotated{Digest: Digest{2}, OldValidUntil: noon.Add(time.Hour), At: noon, By: "admin"}, nil},
+		"disabling after the clock was ahead":       {[]Event{brief, expired}, disable, KeyDisabled{"kt_1", noon, "admin"}, nil},
+		"revoking the root key":                     {[]Event{root}, func(k Key) (Event, error) { return k.Revoke(RevokeKey{At: noon, By: super}) }, nil, ErrRootKeyProtected},
+		"disabling the root key":                    {[]Event{root}, func(k Key) (Event, error) { return k.Disable(DisableKey{At: noon, By: super}) }, nil, ErrRootKeyProtected},
+		"narrowing the root key":                    {[]Event{root}, narrow(Changes{Scopes: &[]string{"keys:read"}}), nil, ErrRootKeyProtected},
+		"binding the root key to a network":         {[]Event{root}, narrow(Changes{AllowedCIDRs: &[]string{"192.0.2.0/24"}}), nil, ErrRootKeyProtected},
+		"limiting the root key":                     {[]Event{root}, narrow(Changes{RateLimits: &[]RateLimit{{Limit: 1}}}), nil, ErrRootKeyProtected},
+		"making the root key expire":                {[]Event{root}, narrow(Changes{ExpiresAt: &brief.ExpiresAt}), nil, ErrRootKeyProtected},
+		"the root key's scopes as they are":         {[]Event{root}, narrow(Changes{Scopes: &[]string{"*"}}), nil, nil},
+		"the system ends the root key":              {[]Event{root}, func(k Key) (Event, error) { return k.Revoke(RevokeKey{At: noon, By: System}) }, KeyRevoked{Prefix: "kt_1", At: noon, By: "system"}, nil},
+		"a second root key": {nil, func(k Key) (Event, error) {
+			return k.Create(CreateKey{Root: true, Org: Installation, Keyspace: ManagementKeyspace, At: noon, By: super})
+		}, nil, ErrRootKeyProtected},
+		"expiring a revoked key":                  {[]Event{brief, revoked}, expire(noon.Add(time.Hour)), nil, nil},
+		"renaming to the same":                    {[]Event{created}, rename("ci"), nil, nil},
+		"another organization's principal":        {[]Event{created}, by(Principal{ID: "x", Org: NewOrgID("other"), Scopes: []string{"*"}}), nil, ErrKeyNotFound},
+		"a weaker principal and a management key": {[]Event{strong}, by(admin), nil, ErrScopeEscalation},
 	} {
 		event, err := c.when(fold(c.given...))
 		if !reflect.DeepEqual(event, c.then) || !errors.Is(err, c.err) {
@@ -88,7 +109,7 @@ func TestDecisions(t *testing.T) {
 }
 
 func TestUses(t *testing.T) {
-	base := Credential{Key: NewKeyID("k"), Org: acme, Keyspace: DefaultKeyspace, State: Active, Scopes: []string{"a:read", "b:*"}}
+	base := Credential{Key: NewKeyID(acme, "k"), Org: acme, Keyspace: DefaultKeyspace, State: Active, Scopes: []string{"a:read", "b:*"}}
 	ask := UseRequest{At: noon, By: Principal{Org: acme}}
 	for name, c := range map[string]struct {
 		set  func(*Credential, *UseRequest)
@@ -104,6 +125,7 @@ func TestUses(t *testing.T) {
 		"expired before disabled":     {func(c *Credential, _ *UseRequest) { c.State, c.ExpiresAt = Disabled, 1 }, UseExpired},
 		"the last millisecond":        {func(c *Credential, _ *UseRequest) { c.ExpiresAt = noon.UnixMilli() + 1 }, UseValid},
 		"the end":                     {func(c *Credential, _ *UseRequest) { c.ExpiresAt = noon.UnixMilli() }, UseExpired},
+		"an ended secret, any clock":  {func(c *Credential, _ *UseRequest) { c.Ended, c.ValidUntil = true, noon.UnixMilli()+1 }, UseExpired},
 		"a secret after its overlap":  {func(c *Credential, _ *UseRequest) { c.ValidUntil = noon.UnixMilli() }, UseExpired},
 		"disabled":                    {func(c *Credential, _ *UseRequest) { c.State = Disabled }, UseDisabled},
 		"scopes held":                 {func(_ *Credential, r *UseRequest) { r.Scopes = []string{"a:read", "b:write", "b:*"} }, UseValid},
@@ -134,6 +156,11 @@ func TestRotationEndsOldSecretsInTime(t *testing.T) {
 	if len(k.Secrets) != 3 || !k.Secrets[0].ValidUntil.IsZero() || !k.Secrets[1].ValidUntil.Equal(noon.Add(2*time.Hour)) ||
 		!k.Secrets[2].ValidUntil.Equal(noon.Add(time.Hour)) {
 		t.Errorf("%+v: a later rotation must not give an old secret more time", k.Secrets)
+	}
+	k.Apply(KeyRotated{Digest: Digest{4}, OldValidUntil: noon, At: noon})
+	k.Apply(KeyRotated{Digest: Digest{5}, OldValidUntil: noon.Add(time.Hour), At: noon})
+	if s := k.Secrets; s[0].Ended || s[1].Ended || !s[2].Ended || !s[3].Ended || !s[4].Ended {
+		t.Errorf("%+v: a rotation without overlap ends what was there before it, and nothing else", s)
 	}
 	for n := range 20 {
 		k.Apply(KeyRotated{Digest: Digest{byte(n)}, OldValidUntil: noon})
@@ -210,6 +237,21 @@ func TestRandomHistoriesKeepTheRules(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestIdsOfDifferentCommandsDiffer tries the pairs that run together without their lengths.
+func TestIdsOfDifferentCommandsDiffer(t *testing.T) {
+	other := NewOrgID("other")
+	seen := map[KeyID]bool{}
+	for _, id := range []KeyID{NewKeyID(acme, "c"), NewKeyID(other, "c"), NewKeyID(acme, "d"), NewKeyID("", string(acme)+"c"), NewKeyID(acme+"c", ""), NewKeyID("", "c")} {
+		if seen[id] {
+			t.Errorf("%s is the id of two keys", id)
+		}
+		seen[id] = true
+	}
+	if NewKeyID(acme, "c") != NewKeyID(acme, "c") {
+		t.Error("the id of a command changed")
+	}
 }
 
 func FuzzParseKeyID(f *testing.F) {

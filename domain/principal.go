@@ -10,6 +10,8 @@ type Principal struct {
 // System acts for the service itself: the first root key, the expiry pass.
 var System = Principal{ID: "system", Org: Installation, Scopes: []string{"*"}}
 
+func (p Principal) isSystem() bool { return p.ID == System.ID && p.Org == Installation }
+
 // Reaches tells whether p may see and change what belongs to org.
 func (p Principal) Reaches(org OrgID) bool { return p.Org == Installation || p.Org == org }
 

@@ -29,6 +29,7 @@ type Credential struct {
 	State        State
 	ExpiresAt    int64 // of the key
 	ValidUntil   int64 // of the secret
+	Ended        bool  // the secret was rotated away without an overlap
 	Scopes       []string
 	AllowedCIDRs []netip.Prefix
 	RateLimits   []RateLimit
@@ -53,7 +54,7 @@ func (c Credential) Decide(r UseRequest) Outcome {
 		return UseNotFound
 	case c.State == Revoked:
 		return UseRevoked
-	case c.State == Expired || passed(c.ExpiresAt, now) || passed(c.ValidUntil, now):
+	case c.Ended || passed(c.ExpiresAt, now) || passed(c.ValidUntil, now):
 		return UseExpired
 	case c.State == Disabled:
 		return UseDisabled

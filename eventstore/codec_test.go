@@ -27,7 +27,7 @@ func samples() []domain.Event {
 	name, org := "renamed", domain.NewOrgID("acme")
 	digest := domain.NewSecret("sample").Digest()
 	return []domain.Event{
-		domain.KeyCreated{ID: domain.NewKeyID("k"), Org: org, Keyspace: "default", Name: "ci", Owner: "o", Scopes: []string{"a:read"}, ExpiresAt: at,
+		domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: org, Keyspace: "default", Name: "ci", Owner: "o", Scopes: []string{"a:read"}, ExpiresAt: at,
 			RateLimits: []domain.RateLimit{{Limit: 100, Window: domain.Duration(time.Minute)}}, AllowedCIDRs: []string{"192.0.2.0/24"},
 			Metadata: map[string]string{"plan": "pro"}, Digest: digest, Prefix: "kt_live_abcd", At: at, By: "system"},
 		domain.KeyUpdated{Prefix: "kt_live_abcd", Changes: domain.Changes{Name: &name, NoExpiry: true}, At: at, By: "system"},
@@ -36,7 +36,7 @@ func samples() []domain.Event {
 		domain.KeyEnabled{Prefix: "kt_live_abcd", At: at, By: "system"},
 		domain.KeyRevoked{Prefix: "kt_live_abcd", Reason: domain.KeyCompromise, Comment: "leaked", At: at, By: "system"},
 		domain.KeyExpired{Prefix: "kt_live_abcd", ExpiresAt: at, At: at},
-		domain.KeyUsed{Key: domain.NewKeyID("k"), Code: domain.UseValid, Scopes: []string{"a:read"}, IP: "192.0.2.7", Principal: "system",
+		domain.KeyUsed{Key: domain.NewKeyID("", "k"), Code: domain.UseValid, Scopes: []string{"a:read"}, IP: "192.0.2.7", Principal: "system",
 			RequestID: "r-1", Windows: []int64{60000}, At: at},
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},
 		domain.OrganizationCreated{ID: org, Name: "acme", At: at, By: "system"},
@@ -57,7 +57,7 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 	case domain.OrganizationCreated, domain.OrganizationUpdated:
 		return Message(OrganizationRef(org), command, e)
 	}
-	return Message(KeyRef(org, domain.NewKeyID("k")), command, e)
+	return Message(KeyRef(org, domain.NewKeyID("", "k")), command, e)
 }
 
 // A sample is a message in a file of testdata/events: three lines of JSON, so that the body
@@ -233,7 +233,7 @@ func FuzzUses(f *testing.F) {
 
 // BenchmarkDecode is what a replay pays for each key.created beside reading it.
 func BenchmarkDecode(b *testing.B) {
-	e := domain.KeyCreated{ID: domain.NewKeyID("k"), Org: domain.NewOrgID("o"), Keyspace: "default", Name: "key 1", Owner: "o", Scopes: []string{"a:b"},
+	e := domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: domain.NewOrgID("o"), Keyspace: "default", Name: "key 1", Owner: "o", Scopes: []string{"a:b"},
 		Digest: domain.NewSecret("s").Digest(), Prefix: "kt_live_abcd", At: time.Now().UTC(), By: "system"}
 	m, err := Message(KeyRef(e.Org, e.ID), Command{ID: "c", Actor: "system"}, e)
 	if err != nil {

@@ -35,6 +35,7 @@ func (s *scanner) keyCreated(e *domain.KeyCreated) bool {
 		return false
 	}
 	e.Imported = s.skip(`,"imported":true`)
+	e.Root = s.skip(`,"root":true`)
 	return s.skip(`,"at":`) && s.time(&e.At) && s.member(`,"by":`, &e.By) && s.skip("}")
 }
 

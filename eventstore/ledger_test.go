@@ -23,7 +23,7 @@ var (
 )
 
 func created(n int) domain.KeyCreated {
-	id := domain.NewKeyID(fmt.Sprint(n))
+	id := domain.NewKeyID("", fmt.Sprint(n))
 	return domain.KeyCreated{ID: id, Org: org, Keyspace: "default", Name: fmt.Sprint("key ", n), Prefix: "kt_live_abcd",
 		Digest: domain.NewSecret(fmt.Sprint(n)).Digest(), Scopes: []string{"a:read"}, At: noon, By: "system"}
 }

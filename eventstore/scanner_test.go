@@ -71,7 +71,7 @@ func FuzzUsesScanner(f *testing.F) {
 // What this package writes must be what the scanner reads, or the replay promise is lost
 // without any test failing.
 func TestTheScannerReadsWhatIsWritten(t *testing.T) {
-	data, err := json.Marshal(domain.KeyCreated{ID: domain.NewKeyID("k"), Org: domain.NewOrgID("o"), Keyspace: "default", Name: "Bücher 1", Owner: "o",
+	data, err := json.Marshal(domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: domain.NewOrgID("o"), Keyspace: "default", Name: "Bücher 1", Owner: "o",
 		Scopes: []string{"a:b"}, ExpiresAt: time.Now(), RateLimits: []domain.RateLimit{{Limit: 5, Window: domain.Duration(time.Hour)}},
 		AllowedCIDRs: []string{"192.0.2.0/24"}, Metadata: map[string]string{"a": "b"}, Digest: domain.Digest{1}, Prefix: "p", Imported: true, At: time.Now(), By: "root"})
 	if err != nil {

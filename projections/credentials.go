@@ -178,13 +178,13 @@ func appendEntry(list, entry []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(list, uint32(len(entry))), entry...)
 }
 
-// The layout of an entry: key id 16, org 16, state 1, key's expiry 8, secret's end 8 (both
-// milliseconds, 0 none), keyspace, owner, name, then counted lists of scopes, CIDRs and
+// The layout of an entry: key id 16, org 16, state 1, whether the secret has ended 1, key's
+// expiry 8, secret's end 8 (both milliseconds, 0 none), keyspace, owner, name, then counted lists of scopes, CIDRs and
 // rate limits, then the metadata. Strings have their length in two bytes before them.
 func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
 	id, org := k.ID.Bytes(), k.Org.Bytes()
 	b := append(append(make([]byte, 0, 256), id[:]...), org[:]...)
-	b = append(b, byte(k.State))
+	b = append(b, byte(k.State), flag(s.Ended))
 	b = append(append(b, end(k.ExpiresAt)...), end(s.ValidUntil)...)
 	b = appendText(appendText(appendText(b, k.Keyspace), k.Owner), k.Name)
 	b = append(b, byte(len(k.Scopes)))
@@ -217,6 +217,13 @@ func end(t time.Time) []byte {
 	return number(uint64(t.UnixMilli()))
 }
 
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
+}
+
 func appendText(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
 }
@@ -226,8 +233,9 @@ func (c *Credential) decode(e string) {
 	c.Key = domain.KeyIDFromBytes([16]byte([]byte(e[:16])))
 	c.Org = domain.OrgIDFromBytes([16]byte([]byte(e[16:32])))
 	c.State = domain.State(e[32])
-	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[33:])), int64(bigEndian(e[41:]))
-	c.Keyspace, e = cutText(e[49:])
+	c.Ended = e[33] == 1
+	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[34:])), int64(bigEndian(e[42:]))
+	c.Keyspace, e = cutText(e[50:])
 	c.Owner, e = cutText(e)
 	c.Name, e = cutText(e)
 	c.Scopes, c.AllowedCIDRs, c.RateLimits = c.Scopes[:0], c.AllowedCIDRs[:0], c.RateLimits[:0]

@@ -64,3 +64,15 @@ func (s *Store) Cached(d domain.Digest) bool {
 
 // Warm fills the cache as the start does.
 func (s *Store) Warm(ctx context.Context, l *eventstore.Ledger) { s.warm(ctx, l) }
+
+// Apply applies records as if they had been read, up to mark.
+func (s *Store) Apply(records []eventstore.Record, mark eventstore.Mark) error {
+	g := s.groups[eventstore.Events]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.apply(g.runners, records, mark); err != nil {
+		return err
+	}
+	g.publish()
+	return nil
+}

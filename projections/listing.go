@@ -65,7 +65,10 @@ func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
 			return page, err
 		}
 	}
-	l := listing{KeyQuery: q, sort: strings.TrimPrefix(q.Sort, "-"), reverse: strings.HasPrefix(q.Sort, "-")}
+	l := listing{KeyQuery: q, sort: strings.TrimPrefix(q.Sort, "-"), reverse: strings.HasPrefix(q.Sort, "-"), filed: allStates}
+	if q.Status != domain.Absent {
+		l.filed = []domain.State{q.Status}
+	}
 	if l.cursor, err = parseCursor(q.Cursor, q.hash()); err != nil {
 		return page, err
 	}
@@ -114,6 +117,7 @@ type listing struct {
 	keys, usage rows
 	sort        string
 	reverse     bool
+	filed       []domain.State // the partitions that are walked
 	cursor      cursor
 
 	// The last row looked at and its phase: where the next page goes on.
@@ -259,29 +263,26 @@ func (l *listing) sources(phase int, after *place) (merge, error) {
 		s.after, s.reverse = after, l.reverse
 		m.sources = append(m.sources, l.table(sort).walk(s))
 	}
-	if l.Status == domain.Expired && !l.unpartitioned(sort) {
-		overdue, err := l.overdue(sort, after)
-		if err != nil {
-			m.close()
-			return m, err
-		}
-		m.sources = append(m.sources, overdue)
+	misfiled, err := l.misfiled(sort, after)
+	if err != nil {
+		m.close()
+		return m, err
 	}
+	m.sources = append(m.sources, misfiled)
 	return m, nil
 }
+
+// lastID sorts after every id.
+var lastID = [16]byte(bytes.Repeat([]byte{0xff}, 16))
 
 // firstBound is where a walk can begin because of the filter on its own sort.
 func (l *listing) firstBound(sort string) *place {
 	low, high := l.bounds(sort)
-	var last [16]byte
-	for i := range last {
-		last[i] = 0xff
-	}
 	switch {
 	case l.reverse && high != nil:
 		return &place{sort: high}
 	case !l.reverse && low != nil:
-		return &place{sort: low, id: last}
+		return &place{sort: low, id: lastID}
 	}
 	return nil
 }
@@ -322,10 +323,7 @@ func (l *listing) partitions(org domain.OrgID, sort string) (spans []span) {
 		if l.Keyspace != "" && l.Keyspace != keyspace {
 			continue
 		}
-		for state := domain.Active; state <= domain.Revoked; state++ {
-			if l.Status != domain.Absent && l.Status != state {
-				continue
-			}
+		for _, state := range l.filed {
 			s := span{prefix: row(kind, partition(org, keyspace, state))}
 			if sort == sortName {
 				s.within = []byte(l.Name)
@@ -336,19 +334,71 @@ func (l *listing) partitions(org domain.OrgID, sort string) (spans []span) {
 	return spans
 }
 
-// overdue are the keys that have expired but are still filed under their former state.
-func (l *listing) overdue(sort string, after *place) (*places, error) {
+// misfiled are the keys of the listing's status that are filed under another one: those
+// that have expired, as long as that is not on the ledger, and those that have not, though
+// the ledger says so, if the clock was ahead.
+func (l *listing) misfiled(sort string, after *place) (*places, error) {
 	var found places
-	err := l.keys.eachOverdue(l.Now, func(id domain.KeyID) (bool, error) {
+	take := func(id domain.KeyID) (bool, error) {
 		k, _, err := l.load(id, withValue)
 		p := place{l.sortValue(k, sort), id.Bytes(), moment(k.ExpiresAt)}
 		if l.ahead(p, after) {
 			found = append(found, p)
 		}
 		return len(found) < maxExamined, err
-	})
+	}
+	var err error
+	switch {
+	case l.unpartitioned(sort):
+	case l.Status == domain.Expired:
+		err = l.keys.eachOverdue(l.Now, take)
+	case l.Status == domain.Active || l.Status == domain.Disabled:
+		err = l.eachRevived(take)
+	}
 	l.order(found)
 	return &found, err
+}
+
+var allStates = []domain.State{domain.Active, domain.Disabled, domain.Expired, domain.Revoked}
+
+// filedAs are the states that keys of a status may be filed under.
+func filedAs(status domain.State) []domain.State {
+	switch status {
+	case domain.Absent:
+		return allStates
+	case domain.Active, domain.Disabled:
+		return []domain.State{status, domain.Expired}
+	case domain.Expired:
+		return []domain.State{domain.Active, domain.Disabled, domain.Expired}
+	}
+	return []domain.State{status}
+}
+
+// eachRevived calls f with each key that is filed as expired and has not, until it returns
+// false. There are some only while the clock is behind the one that wrote the expiry.
+func (l *listing) eachRevived(f func(domain.KeyID) (bool, error)) error {
+	expired := listing{KeyQuery: l.KeyQuery, filed: []domain.State{domain.Expired}}
+	for _, org := range l.Orgs {
+		for _, s := range expired.partitions(org, sortExpires) {
+			s.after = &place{sort: moment(l.Now), id: lastID}
+			if more, err := l.keys.eachIn(s, f); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// eachIn calls f with each key of a span until it returns false.
+func (r rows) eachIn(s span, f func(domain.KeyID) (bool, error)) (more bool, err error) {
+	it := r.walk(s)
+	defer it.close()
+	for ; it.valid; it.next() {
+		if more, err := f(domain.KeyIDFromBytes(it.at.id)); err != nil || !more {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // ahead tells whether a walk that has seen after has p still before it.
@@ -434,11 +484,8 @@ func (l *listing) selective() (all [][]bounded) {
 
 // ranged are the spans of one sort's index that the filters on it leave.
 func (l *listing) ranged(sort string) (spans []bounded) {
-	plain := listing{KeyQuery: l.KeyQuery, keys: l.keys, usage: l.usage}
+	plain := listing{KeyQuery: l.KeyQuery, keys: l.keys, usage: l.usage, filed: filedAs(l.Status)}
 	plain.Owner, plain.Scope = "", ""
-	if l.Status == domain.Expired {
-		plain.Status = domain.Absent // the overdue are filed under other states
-	}
 	_, high := l.bounds(sort)
 	for _, s := range plain.spans(sort) {
 		s.after = plain.firstBound(sort)

@@ -130,7 +130,7 @@ func (h *history) append(k *projections.KeyRow, e domain.Event) {
 
 func (h *history) create() {
 	n := len(h.ids)
-	id := domain.NewKeyID(fmt.Sprint(n))
+	id := domain.NewKeyID("", fmt.Sprint(n))
 	k := &projections.KeyRow{}
 	k.ID, k.Org = id, h.orgs[h.rand.IntN(len(h.orgs))]
 	e := domain.KeyCreated{ID: id, Org: k.Org, Keyspace: domain.KeyspaceNames()[h.rand.IntN(2)],
@@ -227,7 +227,7 @@ func TestRowsFollowFromTheLedgerAlone(t *testing.T) {
 	}
 	fresh, _ := run(t, t.TempDir(), l)
 	same(t, "incremental and fresh", incremental, dump(t, fresh))
-	for _, name := range []string{"keys", "organizations", "usage"} {
+	for _, name := range []string{"keys", "organizations", "requests", "usage"} {
 		if err := s.Rebuild(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
@@ -387,7 +387,7 @@ func TestACredentialIsFoundWithinReach(t *testing.T) {
 	d := domain.NewSecret("issued elsewhere").Digest()
 	for i, org := range h.orgs {
 		k := &projections.KeyRow{}
-		k.ID, k.Org = domain.NewKeyID(fmt.Sprint("import", i)), org
+		k.ID, k.Org = domain.NewKeyID("", fmt.Sprint("import", i)), org
 		h.append(k, domain.KeyCreated{ID: k.ID, Org: org, Keyspace: "default", Name: "n", Scopes: []string{"a:read", "b:*"},
 			AllowedCIDRs: []string{"192.0.2.0/24"}, RateLimits: []domain.RateLimit{{Limit: 3, Window: domain.Duration(time.Minute)}},
 			ExpiresAt: noon, Digest: d, At: noon, Imported: true})
@@ -395,8 +395,8 @@ func TestACredentialIsFoundWithinReach(t *testing.T) {
 	}
 	s, _ := run(t, t.TempDir(), l)
 	var c projections.Credential
-	for reach, want := range map[domain.OrgID]domain.KeyID{h.orgs[0]: domain.NewKeyID("import0"), h.orgs[1]: domain.NewKeyID("import1"),
-		domain.Installation: domain.NewKeyID("import0")} {
+	for reach, want := range map[domain.OrgID]domain.KeyID{h.orgs[0]: domain.NewKeyID("", "import0"), h.orgs[1]: domain.NewKeyID("", "import1"),
+		domain.Installation: domain.NewKeyID("", "import0")} {
 		if found, err := s.Credential(&d, reach, &c); err != nil || !found || c.Key != want {
 			t.Fatalf("%s finds %+v, %v; want %s", reach, c, err, want)
 		}
@@ -437,7 +437,7 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 	h := newHistory(t, l)
 	d := domain.NewSecret("much used").Digest()
 	k := &projections.KeyRow{}
-	k.ID, k.Org = domain.NewKeyID("much used"), h.orgs[0]
+	k.ID, k.Org = domain.NewKeyID("", "much used"), h.orgs[0]
 	h.append(k, domain.KeyCreated{ID: k.ID, Org: k.Org, Keyspace: "default", Name: "n", Digest: d, At: noon})
 	s, _ := run(t, t.TempDir(), l)
 

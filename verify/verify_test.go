@@ -58,7 +58,7 @@ func open(t *testing.T, durability verify.Durability) *desk {
 // its name.
 func (d *desk) key(e domain.KeyCreated, then ...domain.Event) domain.KeyID {
 	d.t.Helper()
-	e.ID, e.At, e.Digest = domain.NewKeyID(e.Name), noon, domain.NewSecret(e.Name).Digest()
+	e.ID, e.At, e.Digest = domain.NewKeyID("", e.Name), noon, domain.NewSecret(e.Name).Digest()
 	if e.Org == "" {
 		e.Org = d.org
 	}
@@ -120,7 +120,7 @@ func TestEveryOutcomeIsAnsweredAndRecorded(t *testing.T) {
 	d.key(named("good"))
 	d.key(named("revoked"), domain.KeyRevoked{At: noon})
 	d.key(named("disabled"), domain.KeyDisabled{At: noon})
-	d.key(named("expired"), domain.KeyExpired{At: noon})
+	d.key(named("expired"), domain.KeyExpired{At: noon}) // a record, which a key without an expiry outlives
 	d.key(named("rotated"), domain.KeyRotated{Digest: domain.NewSecret("rotated-anew").Digest(), OldValidUntil: noon, At: noon})
 	limited := named("limited")
 	limited.RateLimits = []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}}
@@ -143,7 +143,7 @@ func TestEveryOutcomeIsAnsweredAndRecorded(t *testing.T) {
 		{verify.Request{Secret: "good"}, domain.UseIPNotAllowed},
 		{verify.Request{Secret: "revoked", IP: ip}, domain.UseRevoked},
 		{verify.Request{Secret: "disabled", IP: ip}, domain.UseDisabled},
-		{verify.Request{Secret: "expired", IP: ip}, domain.UseExpired},
+		{verify.Request{Secret: "expired", IP: ip}, domain.UseValid},
 		{verify.Request{Secret: "ended", IP: ip}, domain.UseExpired},
 		{verify.Request{Secret: "rotated", IP: ip}, domain.UseExpired},
 		{verify.Request{Secret: "rotated-anew", IP: ip}, domain.UseValid},

@@ -119,7 +119,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	tasks.Go(func() error { return disk.watch(background) })
 
 	// 4. The root key, which must be kept before anybody can depend on it.
-	handler := commands.New(ledger, commands.Options{Logger: log})
+	handler := commands.New(ledger, commands.Options{Logger: log, Index: store})
 	rootFile := filepath.Join(c.Data, "root.key")
 	created, err := ensureRootKey(ctx, handler, rootFile)
 	if err != nil {
