@@ -91,7 +91,7 @@ func TestSlowBodiesHoldNobodyUp(t *testing.T) {
 func TestStreamsHoldNoPlacesAndHaveTheirOwn(t *testing.T) {
 	for how, request := range map[string]string{
 		"follows":    "GET /v1/events HTTP/1.1\nHost: x\nAccept: text/event-stream\nAuthorization: Bearer %s\n\n",
-		"long polls": "GET /v1/events?type=none&wait=60s HTTP/1.1\nHost: x\nAuthorization: Bearer %s\n\n",
+		"long polls": "GET /v1/events?type=organization.updated&wait=60s HTTP/1.1\nHost: x\nAuthorization: Bearer %s\n\n",
 	} {
 		t.Run(how, func(t *testing.T) {
 			s, key, secret := limited(t, api.Limits{InFlight: 2, Streams: 8, StreamsPerKey: 3})

@@ -24,7 +24,7 @@ func newMeter(t *testing.T, l *eventstore.Ledger) *meter {
 	return &meter{t: t, ledger: l, org: domain.NewOrgID("metered")}
 }
 
-func meteredKey(n int) domain.KeyID { return domain.NewKeyID(fmt.Sprint("metered", n)) }
+func meteredKey(n int) domain.KeyID { return domain.NewKeyID("", fmt.Sprint("metered", n)) }
 
 func (m *meter) use(key int, at time.Time, windows ...int64) {
 	u := domain.KeyUsed{Key: meteredKey(key), Code: domain.UseValid, At: at, Windows: windows}
