@@ -22,8 +22,9 @@ var layers = map[string][]string{
 	"commands":                  {"domain", "eventstore"},
 	"projections":               {"domain", "eventstore"},
 	"verify":                    {"domain", "eventstore", "projections"},
-	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "internal/quota"},
-	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/quota"},
+	"backup":                    {"domain", "eventstore"},
+	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/quota"},
+	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "internal/quota"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api"},
 	".":                         {},
 }

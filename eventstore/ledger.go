@@ -21,6 +21,7 @@ type Options struct {
 	Replicas     int
 	UsesMaxAge   time.Duration
 	UsesMaxBytes int64 // 0: no limit
+	Unconfirmed  bool  // open a restored ledger that nobody has confirmed yet, to mend it
 	Logger       *slog.Logger
 	Metrics      prometheus.Registerer // nil: none
 }
@@ -53,7 +54,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		Name: "keytrail_ledger_append_errors_total", Help: "Appends that failed for good or at their deadline, by what is known of them.",
 	}, []string{"stream", "failure"})}
 	for _, want := range configs(o) {
-		s, err := l.open(ctx, want)
+		s, err := l.open(ctx, want, o.Unconfirmed)
 		if err != nil {
 			return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
 		}
@@ -90,7 +91,7 @@ func configs(o Options) []jetstream.StreamConfig {
 	}
 }
 
-func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, unconfirmed bool) (jetstream.Stream, error) {
 	s, err := l.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return l.js.CreateStream(ctx, want)
@@ -99,6 +100,12 @@ func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig) (jetstre
 		return nil, err
 	}
 	have := s.CachedInfo().Config
+	if err := checkRestored(have, unconfirmed); err != nil {
+		return nil, err
+	}
+	if state := have.Metadata[restoreState]; state != "" {
+		l.log.WarnContext(ctx, "this ledger was restored from a back-up", "stream", want.Name, "restored", state)
+	}
 	if err := check(have, want); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,134 @@
+// Package backup is the file that a ledger is backed up to and restored from.
+//
+// It is a tar, readable with ordinary tools. manifest.json comes first and says what is in
+// it. Then come the two streams, events/00000001.ndjson.zst and so on, then uses/…: a message
+// a line, as the stream holds it, with its position and its time. summary.json comes last:
+// counts, ends and a SHA-256 of the lines of each stream. A file without it was cut off.
+//
+// Both writing and reading take a few megabytes of memory, however large the ledger is.
+package backup
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"hash"
+	"time"
+	"unicode/utf8"
+
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// format is the version of the file's layout.
+const format = 1
+
+// The entries of the tar that are not messages.
+const (
+	manifestName = "manifest.json"
+	summaryName  = "summary.json"
+)
+
+// streams are backed up in this order. Their ends are taken in the other one: a key that
+// is in the uses is then in the events.
+var streams = []eventstore.Stream{eventstore.Events, eventstore.Uses}
+
+// A Manifest says what a file holds. It is written before the messages are read.
+type Manifest struct {
+	Format  int                            `json:"format"`
+	Version string                         `json:"keytrail"` // of the program that made it
+	At      time.Time                      `json:"at"`       // everything acknowledged before is in it
+	Last    map[string]eventstore.Position `json:"last"`     // by stream
+}
+
+// A Summary says what was written. It comes last.
+type Summary struct {
+	Manifest string             `json:"manifest_sha256"`
+	Streams  map[string]Content `json:"streams"`
+}
+
+// A Content is what the file holds of one stream. SHA256 is of its lines.
+type Content struct {
+	First    eventstore.Position `json:"first"`
+	Last     eventstore.Position `json:"last"`
+	Messages uint64              `json:"messages"`
+	SHA256   string              `json:"sha256"`
+}
+
+// Ends are the content's first and last positions.
+func (c Content) Ends() eventstore.Ends { return eventstore.Ends{First: c.First, Last: c.Last} }
+
+// ErrDamaged is a file that is not whole, or not what was written.
+var ErrDamaged = errors.New("the back-up is damaged")
+
+// A line is a message as JSON. Its data is text; what is not UTF-8 goes into Binary.
+type line struct {
+	Position eventstore.Position `json:"position"`
+	Time     time.Time           `json:"time"`
+	Subject  string              `json:"subject"`
+	Header   map[string][]string `json:"header,omitempty"`
+	Data     string              `json:"data,omitempty"`
+	Binary   []byte              `json:"data_base64,omitempty"`
+}
+
+func encode(m *eventstore.Raw) ([]byte, error) {
+	l := line{Position: m.Position, Time: m.Stored.UTC(), Subject: m.Subject, Header: m.Header}
+	if utf8.Valid(m.Data) {
+		l.Data = string(m.Data)
+	} else {
+		l.Binary = m.Data
+	}
+	b, err := json.Marshal(l)
+	return append(b, '\n'), err
+}
+
+func decode(text []byte) (*eventstore.Raw, error) {
+	var l line
+	if err := json.Unmarshal(text, &l); err != nil {
+		return nil, err
+	}
+	m := &eventstore.Raw{Position: l.Position, Subject: l.Subject, Header: l.Header, Data: []byte(l.Data), Stored: l.Time}
+	if l.Binary != nil {
+		m.Data = l.Binary
+	}
+	return m, nil
+}
+
+// A Digester adds up the content of one stream, message by message.
+type Digester struct {
+	content Content
+	hash    hash.Hash
+}
+
+// NewDigester begins with a stream whose last position is last, whether or not that
+// message is still there.
+func NewDigester(last eventstore.Position) *Digester {
+	return &Digester{Content{First: last + 1, Last: last}, sha256.New()}
+}
+
+// Add takes the next message.
+func (d *Digester) Add(m *eventstore.Raw) error {
+	text, err := encode(m)
+	d.add(m.Position, text)
+	return err
+}
+
+func (d *Digester) add(p eventstore.Position, text []byte) {
+	if d.content.Messages == 0 {
+		d.content.First = p
+	}
+	d.content.Messages++
+	d.hash.Write(text)
+}
+
+// Content is what was added so far.
+func (d *Digester) Content() Content {
+	c := d.content
+	c.SHA256 = hex.EncodeToString(d.hash.Sum(nil))
+	return c
+}
+
+func sum(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}

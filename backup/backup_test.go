@@ -1,0 +1,170 @@
+package backup_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/backup"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+)
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// filled is a ledger with n organizations and n batches of uses.
+func filled(t testing.TB, n int) *eventstore.Ledger {
+	t.Helper()
+	l := eventstoretest.New(t)
+	for i := range n {
+		org := domain.NewOrgID(fmt.Sprint(i))
+		if _, err := l.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: fmt.Sprint(i)}, domain.OrganizationCreated{ID: org, Name: "Größe", At: noon}); err != nil {
+			t.Fatal(err)
+		}
+		var b eventstore.UseBatch
+		b.Add(&domain.KeyUsed{Key: domain.NewKeyID("k"), Code: domain.UseValid, At: noon})
+		if _, err := l.AppendUses(t.Context(), org, &b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+func written(t testing.TB, l *eventstore.Ledger) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	if err := backup.Write(t.Context(), &file, l, "test", noon); err != nil {
+		t.Fatal(err)
+	}
+	return file.Bytes()
+}
+
+func messages(t testing.TB, copyTo func(eventstore.Stream, func(*eventstore.Raw) error) error) (all []string) {
+	t.Helper()
+	for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+		if err := copyTo(s, func(m *eventstore.Raw) error {
+			all = append(all, fmt.Sprintf("%s %d %s %v %s %s", s, m.Position, m.Subject, m.Header, m.Data, m.Stored.UTC()))
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// TestAFileHoldsTheLedger restores a file to another server, and compares every message.
+func TestAFileHoldsTheLedger(t *testing.T) {
+	for _, n := range []int{0, 1, 300} {
+		defer backup.SetChunkBytes(10_000)()
+		l := filled(t, n)
+		file := written(t, l)
+		_, summary, err := backup.Verify(bytes.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc, err := eventstoretest.Server(t).Connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		r, err := backup.Open(bytes.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+			if err := eventstore.Restore(t.Context(), nc, eventstore.Options{}, s, summary.Streams[s.String()].Ends(), func(handle func(*eventstore.Raw) error) error { return r.Stream(s, handle) }); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{Unconfirmed: true}); !errors.Is(err, eventstore.ErrRestoreIncomplete) {
+				t.Errorf("a ledger that is being restored is opened: %v", err)
+			}
+		}
+		if err := eventstore.MarkRestored(t.Context(), nc); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); !errors.Is(err, eventstore.ErrRestoreUnconfirmed) {
+			t.Errorf("a ledger that nobody confirmed is opened: %v", err)
+		}
+		if err := eventstore.ConfirmRestored(t.Context(), nc, noon); err != nil {
+			t.Fatal(err)
+		}
+		restored, err := eventstore.Open(t.Context(), nc, eventstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := func(l *eventstore.Ledger) []string {
+			return messages(t, func(s eventstore.Stream, handle func(*eventstore.Raw) error) error {
+				return l.Copy(t.Context(), s, eventstore.Position(n), handle)
+			})
+		}
+		want, got := of(l), of(restored)
+		if len(want) != 2*n || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%d messages were restored of %d\n%.500v\n%.500v", len(got), len(want), got, want)
+		}
+		// What comes next has the next position, and knows what came before.
+		org := domain.NewOrgID("next")
+		if at, err := restored.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: "next"}, domain.OrganizationCreated{ID: org, Name: "x", At: noon}); err != nil || at != eventstore.Position(n+1) {
+			t.Errorf("the next event is at %d, %v", at, err)
+		}
+	}
+}
+
+// TestAGapAtTheBeginningIsKept backs up a ledger whose first uses have aged out.
+func TestAGapAtTheBeginningIsKept(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, server)
+	var b eventstore.UseBatch
+	b.Add(&domain.KeyUsed{Key: domain.NewKeyID("k"), Code: domain.UseValid, At: noon})
+	for range 10 {
+		if _, err := l.AppendUses(t.Context(), domain.NewOrgID("o"), &b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "KEYTRAIL_USES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(7)); err != nil {
+		t.Fatal(err)
+	}
+	_, summary, err := backup.Verify(bytes.NewReader(written(t, l)))
+	if want := (eventstore.Ends{First: 7, Last: 10}); err != nil || summary.Streams["uses"].Ends() != want || summary.Streams["uses"].Messages != 4 {
+		t.Errorf("%+v, %v", summary, err)
+	}
+}
+
+// TestADamagedFileIsRefused flips each of many bytes, and cuts the file at many lengths.
+func TestADamagedFileIsRefused(t *testing.T) {
+	defer backup.SetChunkBytes(2_000)()
+	file := written(t, filled(t, 20))
+	manifest, summary, err := backup.Verify(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := fmt.Sprint(manifest, summary)
+	end := bytes.LastIndex(file, []byte("}\n"))
+	for at := 0; at < end; at += 97 {
+		if _, _, err := backup.Verify(bytes.NewReader(file[:at])); err == nil {
+			t.Errorf("a file cut at %d of %d is taken", at, len(file))
+		}
+		broken := bytes.Clone(file)
+		broken[at] ^= 0x20
+		if manifest, summary, err := backup.Verify(bytes.NewReader(broken)); err == nil && fmt.Sprint(manifest, summary) != whole {
+			t.Errorf("a file that is broken at %d is taken for another one", at)
+		}
+	}
+}

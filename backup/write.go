@@ -1,0 +1,117 @@
+package backup
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// chunkBytes is how many bytes of lines are compressed together: the file's unit, and a
+// bound of the memory that reading and writing take. One is sent with one write, which a
+// slow line must manage within the server's deadline for a write.
+var chunkBytes = 1 << 20
+
+// Write writes a back-up of the ledger as it is now. What is appended meanwhile is left out.
+func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version string, now time.Time) error {
+	m := Manifest{Format: format, Version: version, At: now.UTC(), Last: map[string]eventstore.Position{}}
+	for _, s := range slices.Backward(streams) {
+		end, err := l.End(ctx, s)
+		if err != nil {
+			return err
+		}
+		m.Last[s.String()] = end
+	}
+	// One worker: a back-up leaves the other processors to those who are served.
+	compressor, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(true))
+	if err != nil {
+		return err
+	}
+	w := &writer{tar: tar.NewWriter(to), compressor: compressor, at: m.At}
+	summary := Summary{Streams: map[string]Content{}}
+	if summary.Manifest, err = w.json(manifestName, m); err != nil {
+		return err
+	}
+	for _, s := range streams {
+		if summary.Streams[s.String()], err = w.stream(ctx, l, s, m.Last[s.String()]); err != nil {
+			return fmt.Errorf("back up %s: %w", s, err)
+		}
+	}
+	if _, err := w.json(summaryName, summary); err != nil {
+		return err
+	}
+	return w.tar.Close()
+}
+
+// A writer writes the entries of one file.
+type writer struct {
+	tar        *tar.Writer
+	compressor *zstd.Encoder
+	at         time.Time
+
+	// Of the stream in hand.
+	name   string
+	chunks int
+	chunk  []byte
+	packed []byte
+}
+
+// json writes v, and tells the SHA-256 of what it wrote.
+func (w *writer) json(name string, v any) (string, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	text = append(text, '\n')
+	return sum(text), w.entry(name, text)
+}
+
+func (w *writer) entry(name string, content []byte) error {
+	// PAX has no limit on sizes and says times in UTF-8 text; 0600: it holds digests.
+	h := &tar.Header{Name: name, Mode: 0o600, Size: int64(len(content)), ModTime: w.at, Format: tar.FormatPAX}
+	if err := w.tar.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := w.tar.Write(content)
+	return err
+}
+
+// stream writes the messages of one stream. The first that is there may be later than the
+// stream's first was: uses age out.
+func (w *writer) stream(ctx context.Context, l *eventstore.Ledger, s eventstore.Stream, last eventstore.Position) (Content, error) {
+	w.name, w.chunks, w.chunk = s.String(), 0, w.chunk[:0]
+	d := NewDigester(last)
+	err := l.Copy(ctx, s, last, func(m *eventstore.Raw) error {
+		text, err := encode(m)
+		if err != nil {
+			return err
+		}
+		d.add(m.Position, text)
+		if w.chunk = append(w.chunk, text...); len(w.chunk) >= chunkBytes {
+			return w.flush()
+		}
+		return nil
+	})
+	if err == nil {
+		err = w.flush()
+	}
+	return d.Content(), err
+}
+
+// flush writes the lines in hand as one entry.
+func (w *writer) flush() error {
+	if len(w.chunk) == 0 {
+		return nil
+	}
+	w.chunks++
+	w.packed = w.compressor.EncodeAll(w.chunk, w.packed[:0])
+	w.chunk = w.chunk[:0]
+	return w.entry(fmt.Sprintf("%s/%08d.ndjson.zst", w.name, w.chunks), w.packed)
+}

@@ -1,0 +1,125 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Raw is a message as its stream holds it, without a look at what it says.
+type Raw struct {
+	Position Position
+	Subject  string
+	Header   map[string][]string
+	Data     []byte
+	Stored   time.Time
+}
+
+// Ends are the first and the last position of a stream's messages. First is Last + 1 if
+// there are none.
+type Ends struct{ First, Last Position }
+
+// Copy hands every message of s up to and with through to handle, in order. A lost
+// connection is taken up again. It fails if an event is missing; uses age out by design.
+func (l *Ledger) Copy(ctx context.Context, s Stream, through Position, handle func(*Raw) error) error {
+	return copyStream(ctx, l.streams[s], s, through, handle)
+}
+
+// maxCopyRestarts bounds the attempts that bring no message.
+const maxCopyRestarts = 20
+
+func copyStream(ctx context.Context, stream jetstream.Stream, s Stream, through Position, handle func(*Raw) error) error {
+	c := copier{stream: stream, name: s, through: through, handle: handle}
+	for restarts := 0; c.at < through; restarts++ {
+		before := c.at
+		err := c.run(ctx)
+		if !errors.As(err, new(*interrupted)) || ctx.Err() != nil {
+			return err
+		}
+		if c.at > before {
+			restarts = 0
+		}
+		if restarts == maxCopyRestarts {
+			return fmt.Errorf("copy %s: %w", s, &failed{Unavailable, err})
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(restartAfter):
+		}
+	}
+	return nil
+}
+
+// A copier is one Copy; at moves on with what was handled.
+type copier struct {
+	stream  jetstream.Stream
+	name    Stream
+	at      Position
+	through Position
+	handle  func(*Raw) error
+}
+
+// copyAtOnce is how many messages, of up to 64 KiB, the server may send ahead.
+const copyAtOnce = 100
+
+func (c *copier) run(ctx context.Context) error {
+	consumer, err := c.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.at) + 1, MaxResetAttempts: 1, InactiveThreshold: time.Minute})
+	if err != nil {
+		return &interrupted{err}
+	}
+	defer c.discard(consumer)
+	if consumer.CachedInfo().NumPending == 0 {
+		return nil // what was left has aged out
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(copyAtOnce), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return &interrupted{err}
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
+	for {
+		m, err := messages.Next()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return &interrupted{err}
+		}
+		if done, err := c.take(m); done || err != nil {
+			return err
+		}
+	}
+}
+
+// take hands one message on, and tells whether it was the last.
+func (c *copier) take(m jetstream.Msg) (done bool, err error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return false, err
+	}
+	p := Position(meta.Sequence.Stream)
+	if c.name == Events && p != c.at+1 {
+		return false, fmt.Errorf("the ledger lacks the event at position %d: it was taken off the server", c.at+1)
+	}
+	if p > c.through {
+		return true, nil
+	}
+	if err := c.handle(&Raw{Position: p, Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Stored: meta.Timestamp}); err != nil {
+		return false, err
+	}
+	c.at = p
+	return p == c.through || meta.NumPending == 0, nil
+}
+
+// discard takes the consumer off the server, where it would stay until it was inactive for
+// long.
+func (c *copier) discard(consumer jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if it fails, time does it
+}
