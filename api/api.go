@@ -45,6 +45,8 @@ type server struct {
 	mux  *http.ServeMux
 	huma huma.API
 	gate *gate
+
+	backingUp sync.Mutex // held while a back-up is made
 }
 
 // maxBody bounds the body of a management request, in bytes.
@@ -102,6 +104,8 @@ func (s *server) routes() {
 	route(s, "POST /v1/projections/{name}/rebuild", "projections:write", 200, "Rebuild a projection beside the old one", s.rebuildProjection)
 
 	s.raw("POST /v1/keys/import", "keys:write", s.documentImport(), s.importKeys)
+	s.raw("GET /v1/keys/export", "keys:export", documentExport(), s.exportKeys)
+	s.raw("GET /v1/backup", "backup:read", documentBackup(), s.backUp)
 	s.raw("GET /v1/events", "audit:read", s.documentEvents(), s.events)
 	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
 	s.mux.HandleFunc("/v1/authorize/{keyspace}", s.authorize)

@@ -388,7 +388,7 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQue
 // abort breaks a stream off, so that its reader knows it is not whole.
 func (s *server) abort(r *http.Request, err error) {
 	if r.Context().Err() == nil {
-		s.Logger.ErrorContext(r.Context(), "event stream broken off", "request_id", requestID(r.Context()), "err", err)
+		s.Logger.ErrorContext(r.Context(), "stream broken off", "request_id", requestID(r.Context()), "err", err)
 	}
 	panic(http.ErrAbortHandler)
 }

@@ -23,6 +23,7 @@ import (
 type client struct {
 	url, keyFile string
 	json         bool
+	errs         io.Writer // for what is said beside an answer
 }
 
 func (c *client) flags(root *cobra.Command) {
@@ -109,6 +110,11 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 
 // call sends in, if it is not nil, as JSON, and reads the answer into out.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	return c.callOnce(ctx, rand.Text(), method, path, query, in, out)
+}
+
+// callOnce is call for a write that id names: the service carries it out once.
+func (c *client) callOnce(ctx context.Context, id, method, path string, query url.Values, in, out any) error {
 	var body []byte
 	header := http.Header{}
 	if in != nil {
@@ -119,9 +125,9 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 		header.Set("Content-Type", "application/json")
 	}
 	if method != http.MethodGet {
-		header.Set("Idempotency-Key", rand.Text())
+		header.Set("Idempotency-Key", id)
 	}
-	return insist(ctx, func() error {
+	return c.insist(ctx, func() error {
 		answer, err := c.send(ctx, method, path, query, header, bytes.NewReader(body))
 		if err != nil {
 			return err
@@ -148,14 +154,17 @@ const (
 	longestPause = time.Minute
 )
 
-// insist repeats a request that had no answer, or was told to come again. The service
-// knows a repeated write by its Idempotency-Key.
-func insist(ctx context.Context, request func() error) error {
+// insist repeats a request that had no answer, or was told to come again, and says so once.
+// The service knows a repeated write by its Idempotency-Key.
+func (c *client) insist(ctx context.Context, request func() error) error {
 	for i := range attempts - 1 {
 		err := request()
 		pause, passing := passing(err)
-		if !passing {
+		if !passing || ctx.Err() != nil {
 			return err
+		}
+		if i == 0 {
+			fmt.Fprintf(c.errs, "keytrail: %v; trying again\n", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -40,17 +40,11 @@ type Config struct {
 }
 
 func (c *Config) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.Data, "data", "./keytrail-data", "directory for the ledger, the read model and the root key")
+	c.ledgerFlags(f)
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
 	f.Uint64Var(&c.MinFree, "min-free", 256<<20, "record nothing while the data directory's file system has fewer bytes free; 0: do not look")
 	f.StringVar(&c.Uses, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
-	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
-	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")
-	f.StringVar(&c.NATS.CAFile, "nats-ca", "", "file with the CA that NATS servers are checked against")
-	f.StringVar(&c.NATS.CertFile, "nats-cert", "", "file with the client certificate for NATS")
-	f.StringVar(&c.NATS.KeyFile, "nats-key", "", "file with the client certificate's key")
-	f.IntVar(&c.Replicas, "replicas", 1, "replicas of the streams, when they are created on a cluster")
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
 	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, separated by commas")
@@ -66,6 +60,18 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "send traces to this OTLP/HTTP endpoint, like http://localhost:4318; default OTEL_EXPORTER_OTLP_ENDPOINT")
 	f.StringVar(&c.PprofListen, "pprof-listen", "", "serve profiles on this address; do not expose it")
+}
+
+// ledgerFlags say where the ledger is: serve has them, and what works on a ledger that is
+// not served.
+func (c *Config) ledgerFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.Data, "data", "./keytrail-data", "directory for the ledger, the read model and the root key")
+	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
+	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")
+	f.StringVar(&c.NATS.CAFile, "nats-ca", "", "file with the CA that NATS servers are checked against")
+	f.StringVar(&c.NATS.CertFile, "nats-cert", "", "file with the client certificate for NATS")
+	f.StringVar(&c.NATS.KeyFile, "nats-key", "", "file with the client certificate's key")
+	f.IntVar(&c.Replicas, "replicas", 1, "replicas of the streams, when they are created on a cluster")
 }
 
 // ofPeople are the environment variables of the command line for people.

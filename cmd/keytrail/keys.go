@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +64,7 @@ func when(t *time.Time) string {
 func keysCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "keys", Short: "Create, list and change keys"}
 	cmd.AddCommand(createCommand(c), listCommand(c), getCommand(c), updateCommand(c), rotateCommand(c), revokeCommand(c),
-		switchCommand(c, "disable", "Take a key out of use"), switchCommand(c, "enable", "Put a disabled key back into use"), importCommand(c))
+		switchCommand(c, "disable", "Take a key out of use"), switchCommand(c, "enable", "Put a disabled key back into use"), importCommand(c), exportCommand(c))
 	return cmd
 }
 
@@ -365,103 +364,4 @@ func progress(cmd *cobra.Command, total int64, what string) *progressbar.Progres
 	f, ok := cmd.ErrOrStderr().(*os.File)
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(cmd.ErrOrStderr()), progressbar.OptionSetDescription(what),
 		progressbar.OptionSetVisibility(ok && term.IsTerminal(int(f.Fd()))), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
-}
-
-// linesAtOnce is how many lines of an import go into one request.
-const linesAtOnce = 1000
-
-type imported struct {
-	Imported int              `json:"imported"`
-	Existing int              `json:"existing"`
-	Failed   int              `json:"failed"`
-	Results  []map[string]any `json:"results"`
-}
-
-func importCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "import FILE", Short: "Import digests of keys issued elsewhere",
-		Long: `Import keys from a file, - for standard input, with one JSON object a line:
-{"org_id","name","digest":"<sha-256 of the secret as hex>","prefix","owner","scopes","expires_at",…}
-It is safe to interrupt and to repeat: a digest that is there already changes nothing.`, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			in := cmd.InOrStdin()
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				in = f
-			}
-			return c.importFrom(cmd, in)
-		}}
-}
-
-func (c *client) importFrom(cmd *cobra.Command, in io.Reader) error {
-	var sum imported
-	bar := progress(cmd, -1, "importing")
-	defer bar.Close()
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(nil, 1<<20)
-	first, number := 1, 0
-	var chunk bytes.Buffer
-	flush := func() error {
-		if chunk.Len() == 0 {
-			return nil
-		}
-		err := c.importChunk(cmd, chunk.Bytes(), first, &sum)
-		_ = bar.Set(number)
-		chunk.Reset()
-		first = number + 1
-		return err
-	}
-	for scanner.Scan() {
-		number++
-		line := bytes.TrimSpace(scanner.Bytes())
-		if len(line) == 0 {
-			line = []byte("null") // keeps the numbers of the lines
-		}
-		chunk.Write(append(line, '\n'))
-		if number%linesAtOnce == 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := errors.Join(scanner.Err(), flush()); err != nil {
-		return err
-	}
-	err := c.show(cmd, sum, func(w io.Writer) {
-		for _, r := range sum.Results {
-			fmt.Fprintf(w, "line %v: %v (%v)\n", r["line"], r["detail"], r["code"])
-		}
-		fmt.Fprintf(w, "imported %d, already there %d, failed %d\n", sum.Imported, sum.Existing, sum.Failed)
-	})
-	if err == nil && sum.Failed > 0 {
-		err = &problem{Code: "import_incomplete", Detail: fmt.Sprintf("%d lines were not imported; mend them and repeat the whole", sum.Failed)}
-	}
-	return err
-}
-
-// importChunk sends some lines, the first of which has the number first, and keeps the
-// results of those that failed.
-func (c *client) importChunk(cmd *cobra.Command, chunk []byte, first int, sum *imported) error {
-	var part imported
-	err := insist(cmd.Context(), func() error {
-		answer, err := c.send(cmd.Context(), http.MethodPost, "/v1/keys/import", nil, http.Header{"Content-Type": {"application/x-ndjson"}}, bytes.NewReader(chunk))
-		if err != nil {
-			return err
-		}
-		return read(answer, &part)
-	})
-	if err != nil {
-		return fmt.Errorf("%w; %d are imported, repeat the command to go on", err, sum.Imported)
-	}
-	sum.Imported, sum.Existing, sum.Failed = sum.Imported+part.Imported, sum.Existing+part.Existing, sum.Failed+part.Failed
-	for _, r := range part.Results {
-		if n, ok := r["line"].(float64); ok && r["status"] == "failed" {
-			r["line"] = int(n) + first - 1
-			sum.Results = append(sum.Results, r)
-		}
-	}
-	return nil
 }

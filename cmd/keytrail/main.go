@@ -49,9 +49,9 @@ usage; 3 the service cannot be reached.`,
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errs)
-	c := &client{}
+	c := &client{errs: errs}
 	c.flags(root)
-	root.AddCommand(serveCommand(), keysCommand(c), orgsCommand(c), verifyCommand(c), eventsCommand(c), projectionsCommand(c), healthCommand(c), versionCommand())
+	root.AddCommand(serveCommand(), keysCommand(c), orgsCommand(c), verifyCommand(c), eventsCommand(c), projectionsCommand(c), backupCommand(c), restoreCommand(c), healthCommand(c), versionCommand())
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() {
 			// Without this a mistyped subcommand would print help and count as done.

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
@@ -54,7 +58,86 @@ func orgsCommand(c *client) *cobra.Command {
 				q.Set("cursor", *page.Next)
 			}
 		}})
+	cmd.AddCommand(importOrgsCommand(c))
 	return cmd
+}
+
+func importOrgsCommand(c *client) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{Use: "import FILE --map MAP", Short: "Create the organizations of another installation, and keep a map of their ids", Args: cobra.ExactArgs(1),
+		Long: `Create an organization here for each one in a file, - for standard input, that
+keytrail orgs list --json wrote elsewhere. MAP gets a line with both ids for each one.
+It is safe to interrupt and to repeat with the same MAP: what is in it is not made again.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, err := openInput(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			var all []org
+			if err := json.NewDecoder(in).Decode(&all); err != nil {
+				return fmt.Errorf("%s: not what keytrail orgs list --json writes: %w", args[0], err)
+			}
+			return c.importOrgs(cmd, all, path)
+		}}
+	cmd.Flags().StringVar(&path, "map", "", "the map: it is made, or gone on with")
+	_ = cmd.MarkFlagRequired("map")
+	return cmd
+}
+
+// A movedOrg is a line of the map: one organization's id in two installations.
+type movedOrg struct {
+	There string `json:"there"`
+	Here  string `json:"here"`
+}
+
+func (c *client) importOrgs(cmd *cobra.Command, all []org, path string) error {
+	known, err := readOrgMap(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	created := 0
+	for _, there := range all {
+		if known[there.ID] != "" {
+			continue
+		}
+		var here org
+		// Named by the old id: what was made before a crash, and is not in the map, is found again.
+		if err := c.callOnce(cmd.Context(), "import-"+there.ID, http.MethodPost, "/v1/organizations", nil, map[string]string{"name": there.Name}, &here); err != nil {
+			return fmt.Errorf("%w; %d are created, repeat the command to go on", err, created)
+		}
+		if err := json.NewEncoder(f).Encode(movedOrg{there.ID, here.ID}); err != nil {
+			return err
+		}
+		created++
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "created %d organizations, %d were in the map\n", created, len(all)-created)
+	return f.Sync()
+}
+
+func readOrgMap(path string) (map[string]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	orgs := map[string]string{}
+	for lines := json.NewDecoder(f); ; {
+		var m movedOrg
+		err := lines.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			return orgs, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s is no map of organizations: %w", path, err)
+		}
+		orgs[m.There] = m.Here
+	}
 }
 
 func showOrgs(w io.Writer, all []org) {

@@ -1,0 +1,48 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keytrail/keytrail/backup"
+	"github.com/keytrail/keytrail/domain"
+)
+
+var errBackupRunning = &domain.Error{Kind: domain.Unavailable, Code: "backup_running", Text: "another back-up is being made; one at a time is enough"}
+
+// backUp streams the whole ledger, digests included: it serves installation-wide callers
+// alone. That it was asked for is on the ledger as a use of the caller's key.
+func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Principal) {
+	if p.Org != domain.Installation {
+		s.problem(w, r, domain.ErrOutOfReach)
+		return
+	}
+	done, err := s.stream(w, p)
+	if err != nil {
+		s.problem(w, r, err)
+		return
+	}
+	defer done()
+	if !s.backingUp.TryLock() {
+		s.problem(w, r, errBackupRunning)
+		return
+	}
+	defer s.backingUp.Unlock()
+	s.Logger.InfoContext(r.Context(), "back-up begins", "key", p.ID, "request_id", requestID(r.Context()))
+	w.Header().Set("Content-Type", "application/x-tar")
+	w.Header().Set("Cache-Control", "no-store")
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.Stopping, cancel)()
+	if err := backup.Write(ctx, w, s.Ledger, s.Version, s.Now()); err != nil {
+		s.abort(r, err)
+	}
+	s.Logger.InfoContext(r.Context(), "back-up ends", "key", p.ID, "request_id", requestID(r.Context()))
+}
+
+func documentBackup() description {
+	return description{summary: "Back up the ledger", details: "Needs the scope backup:read and an installation-wide key. A tar with every event and every use up to now, digests included; keytrail restore reads it.",
+		answer: map[string]*huma.MediaType{"application/x-tar": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
+}

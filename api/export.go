@@ -1,0 +1,109 @@
+package api
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/projections"
+)
+
+// exportAtOnce is how many keys are read and written at a time.
+const exportAtOnce = 500
+
+// The trailers of an export: how many lines it has, and what has none.
+const (
+	trailerExported = "Keytrail-Exported"
+	trailerLeftOut  = "Keytrail-Left-Out"
+)
+
+// exportKeys streams a line for each active key of a product, as an import takes it, digest
+// included: it serves installation-wide callers alone. What is not active is left out, for
+// an import would make it active, and so are management keys and secrets in their overlap.
+func (s *server) exportKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) {
+	if p.Org != domain.Installation {
+		s.problem(w, r, domain.ErrOutOfReach)
+		return
+	}
+	done, err := s.stream(w, p)
+	if err != nil {
+		s.problem(w, r, err)
+		return
+	}
+	defer done()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Trailer", trailerExported+", "+trailerLeftOut)
+	x := export{leftOut: map[string]int{}}
+	for after := domain.KeyID(""); ; {
+		page, err := s.Store.KeysAfter(after, exportAtOnce)
+		if err == nil && r.Context().Err() == nil && s.Stopping.Err() == nil && len(page) > 0 {
+			after = page[len(page)-1].ID
+			_, err = w.Write(s.exportLines(&x, page))
+		}
+		if err != nil || r.Context().Err() != nil || s.Stopping.Err() != nil {
+			s.abort(r, err)
+		}
+		if len(page) == 0 {
+			break
+		}
+	}
+	w.Header().Set(trailerExported, fmt.Sprint(x.lines))
+	w.Header().Set(trailerLeftOut, x.String())
+}
+
+// An export counts what became of the keys.
+type export struct {
+	lines   int
+	leftOut map[string]int
+}
+
+var exportReasons = []string{"disabled", "expired", "revoked", "management", "overlapping_secrets"}
+
+func (x *export) String() string {
+	var all []string
+	for _, reason := range exportReasons {
+		all = append(all, fmt.Sprintf("%s=%d", reason, x.leftOut[reason]))
+	}
+	return strings.Join(all, " ")
+}
+
+func (s *server) exportLines(x *export, page []projections.KeyRow) (text []byte) {
+	now := s.Now()
+	for i := range page {
+		k := &page[i].Key
+		switch state := k.StateAt(now); {
+		case k.Keyspace == domain.ManagementKeyspace:
+			x.leftOut["management"]++
+			continue
+		case state != domain.Active:
+			x.leftOut[state.String()]++
+			continue
+		}
+		for _, s := range k.Secrets[1:] {
+			if now.Before(s.ValidUntil) {
+				x.leftOut["overlapping_secrets"]++
+			}
+		}
+		current := k.Secrets[0]
+		line, err := json.Marshal(importLine{Org: string(k.Org), Keyspace: k.Keyspace, Name: k.Name, Digest: hex.EncodeToString(current.Digest[:]), Prefix: current.Prefix,
+			Owner: k.Owner, Scopes: k.Scopes, ExpiresAt: k.ExpiresAt, RateLimits: k.RateLimits, AllowedCIDRs: k.AllowedCIDRs, Metadata: k.Metadata})
+		if err != nil {
+			panic(err) // texts, numbers and times alone
+		}
+		x.lines++
+		text = append(append(text, line...), '\n')
+	}
+	return text
+}
+
+func documentExport() description {
+	return description{summary: "Export keys as lines for an import", details: "Needs the scope keys:export and an installation-wide key. A line for each active key of a product, with the digest of its newest secret. " +
+		"The trailers Keytrail-Exported and Keytrail-Left-Out count; a stream that is cut off has none.",
+		answer: map[string]*huma.MediaType{"application/x-ndjson": {Schema: &huma.Schema{Type: "string", Description: "One object a line, as an import takes it."}}}}
+}

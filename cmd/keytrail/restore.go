@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/keytrail/keytrail/backup"
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A restoration brings a back-up back. Its order is its safety: the file is read whole
+// before anything is written; the streams are marked as incomplete until what was written
+// is on disk and has been read back; then they wait for the operator's word.
+type restoration struct {
+	Config
+	from, revocations string
+	confirm           bool
+	client            *client
+	cmd               *cobra.Command
+	log               *slog.Logger
+}
+
+// restored are the streams in their order: while the events are marked as incomplete,
+// nothing is served.
+var restored = []eventstore.Stream{eventstore.Events, eventstore.Uses}
+
+func restoreCommand(c *client) *cobra.Command {
+	r := &restoration{client: c}
+	cmd := &cobra.Command{Use: "restore --from FILE --data DIR", Short: "Restore a back-up into an empty directory or NATS cluster", Args: cobra.NoArgs,
+		Long: `Restore a back-up into an empty directory, or with --nats-url into NATS servers that
+hold no ledger. Positions and times are what they were; the read model is built by the
+next start. The root key is the one of the back-up; if it is lost, make a new one.
+
+A back-up does not know what came after it: a key that was revoked later is good again,
+a key that was disabled, narrowed or rotated later is as it was before. Give the
+revocations that are known since with --revocations-from: a file that
+keytrail events replay --type key.revoked -o FILE wrote, or the address of a service that
+still lives. The restored service does not start until --confirm is given, at once or in
+a second call without --from.`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := environment(cmd, nil); err != nil {
+				return err
+			}
+			r.cmd = cmd
+			if r.log, err = r.logger(cmd.ErrOrStderr()); err != nil {
+				return err
+			}
+			return r.run(cmd.Context())
+		}}
+	r.ledgerFlags(cmd.Flags())
+	r.LogFormat, r.LogLevel = "text", "warn"
+	cmd.Flags().StringVar(&r.from, "from", "", "the back-up")
+	cmd.Flags().StringVar(&r.revocations, "revocations-from", "", "file or service with the revocations since the back-up")
+	cmd.Flags().BoolVar(&r.confirm, "confirm", false, "let the restored ledger be served")
+	cmd.MarkFlagsOneRequired("from", "revocations-from", "confirm")
+	return cmd
+}
+
+func (r *restoration) run(ctx context.Context) error {
+	if r.from != "" {
+		if err := r.restore(ctx); err != nil {
+			return err
+		}
+	}
+	err := r.onLedger(true, func(nc *nats.Conn) error {
+		if r.revocations != "" {
+			if err := r.revoke(ctx, nc); err != nil {
+				return err
+			}
+		}
+		if r.confirm {
+			return eventstore.ConfirmRestored(ctx, nc, time.Now())
+		}
+		return nil
+	})
+	if err == nil && !r.confirm {
+		r.say("It is not served yet: keytrail restore --confirm lets it be, with the same --data or --nats-url.")
+	}
+	return err
+}
+
+func (r *restoration) say(format string, v ...any) {
+	fmt.Fprintf(r.cmd.OutOrStdout(), format+"\n", v...)
+}
+
+func (r *restoration) restore(ctx context.Context) error {
+	manifest, summary, err := verifyFile(r.cmd, r.from)
+	if err != nil {
+		return err
+	}
+	if err := r.empty(); err != nil {
+		return err
+	}
+	written := map[eventstore.Stream]*backup.Digester{}
+	for _, s := range restored {
+		written[s] = backup.NewDigester(summary.Streams[s.String()].Last)
+	}
+	if err := r.onLedger(false, func(nc *nats.Conn) error { return r.write(ctx, nc, summary, written) }); err != nil {
+		return fmt.Errorf("%w; nothing that was written will be served: remove it and restore again", err)
+	}
+	if err := r.sync(); err != nil {
+		return err
+	}
+	if err := r.onLedger(true, func(nc *nats.Conn) error { return r.compare(ctx, nc, written) }); err != nil {
+		return err
+	}
+	showBackup(r.cmd.OutOrStdout(), "restored: "+r.from, manifest, summary)
+	r.say("What was revoked after %s is good again, unless it is revoked here too.", manifest.At.Format("2006-01-02T15:04:05Z"))
+	return nil
+}
+
+// empty refuses a directory that holds anything. It makes one that is not there.
+func (r *restoration) empty() error {
+	if r.NATS.URL != "" {
+		return nil // the server refuses a stream that it has
+	}
+	if err := os.MkdirAll(r.Data, 0o700); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(r.Data)
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("%s is not empty: it holds %s; restore into a directory that is", r.Data, entries[0].Name())
+	}
+	return err
+}
+
+// onLedger connects f to the server that holds the ledger: an external one, or the one on
+// the directory, for as long as f takes. synced says that its acknowledgements are on disk.
+func (r *restoration) onLedger(synced bool, f func(*nats.Conn) error) error {
+	connect := func() (*nats.Conn, error) { return eventstore.Connect(r.NATS, r.log) }
+	if r.NATS.URL == "" {
+		start := eventstore.StartServer
+		if !synced {
+			start = eventstore.StartUnsyncedServer
+		}
+		s, err := start(filepath.Join(r.Data, "ledger"), r.log)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		connect = s.Connect
+	}
+	nc, err := connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return f(nc)
+}
+
+func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.Summary, written map[eventstore.Stream]*backup.Digester) error {
+	return reading(r.cmd, r.from, "restoring", func(from io.Reader) error {
+		file, err := backup.Open(from)
+		if err != nil {
+			return err
+		}
+		for _, s := range restored {
+			each := func(handle func(*eventstore.Raw) error) error {
+				return file.Stream(s, func(m *eventstore.Raw) error { return errors.Join(written[s].Add(m), handle(m)) })
+			}
+			if err := eventstore.Restore(ctx, nc, eventstore.Options{Replicas: r.Replicas}, s, summary.Streams[s.String()].Ends(), each); err != nil {
+				return err
+			}
+		}
+		_, err = file.Close()
+		return err
+	})
+}
+
+// sync puts every file of the embedded ledger on disk: it was written without a sync for
+// each message, which would take hours.
+func (r *restoration) sync() error {
+	if r.NATS.URL != "" {
+		return nil
+	}
+	return filepath.WalkDir(r.Data, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return syncDir(path)
+	})
+}
+
+// compare reads back what was written, and marks it as whole.
+func (r *restoration) compare(ctx context.Context, nc *nats.Conn, written map[eventstore.Stream]*backup.Digester) error {
+	bar := progress(r.cmd, -1, "comparing")
+	defer bar.Close()
+	for _, s := range restored {
+		want := written[s].Content()
+		got := backup.NewDigester(want.Last)
+		if err := eventstore.CopyRestored(ctx, nc, s, want.Last, func(m *eventstore.Raw) error {
+			_ = bar.Add(1)
+			return got.Add(m)
+		}); err != nil {
+			return err
+		}
+		if got.Content() != want {
+			return fmt.Errorf("%s was restored as %+v and should be %+v; it will not be served", s, got.Content(), want)
+		}
+	}
+	return eventstore.MarkRestored(ctx, nc)
+}
+
+// revoke revokes again what is known to have been revoked since.
+func (r *restoration) revoke(ctx context.Context, nc *nats.Conn) error {
+	source, err := r.openRevocations(ctx)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	ledger, err := eventstore.Open(ctx, nc, eventstore.Options{Replicas: r.Replicas, Unconfirmed: true, Logger: r.log})
+	if err != nil {
+		return err
+	}
+	handler := commands.New(ledger, commands.Options{Logger: r.log})
+	revoked, unknown := 0, 0
+	lines := bufio.NewScanner(source)
+	for lines.Buffer(nil, 1<<20); lines.Scan(); {
+		switch err := revokeAgain(ctx, handler, lines.Bytes()); {
+		case errors.Is(err, domain.ErrKeyNotFound):
+			unknown++
+		case err != nil:
+			return fmt.Errorf("revocation %d: %w", revoked+unknown+1, err)
+		default:
+			revoked++
+		}
+	}
+	if lines.Err() != nil {
+		return lines.Err()
+	}
+	r.say("%d revocations are in force, %d are of keys that the back-up does not have.", revoked, unknown)
+	return nil
+}
+
+func (r *restoration) openRevocations(ctx context.Context) (io.ReadCloser, error) {
+	if !strings.HasPrefix(r.revocations, "http://") && !strings.HasPrefix(r.revocations, "https://") {
+		return os.Open(r.revocations)
+	}
+	c := *r.client
+	c.url = r.revocations
+	answer, err := c.send(ctx, http.MethodGet, "/v1/events", url.Values{"type": {"key.revoked"}}, http.Header{"Accept": {"application/x-ndjson"}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
+}
+
+// revokeAgain carries out one key.revoked event, as events replay writes it.
+func revokeAgain(ctx context.Context, h *commands.Handler, line []byte) error {
+	var e struct {
+		Type    string
+		Subject string
+		Org     string `json:"orgid"`
+		Actor   string
+		Time    time.Time
+		Data    struct {
+			Reason domain.Reason
+		}
+	}
+	if err := json.Unmarshal(line, &e); err != nil {
+		return err
+	}
+	if e.Type != "key.revoked" {
+		return fmt.Errorf("%q is not key.revoked: keytrail events replay --type key.revoked writes those alone", e.Type)
+	}
+	org, err := domain.ParseOrgID(e.Org)
+	if err != nil {
+		return err
+	}
+	key, err := domain.ParseKeyID(e.Subject)
+	if err != nil {
+		return err
+	}
+	_, err = h.RevokeKey(ctx, commands.RevokeKey{Request: commands.Request{By: domain.System}, Org: org, Key: key, Reason: e.Data.Reason,
+		Comment: fmt.Sprintf("revoked %s by %s, after the back-up that was restored", e.Time.Format(time.RFC3339), e.Actor)})
+	return err
+}
