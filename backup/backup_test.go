@@ -27,7 +27,7 @@ func filled(t testing.TB, n int) *eventstore.Ledger {
 			t.Fatal(err)
 		}
 		var b eventstore.UseBatch
-		b.Add(&domain.KeyUsed{Key: domain.NewKeyID("k"), Code: domain.UseValid, At: noon})
+		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon})
 		if _, err := l.AppendUses(t.Context(), org, &b); err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +119,7 @@ func TestAGapAtTheBeginningIsKept(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
 	var b eventstore.UseBatch
-	b.Add(&domain.KeyUsed{Key: domain.NewKeyID("k"), Code: domain.UseValid, At: noon})
+	b.Add(&domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon})
 	for range 10 {
 		if _, err := l.AppendUses(t.Context(), domain.NewOrgID("o"), &b); err != nil {
 			t.Fatal(err)
