@@ -108,8 +108,6 @@ func (s *server) routes() {
 	s.raw("GET /v1/backup", "backup:read", documentBackup(), s.backUp)
 	s.raw("GET /v1/events", "audit:read", s.documentEvents(), s.events)
 	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
-	s.mux.HandleFunc("/v1/authorize/{keyspace}", s.authorize)
-	s.mux.HandleFunc("/v1/authorize/{keyspace}/{rest...}", s.authorize)
 	s.document(verifyRoute, s.documentVerify())
 	s.document("GET /v1/authorize/{keyspace}", s.documentAuthorize())
 

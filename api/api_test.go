@@ -324,7 +324,8 @@ func TestCredentialsAreAskedForOnce(t *testing.T) {
 		"unknown":        {"kt_mgmt_nope", nil, 401},
 		"another scheme": {"", []string{"Authorization", "Basic eDp5"}, 401},
 		"two":            {s.root, []string{"Authorization", "Bearer x"}, 400},
-		"both kinds":     {s.root, []string{"X-API-Key", s.root}, 400},
+		"both kinds":     {s.root, []string{"X-API-Key", s.root}, 200},
+		"two kinds":      {s.root, []string{"X-API-Key", "x"}, 400},
 		"X-API-Key":      {"", []string{"X-API-Key", s.root}, 200},
 	} {
 		for _, path := range []string{"/v1/keys", "/v1/events", "/v1/principal"} {

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"maps"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -13,43 +16,110 @@ import (
 // gateway is who asks when a proxy does: the presented key is the only credential.
 var gateway = domain.Principal{ID: "authorize", Org: domain.Installation}
 
+// authorizePrefix is where gateways ask. What follows is the keyspace.
+const authorizePrefix = "/v1/authorize/"
+
+// authorizeRoute is the name of these requests in metrics and traces.
+const authorizeRoute = "/v1/authorize/{keyspace}"
+
+// A question is what a gateway asks about a client's request.
+type question struct {
+	verify.Request
+	as403 bool // 400 and 429 are answered as 403
+}
+
 // authorize is forward authentication, as nginx, Traefik, Caddy and Envoy ask for it: 200
 // lets the request pass, and says in headers whose it is.
-func (s *server) authorize(w http.ResponseWriter, r *http.Request) {
-	keyspace := r.PathValue("keyspace")
-	if _, err := domain.KeyspaceNamed(keyspace); err != nil || keyspace == domain.ManagementKeyspace {
-		s.problem(w, r, &domain.Error{Kind: domain.NotFound, Code: "keyspace_not_found", Text: "there is no such keyspace for products"})
-		return
-	}
-	request := verify.Request{Keyspace: keyspace, IP: s.clientIP(r), By: gateway, RequestID: requestID(r.Context())}
-	for name, values := range r.URL.Query() {
-		if name != "scope" {
-			s.problem(w, r, invalidField(clip(name), "is not a parameter here; scope is, once for each scope"))
-			return
-		}
-		request.Scopes = values
-	}
-	err := checkVerify(&request, "")
+//
+// It is served ahead of the router: below the keyspace a gateway appends its client's own
+// path and query, which are taken as they come and not read.
+func (m *middleware) authorize(p *passage, r *http.Request, ip netip.Addr) {
+	q := question{Request: verify.Request{IP: ip, By: gateway, RequestID: p.id}}
+	err := q.read(r)
 	if err == nil {
-		request.Secret, err = presentedToGateway(r)
+		err = m.admit(p, ip)
 	}
 	var a verify.Answer
 	if err == nil {
-		err = s.Verifier.Verify(r.Context(), &request, &a)
+		err = m.Verifier.Verify(r.Context(), &q.Request, &a)
 	}
 	if err == nil {
-		err = refuse(w, &a)
+		err = refuse(p, &a)
 	}
 	if err != nil {
-		s.problem(w, r, err)
+		problem := *m.asProblem(r.Context(), err)
+		if q.as403 && (problem.Status == http.StatusBadRequest || problem.Status == http.StatusTooManyRequests) {
+			maps.Copy(p.Header(), problem.GetHeaders()) // which go by the status
+			problem.Status, problem.Title = http.StatusForbidden, http.StatusText(http.StatusForbidden)
+		}
+		m.problem(p, r, &problem)
 		return
 	}
-	h, c := w.Header(), &a.Credential
+	h, c := p.Header(), &a.Credential
 	h.Set("X-Keytrail-Key-Id", string(c.Key))
 	h.Set("X-Keytrail-Org-Id", string(c.Org))
 	h.Set("X-Keytrail-Scopes", strings.Join(c.Scopes, " "))
-	h.Set("X-Keytrail-Owner", asciiOnly(c.Owner)) // even if there is none, so that no client can say one
-	w.WriteHeader(http.StatusOK)
+	h.Set("X-Keytrail-Owner", url.PathEscape(c.Owner)) // even if there is none, so that no client can say one
+	p.WriteHeader(http.StatusOK)
+}
+
+// read reads a question. The query asks on exactly /v1/authorize/{keyspace}; the headers
+// ask there and below. All scopes of all of them are needed, so that a client whose own
+// headers a gateway passes on can ask for more, and never for less.
+func (q *question) read(r *http.Request) (err error) {
+	keyspace, _, below := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), authorizePrefix), "/")
+	if !below {
+		if err := q.readQuery(r); err != nil {
+			return err
+		}
+	}
+	for _, mode := range r.Header["X-Keytrail-Refuse"] {
+		if err := q.refuseAs(mode); err != nil {
+			return err
+		}
+	}
+	for _, scopes := range r.Header["X-Keytrail-Scope"] {
+		q.Scopes = append(q.Scopes, strings.FieldsFunc(scopes, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' })...)
+	}
+	if _, err := domain.KeyspaceNamed(keyspace); err != nil || keyspace == domain.ManagementKeyspace {
+		return &domain.Error{Kind: domain.NotFound, Code: "keyspace_not_found", Text: "there is no such keyspace for products"}
+	}
+	q.Keyspace = keyspace
+	if err := checkVerify(&q.Request, ""); err != nil {
+		return err
+	}
+	q.Secret, err = presentedToGateway(r)
+	return err
+}
+
+func (q *question) readQuery(r *http.Request) error {
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	for name, values := range query {
+		switch {
+		case name == "scope":
+			q.Scopes = values
+		case name == "refuse" && len(values) == 1:
+			if err := q.refuseAs(values[0]); err != nil {
+				return err
+			}
+		case name == "refuse":
+			return errRepeated(name)
+		default:
+			return invalidField(clip(name), "is not a parameter here; scope is, once for each scope, and refuse")
+		}
+	}
+	return nil
+}
+
+func (q *question) refuseAs(mode string) error {
+	if mode != "403" {
+		return invalidField("refuse", "must be 403, or left out")
+	}
+	q.as403 = true
+	return nil
 }
 
 // presentedToGateway also takes a key that a client sends as user name of basic
@@ -78,13 +148,4 @@ func refuse(w http.ResponseWriter, a *verify.Answer) error {
 		return a.RateLimited(time.Now())
 	}
 	return &domain.Error{Kind: domain.Unauthenticated, Code: "invalid_credentials", Text: "the key is not valid"}
-}
-
-func asciiOnly(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
 }

@@ -245,7 +245,7 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	var lines [][]byte
 	var err error
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxImportTime))
-	flight := s.whileReading(w, func() { lines, err = readLines(http.MaxBytesReader(w, r.Body, maxImportBody)) })
+	flight := whileReading(w, func() { lines, err = readLines(http.MaxBytesReader(w, r.Body, maxImportBody)) })
 	if err = cmp.Or(flight, err); err != nil {
 		s.problem(w, r, err)
 		return

@@ -11,25 +11,29 @@ import (
 )
 
 var errTwoCredentials = &domain.Error{Kind: domain.Invalid, Code: "ambiguous_credentials", Field: "Authorization",
-	Text: "send one key, once, in Authorization or in X-API-Key"}
+	Text: "send one key, in Authorization or in X-API-Key; if in both, the same"}
 
-// presented is the key that a request carries, "" if it has none.
+// presented is the key that a request carries, "" if it has none. The same key in both
+// headers is one key: some clients send every credential that a document names.
 func presented(h http.Header) (string, error) {
 	bearer, direct := h["Authorization"], h["X-Api-Key"]
-	if len(bearer)+len(direct) > 1 {
+	switch {
+	case len(bearer) > 1 || len(direct) > 1:
 		return "", errTwoCredentials
-	}
-	if len(direct) == 1 {
-		return direct[0], nil
-	}
-	if len(bearer) == 0 {
+	case len(bearer) == 0 && len(direct) == 0:
 		return "", nil
+	case len(bearer) == 0:
+		return direct[0], nil
 	}
 	const scheme = "bearer "
 	if len(bearer[0]) < len(scheme) || !strings.EqualFold(bearer[0][:len(scheme)], scheme) {
 		return "", verify.ErrMissingCredentials
 	}
-	return strings.TrimSpace(bearer[0][len(scheme):]), nil
+	key := strings.TrimSpace(bearer[0][len(scheme):])
+	if len(direct) == 1 && direct[0] != key {
+		return "", errTwoCredentials
+	}
+	return key, nil
 }
 
 // authenticate finds out who calls and that they may.

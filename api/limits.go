@@ -71,10 +71,10 @@ type place struct {
 	holds   bool       // a place in flight
 }
 
-// takeShare takes a share of address, unless it is the zero one.
+// takeShare takes a share of address.
 func (p *place) takeShare(address netip.Addr) error {
 	if !address.IsValid() {
-		return nil
+		return nil // not TCP: a test's request
 	}
 	p.address = quota.Holder(address)
 	if p.gate.byAddress.Enter(p.address) > p.gate.InFlightPerAddress {
@@ -111,7 +111,7 @@ func (p *place) freeAll() {
 
 // whileReading gives a request's place in flight back while read reads its body, and takes
 // one again.
-func (s *server) whileReading(w http.ResponseWriter, read func()) error {
+func whileReading(w http.ResponseWriter, read func()) error {
 	p := w.(*passage)
 	p.freePlace()
 	read()

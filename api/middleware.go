@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -116,38 +117,65 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Request-Id"] = []string{p.id}
 	defer m.leave(p, r)
 	ip := m.clientIP(r)
-	if !isHealth(r.URL.Path) {
-		address := ip
-		if m.trusted(ip) {
-			address = netip.Addr{} // many clients' own addresses are behind it
-		}
-		if err := p.takeShare(address); err != nil {
-			m.problem(p, r, err)
-			return
-		}
-	}
-	if r.URL.Path == verifyPath && r.Method == http.MethodPost {
+	switch path := r.URL.Path; {
+	case path == verifyPath && r.Method == http.MethodPost:
 		// Matching a pattern costs as much as deciding about a key, as does a context.
 		p.route = verifyRoute
 		m.verify(p, r, ip)
-		return
+	case strings.HasPrefix(path, authorizePrefix):
+		p.route = authorizeRoute
+		m.authorize(p, r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id)), ip)
+	default:
+		m.routed(p, r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id)), ip)
 	}
-	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id))
+}
+
+// routed answers a request by the route that its path and method have.
+func (m *middleware) routed(p *passage, r *http.Request, ip netip.Addr) {
 	handler, pattern := m.mux.Handler(r)
+	if !isClean(r.URL.Path) {
+		pattern = "" // the router would redirect
+	}
 	if pattern != "" {
 		p.route = pattern
 	}
+	var err error
 	if !isHealth(r.URL.Path) {
-		if err := p.takePlace(); err != nil {
-			m.problem(p, r, err)
-			return
-		}
+		err = m.admit(p, ip)
 	}
-	if pattern == "" {
+	if err == nil {
+		_, err = parseQuery(r)
+	}
+	switch {
+	case err != nil:
+		m.problem(p, r, err)
+	case pattern == "":
 		m.noRoute(p, r, handler)
-		return
+	default:
+		m.mux.ServeHTTP(p, r)
 	}
-	m.mux.ServeHTTP(p, r)
+}
+
+// admit takes a share of the client's address and a place in flight.
+func (m *middleware) admit(p *passage, ip netip.Addr) error {
+	if err := m.share(p, ip); err != nil {
+		return err
+	}
+	return p.takePlace()
+}
+
+// share takes a share of the client's address, unless that is a proxy's: then the clients
+// behind it are not known.
+func (m *middleware) share(p *passage, ip netip.Addr) error {
+	if m.trusted(ip) {
+		return nil
+	}
+	return p.takeShare(ip)
+}
+
+func isClean(p string) bool {
+	clean := path.Clean(p)
+	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/")
 }
 
 // leave must be deferred itself, to recover.
@@ -180,7 +208,7 @@ func (m *middleware) leave(p *passage, r *http.Request) {
 // noRoute says in our shape what the mux would say in text.
 func (s *server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	told := &silent{header: http.Header{}}
-	h.ServeHTTP(told, r)
+	h.ServeHTTP(told, r) // it tells a wrong method from a wrong path
 	if told.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", told.header.Get("Allow"))
 		s.problem(w, r, blank(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+told.header.Get("Allow")))

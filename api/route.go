@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 		}
 		var body []byte
 		if err == nil && method != http.MethodGet {
-			body, err = s.takeBody(w, r)
+			body, err = takeBody(w, r)
 		}
 		if err != nil {
 			s.problem(w, r, err)
@@ -72,8 +73,8 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 
 // takeBody reads a body whole and puts it back: a request's fingerprint is of the text that
 // was sent, and text must be UTF-8, which encoding/json would mend in silence.
-func (s *server) takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
-	if flight := s.whileReading(w, func() { body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) }); flight != nil {
+func takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
+	if flight := whileReading(w, func() { body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) }); flight != nil {
 		return nil, flight
 	}
 	var tooLarge *http.MaxBytesError
@@ -102,14 +103,26 @@ func operationID(method, path string) string {
 	return strings.ToLower(method) + strings.NewReplacer("/v1/", "-", "/", "-", "{", "", "}", "").Replace(path)
 }
 
+// parseQuery is a query that is well formed: one that is not would be read in part, and
+// what was asked for in the rest would not be asked.
+func parseQuery(r *http.Request) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, invalidField("query", "is malformed: percent signs and semicolons must be encoded")
+	}
+	return query, nil
+}
+
 func repeatedParameter(r *http.Request) error {
 	for name, values := range r.URL.Query() {
 		if len(values) > 1 {
-			return invalidField(clip(name), "may be given once")
+			return errRepeated(name)
 		}
 	}
 	return nil
 }
+
+func errRepeated(parameter string) error { return invalidField(clip(parameter), "may be given once") }
 
 // clip keeps a caller's own word short and printable before it is repeated.
 func clip(s string) string {

@@ -50,8 +50,14 @@ func (m *middleware) verify(p *passage, r *http.Request, ip netip.Addr) {
 
 // decide reads the body before it takes a place in flight: a slow client holds none.
 func (m *middleware) decide(v *verification, p *passage, r *http.Request, ip netip.Addr) error {
+	if r.URL.RawQuery != "" {
+		return invalidField("query", "is not taken here; ask in the body")
+	}
 	secret, err := presented(r.Header)
 	if err != nil {
+		return err
+	}
+	if err := m.share(p, ip); err != nil {
 		return err
 	}
 	if v.body, err = readBody(v.body[:0], r.Body); err != nil {

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# A real nginx with this configuration, a real service, and clients that mean no good.
+set -euo pipefail
+command -v nginx > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; }
+command -v curl > /dev/null || { apt-get update -qq && apt-get install -y -qq curl; }
+
+work=$(mktemp -d)
+chmod 755 "$work" # nginx's workers are another user
+trap 'kill $(jobs -p) 2> /dev/null || true; wait; rm -rf "$work"' EXIT
+fail() { echo "nginx: $*" >&2; cat "$work/error.log" >&2 || true; exit 1; }
+
+go build -o "$work/keytrail" ../../cmd/keytrail
+wait_for() { for _ in $(seq 200); do "$@" > /dev/null 2>&1 && return; sleep 0.05; done; fail "still not: $*"; }
+
+"$work/keytrail" serve --data "$work/data" --listen 127.0.0.1:0 --trusted-proxies 127.0.0.1/32 2> "$work/keytrail.log" & service=$!
+wait_for grep -q 'ready on' "$work/keytrail.log"
+keytrail=$(sed -n 's|.*ready on http://\([0-9.:]*\).*|\1|p' "$work/keytrail.log")
+
+# The backend is nginx as well, and answers who it was told the request is for.
+cat > "$work/nginx.conf" <<CONF
+daemon off; pid $work/pid; error_log $work/error.log;
+events {}
+http {
+  access_log off;
+  client_body_temp_path $work/body; proxy_temp_path $work/proxy; fastcgi_temp_path $work/fastcgi; uwsgi_temp_path $work/uwsgi; scgi_temp_path $work/scgi;
+  $(sed "s|127.0.0.1:8080|$keytrail|; s|127.0.0.1:8081|unix:$work/backend|; s|listen 80;|listen unix:$work/front;|" nginx.conf)
+  server { listen unix:$work/backend; location / { return 200 "key=\$http_x_keytrail_key_id org=\$http_x_keytrail_org_id owner=\$http_x_keytrail_owner scopes=\$http_x_keytrail_scopes\\n"; } }
+}
+CONF
+nginx -c "$work/nginx.conf" &
+wait_for curl -s --unix-socket "$work/backend" http://backend/
+
+export KEYTRAIL_URL=http://$keytrail KEYTRAIL_KEY_FILE=$work/data/root.key
+api() { curl -fsS -H "Authorization: Bearer $(cat "$KEYTRAIL_KEY_FILE")" -H 'Content-Type: application/json' "$KEYTRAIL_URL$1" -d "$2"; }
+member() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p"; }
+org=$(api /v1/organizations '{"name":"acme"}' | member id)
+create() { api /v1/keys "{\"org_id\":\"$org\",\"name\":\"n\",$1}" | member secret; }
+good=$(create '"owner":"иван, 100%","scopes":["invoices:read"]')
+ownerless=$(create '"scopes":["invoices:read"]')
+narrow=$(create '"scopes":["invoices:write"]')
+limited=$(create '"scopes":["invoices:read"],"rate_limits":[{"limit":1,"window":"720h"}]')
+
+# ask STATUS TEXT ARGUMENTS…: a request through nginx has that status, and that text in its head or body.
+ask() {
+  local status=$1 text=$2 answer; shift 2
+  answer=$(curl -s -i --unix-socket "$work/front" --path-as-is 'http://front/api/x//y/../z?page=2' "$@")
+  grep -q "^HTTP/1.1 $status " <<< "$answer" && grep -Fqi -- "$text" <<< "$answer" || fail "curl $* gave, not $status with $text: $answer"
+}
+bearer() { echo "Authorization: Bearer $1"; }
+
+ask 200 "owner=%D0%B8%D0%B2%D0%B0%D0%BD%2C%20100%25 scopes=invoices:read" -H "$(bearer "$good")"
+ask 200 "org=$org" -H "X-API-Key: $good"
+head -c 900000 /dev/zero > "$work/upload"
+ask 200 "org=$org" -H "$(bearer "$good")" -T "$work/upload"
+ask 401 "WWW-Authenticate: Bearer" -H "X-Nothing: here"
+ask 401 "" -H "$(bearer nonsense)"
+ask 403 "" -H "$(bearer "$narrow")"
+# What a client says of itself reaches neither Keytrail nor the backend.
+spoof=(-H 'X-Keytrail-Owner: admin' -H 'X-Keytrail-Key-Id: key_admin' -H 'X-Keytrail-Org-Id: org_admin' -H 'X-Keytrail-Scopes: *' -H 'X-Keytrail-Scope: nonsense' -H 'X-Keytrail-Refuse: nonsense')
+ask 200 "owner= scopes=invoices:read" -H "$(bearer "$ownerless")" "${spoof[@]}"
+ask 403 "" -H "$(bearer "$narrow")" "${spoof[@]}"
+# A rate limit is told as such, and when to come again.
+ask 200 "" -H "$(bearer "$limited")"
+ask 429 "Retry-After: " -H "$(bearer "$limited")"
+# The checks share their connections.
+for _ in $(seq 20); do ask 200 "" -H "$(bearer "$good")"; done
+open=$(curl -fsS "$KEYTRAIL_URL/metrics" | sed -n 's/^keytrail_http_connections //p')
+[ "$open" -ge 2 ] || fail "the connections to the service are not kept"
+grep -q unexpected "$work/error.log" && fail "nginx did not expect an answer"
+# Without Keytrail nothing passes.
+kill "$service"; wait "$service" || true
+ask 503 "Retry-After: " -H "$(bearer "$good")"
+echo "nginx: all as it should be"
