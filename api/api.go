@@ -101,7 +101,8 @@ func (s *server) routes() {
 	route(s, "PATCH /v1/organizations/{id}", "organizations:write", 200, "Rename an organization", s.updateOrganization)
 	route(s, "GET /v1/principal", "", 200, "Tell who is calling", s.principal)
 	route(s, "GET /v1/projections", "projections:read", 200, "Tell how far the read model is", s.listProjections)
-	route(s, "POST /v1/projections/{name}/rebuild", "projections:write", 200, "Rebuild a projection beside the old one", s.rebuildProjection)
+	route(s, "POST /v1/projections/{name}/rebuild", "projections:write", 202, "Begin to rebuild a projection beside the old one", s.startRebuild)
+	route(s, "DELETE /v1/projections/{name}/rebuild", "projections:write", 200, "Cancel a rebuild", s.cancelRebuild)
 
 	s.raw("POST /v1/keys/import", "keys:write", s.documentImport(), s.importKeys)
 	s.raw("GET /v1/keys/export", "keys:export", documentExport(), s.exportKeys)

@@ -295,6 +295,7 @@ func TestBadInput(t *testing.T) {
 		{"DELETE", "/v1/keys/" + id, "", 405, ""},
 		{"GET", "/v1/nothing", "", 404, ""},
 		{"POST", "/v1/projections/nope/rebuild", "", 404, ""},
+		{"DELETE", "/v1/projections/nope/rebuild", "", 404, ""},
 	} {
 		name := c.method + " " + c.path + " " + c.body[:min(len(c.body), 90)]
 		status, header, text := s.do(s.root, c.method, c.path, c.body)
@@ -391,7 +392,7 @@ func TestScopesAreNeeded(t *testing.T) {
 		"POST /v1/keys/" + id + "/rotate": "keys:write", "POST /v1/keys/" + id + "/revoke": "keys:write", "POST /v1/keys/revoke": "keys:write",
 		"POST /v1/keys/import": "keys:write", "GET /v1/keys/" + id + "/usage": "keys:read", "POST /v1/verify": "keys:verify", "GET /v1/events": "audit:read",
 		"POST /v1/organizations": "organizations:write", "GET /v1/organizations": "organizations:read", "GET /v1/projections": "projections:read",
-		"POST /v1/projections/keys/rebuild": "projections:write",
+		"POST /v1/projections/keys/rebuild": "projections:write", "DELETE /v1/projections/keys/rebuild": "projections:write",
 	} {
 		var others []string
 		for _, a := range all {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/projections"
 )
 
 // livez tells that the process serves requests.
@@ -46,36 +45,6 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	encode(w, answer)
 }
 
-type projectionsAnswer struct {
-	Body struct {
-		Items []projections.ProjectionStatus `json:"items"`
-	}
-}
-
-func (s *server) listProjections(ctx context.Context, p domain.Principal, _ *struct{}) (*projectionsAnswer, error) {
-	if p.Org != domain.Installation {
-		return nil, domain.ErrOutOfReach
-	}
-	a := &projectionsAnswer{}
-	var err error
-	a.Body.Items, err = s.Store.Status(ctx)
-	return a, err
-}
-
-type rebuildRequest struct {
-	Name string `path:"name" maxLength:"64"`
-}
-
-func (s *server) rebuildProjection(ctx context.Context, p domain.Principal, in *rebuildRequest) (*projectionsAnswer, error) {
-	if p.Org != domain.Installation {
-		return nil, domain.ErrOutOfReach
-	}
-	if err := s.Store.Rebuild(ctx, in.Name); err != nil {
-		return nil, err
-	}
-	return s.listProjections(ctx, p, nil)
-}
-
 type principalAnswer struct {
 	Body struct {
 		ID     string        `json:"id"`
@@ -103,7 +72,7 @@ func (s *server) docs(w http.ResponseWriter, _ *http.Request) {
 	type entry struct{ Method, Path, Summary, Description string }
 	var all []entry
 	for path, item := range s.huma.OpenAPI().Paths {
-		for method, op := range map[string]*struct{ S, D string }{"GET": opText(item.Get), "POST": opText(item.Post), "PATCH": opText(item.Patch)} {
+		for method, op := range map[string]*struct{ S, D string }{"GET": opText(item.Get), "POST": opText(item.Post), "PATCH": opText(item.Patch), "DELETE": opText(item.Delete)} {
 			if op != nil {
 				all = append(all, entry{method, path, op.S, op.D})
 			}

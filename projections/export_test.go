@@ -2,8 +2,14 @@ package projections
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -76,3 +82,77 @@ func (s *Store) Apply(records []eventstore.Record, mark eventstore.Mark) error {
 	g.publish()
 	return nil
 }
+
+// Rebuild starts a rebuild and waits until it has ended.
+func (s *Store) Rebuild(ctx context.Context, name string) (RebuildStatus, error) {
+	if err := s.StartRebuild(name); err != nil {
+		return RebuildStatus{}, err
+	}
+	s.rebuilds.mu.Lock()
+	r := s.rebuilds.latest[name]
+	s.rebuilds.mu.Unlock()
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	}
+	return *s.rebuilds.status(name), ctx.Err()
+}
+
+// RaiseVersion makes the program one whose rows of a projection are others, until the test
+// ends.
+func RaiseVersion(t *testing.T, name string) {
+	at := slices.IndexFunc(projections, func(p projection) bool { return p.name == name })
+	projections[at].version++
+	t.Cleanup(func() { projections[at].version-- })
+}
+
+// SetBufferedUses makes the usage buffer as small as n uses until the test ends.
+func SetBufferedUses(t *testing.T, n int) {
+	before := maxBufferedUses
+	t.Cleanup(func() { maxBufferedUses = before })
+	maxBufferedUses = n
+}
+
+// BeginRebuild does the first part of a rebuild, up to the first flush if it is of uses, and
+// leaves the rest undone as the end of the process would.
+func (s *Store) BeginRebuild(ctx context.Context, name string) error {
+	old := s.runner(name)
+	g := s.groups[old.stream]
+	fresh := newRunner(old.projection)
+	fresh.table, fresh.building = g.spareTable(), true
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := g.replay(ctx, fresh, func(eventstore.Position, eventstore.Position) {
+		if fresh.mark.Position > 0 {
+			cancel()
+		}
+	})
+	if rows, _ := s.TableRows(); rows[tableName(g, fresh.table)] == 0 {
+		return errors.New("nothing was built")
+	}
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// TableRows is how many rows each table of both streams has, in use or not.
+func (s *Store) TableRows() (map[string]int, error) {
+	all := map[string]int{}
+	for _, g := range s.groups {
+		err := g.db.View(func(tx *badger.Txn) error {
+			it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte{tableKeys}})
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				all[tableName(g, binary.BigEndian.Uint16(it.Item().Key()[1:]))]++
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func tableName(g *group, table uint16) string { return fmt.Sprint(g.stream, table) }

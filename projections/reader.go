@@ -90,6 +90,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	}
 	tasks.Go(func() error { s.groups[eventstore.Uses].keepFlushing(ctx); return nil })
 	tasks.Go(func() error { s.warm(ctx, l); return nil })
+	tasks.Go(func() error { s.runRebuilds(ctx); return nil })
 	return tasks.Wait()
 }
 
@@ -108,7 +109,7 @@ func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {
 		}
 		g.store.log.ErrorContext(ctx, "the read model does not match the ledger and is rebuilt; if the ledger was not replaced on purpose, it lost events",
 			"projection", r.name, "position", r.mark.Position)
-		if err := g.dropTable(r.table); err != nil {
+		if err := g.dropTable(ctx, r.table); err != nil {
 			return err
 		}
 		r.begin(eventstore.Mark{}, usageClock{})
@@ -344,93 +345,12 @@ func (g *group) waitFor(ctx context.Context, p eventstore.Position) error {
 	}
 }
 
-// ErrNoSuchProjection says that there is no projection of that name.
-var ErrNoSuchProjection = &domain.Error{Kind: domain.NotFound, Code: "projection_not_found", Text: "the projections are keys, organizations and usage"}
-
-// Rebuild fills a new table from the ledger's beginning beside the old one, which goes on
-// answering, and switches when the new one has caught up.
-func (s *Store) Rebuild(ctx context.Context, name string) error {
-	old := s.runner(name)
-	if old == nil {
-		return ErrNoSuchProjection
-	}
-	if !s.rebuilding.TryLock() {
-		return &domain.Error{Kind: domain.Conflict, Code: "rebuild_running", Text: "a rebuild is running; wait until it ends"}
-	}
-	defer s.rebuilding.Unlock()
-	g := s.groups[old.stream]
-	fresh := newRunner(old.projection)
-	fresh.table, fresh.building = g.spareTable(), true
-	if err := g.replay(ctx, fresh); err != nil {
-		return err
-	}
-	before, err := g.replace(ctx, old, fresh)
-	if err != nil {
-		return err
-	}
-	return g.dropTable(before)
-}
-
-// replace lets fresh read what it still lacks while its group stands still, then puts its
-// table into the place of old's.
-func (g *group) replace(ctx context.Context, old, fresh *runner) (before uint16, err error) {
-	g.feed.Lock()
-	defer g.feed.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for fresh.mark.Position < old.seen().Position {
-		if err := g.replay(ctx, fresh); err != nil {
-			return 0, err
-		}
-	}
-	if err := g.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, fresh.mark, nil) }); err != nil {
-		return 0, err
-	}
-	before = old.table
-	old.table = fresh.table
-	var clock usageClock
-	if fresh.buffer != nil {
-		clock = fresh.buffer.clock
-	}
-	old.begin(fresh.mark, clock)
-	g.publish()
-	return before, nil
-}
-
-// replay reads on from where r is to the ledger's end.
-func (g *group) replay(ctx context.Context, r *runner) error {
-	return g.store.ledger.Load().Read(ctx, eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: usesAtOnce}, func(b eventstore.Batch) error {
-		if r.buffer == nil {
-			return g.apply([]*runner{r}, b.Records, b.Mark)
-		}
-		if err := r.buffer.add(b.Records, b.Mark); err != nil || b.Pending > 0 && !r.buffer.full() {
-			return err
-		}
-		if err := g.flushAll(r); err != nil {
-			return err
-		}
-		r.begin(r.buffer.mark, r.buffer.clock)
-		return nil
-	})
-}
-
 // seen is how far r has read; its table may be behind.
 func (r *runner) seen() eventstore.Mark {
 	if r.buffer != nil && r.buffer.mark.Position > r.mark.Position {
 		return r.buffer.mark
 	}
 	return r.mark
-}
-
-// spareTable is a table number that no projection uses.
-func (g *group) spareTable() uint16 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	used := map[uint16]bool{0: true}
-	for _, r := range g.runners {
-		used[r.table] = true
-	}
-	return freeTable(used)
 }
 
 // begin makes mark what r's table stands for, with nothing buffered beyond. clock is that

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -59,8 +58,8 @@ type Store struct {
 	ledger atomic.Pointer[eventstore.Ledger]
 	groups [2]*group // by stream
 
-	rebuilding sync.Mutex
-	lag        *prometheus.GaugeVec
+	rebuilds *rebuilds
+	lag      *prometheus.GaugeVec
 }
 
 // Open opens or creates the read model in dir. Run brings it up to date.
@@ -68,7 +67,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{log: o.Logger, lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	s := &Store{log: o.Logger, rebuilds: newRebuilds(), lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "keytrail_projection_lag_messages", Help: "Messages of the ledger that a projection has not applied.",
 	}, []string{"projection"})}
 	for stream := range s.groups {
@@ -130,7 +129,8 @@ func tablePrefix(table uint16) []byte {
 }
 
 // loadCatalog finds each projection's table, gives new ones and new versions an empty
-// table, and drops the tables that nothing refers to any more.
+// table, and drops the tables that nothing refers to any more. The rows of another version
+// are not read: what could read them is the program that wrote them.
 func (g *group) loadCatalog() error {
 	used := map[uint16]bool{0: true}
 	var fresh []*runner
@@ -143,20 +143,21 @@ func (g *group) loadCatalog() error {
 		if err != nil {
 			return err
 		}
+		used[e.Table] = true // also of another version, until its successor is in the catalog
 		if e.Table == 0 || e.Version != p.version {
 			fresh = append(fresh, r)
-		} else {
-			if err := g.resume(r, e); err != nil {
-				return err
-			}
-			used[e.Table] = true
+		} else if err := g.resume(r, e); err != nil {
+			return err
 		}
 		g.runners = append(g.runners, r)
 	}
 	for _, r := range fresh {
 		r.table = freeTable(used)
+		if err := g.db.Update(func(tx *badger.Txn) error { return r.catalogue(tx, eventstore.Mark{}, nil) }); err != nil {
+			return err
+		}
 	}
-	return g.dropTablesBut(used)
+	return g.dropStrayTables()
 }
 
 // resume goes on where the catalog says that r is.
@@ -197,18 +198,27 @@ func (g *group) catalogEntry(name string) (e entry, err error) {
 	return e, err
 }
 
-// dropTablesBut empties every table that is not in use: an old version's, or one that a
-// rebuild left behind when it was cut off.
-func (g *group) dropTablesBut(used map[uint16]bool) error {
+// dropStrayTables empties every table that no projection uses: an old version's, or one
+// that a rebuild left behind when it was cut off.
+func (g *group) dropStrayTables() error {
+	used := g.usedTables()
 	for {
 		table, err := g.strayTable(used)
 		if err != nil || table == 0 {
 			return err
 		}
-		if err := g.dropTable(table); err != nil {
+		if err := g.dropTable(context.Background(), table); err != nil {
 			return err
 		}
 	}
+}
+
+func (g *group) usedTables() map[uint16]bool {
+	used := map[uint16]bool{0: true}
+	for _, r := range g.runners {
+		used[r.table] = true
+	}
+	return used
 }
 
 func (g *group) strayTable(used map[uint16]bool) (stray uint16, err error) {
@@ -231,19 +241,20 @@ func (g *group) strayTable(used map[uint16]bool) (stray uint16, err error) {
 	return stray, err
 }
 
-// dropTable deletes rows one by one: Badger's own DropPrefix would stop all writes.
-func (g *group) dropTable(table uint16) error {
+// dropTable deletes rows one by one, until ctx ends: Badger's own DropPrefix would stop all
+// writes.
+func (g *group) dropTable(ctx context.Context, table uint16) error {
 	wb := g.db.NewWriteBatch()
 	defer wb.Cancel()
 	err := g.db.View(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: tablePrefix(table)})
 		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
+		for it.Rewind(); it.Valid() && ctx.Err() == nil; it.Next() {
 			if err := wb.Delete(it.Item().KeyCopy(nil)); err != nil {
 				return err
 			}
 		}
-		return nil
+		return ctx.Err()
 	})
 	if err != nil {
 		return err
@@ -267,9 +278,19 @@ func (s *Store) Dump(w func(name string, key, value []byte) error) error {
 	return nil
 }
 
-// view runs f on the rows of one projection, as of one moment.
+// view runs f on the rows of one projection, as of one moment. A rebuild puts another table
+// into the place of r's and then drops that: a transaction has all of the table that counted
+// both before and after it began.
 func (s *Store) view(r *runner, f func(rows) error) error {
-	return s.groups[r.stream].db.View(func(tx *badger.Txn) error { return f(rows{tx: tx, table: r.currentTable()}) })
+	for {
+		table := r.currentTable()
+		tx := s.groups[r.stream].db.NewTransaction(false)
+		if table == r.currentTable() {
+			defer tx.Discard()
+			return f(rows{tx: tx, table: table})
+		}
+		tx.Discard()
+	}
 }
 
 // runner finds a projection by its name.
@@ -296,6 +317,7 @@ type ProjectionStatus struct {
 	Position eventstore.Position `json:"position"`
 	Lag      uint64              `json:"lag" doc:"Messages of the ledger not yet applied."`
 	Halted   string              `json:"halted,omitempty" doc:"Why it stopped."`
+	Rebuild  *RebuildStatus      `json:"rebuild,omitempty" doc:"The latest rebuild since the service started."`
 }
 
 // Status tells how far each projection is behind the ledger, which it asks.
@@ -308,7 +330,7 @@ func (s *Store) Status(ctx context.Context) ([]ProjectionStatus, error) {
 		}
 		g.mu.Lock()
 		for _, r := range g.runners {
-			st := ProjectionStatus{Name: r.name, Stream: g.stream.String(), Version: r.version, Position: r.mark.Position}
+			st := ProjectionStatus{Name: r.name, Stream: g.stream.String(), Version: r.version, Position: r.mark.Position, Rebuild: s.rebuilds.status(r.name)}
 			if end > st.Position {
 				st.Lag = uint64(end - st.Position)
 			}

@@ -228,9 +228,7 @@ func TestRowsFollowFromTheLedgerAlone(t *testing.T) {
 	fresh, _ := run(t, t.TempDir(), l)
 	same(t, "incremental and fresh", incremental, dump(t, fresh))
 	for _, name := range []string{"keys", "organizations", "requests", "usage"} {
-		if err := s.Rebuild(t.Context(), name); err != nil {
-			t.Fatal(err)
-		}
+		rebuilt(t, s, name)
 	}
 	same(t, "before and after a rebuild", incremental, dump(t, s))
 	h.create()
@@ -473,9 +471,7 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 			t.Fatalf("after event %d the key is %+v, %v; want %s", i, c, err, want)
 		}
 		if i%50 == 49 {
-			if err := s.Rebuild(t.Context(), "keys"); err != nil {
-				t.Fatal(err)
-			}
+			rebuilt(t, s, "keys")
 		}
 	}
 }

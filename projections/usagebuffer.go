@@ -33,12 +33,13 @@ type keyUses struct {
 }
 
 // What a buffer holds at most: about 120 MB for the keys and as much for their further
-// hours and windows. To read it again after a crash takes a few seconds.
+// hours and windows. To read so many uses again after a crash takes a few seconds.
 const (
 	maxBufferedKeys = 1 << 20
 	maxBufferedRows = 1 << 20
-	maxBufferedUses = 4 << 20
 )
+
+var maxBufferedUses = 4 << 20 // tests lower it
 
 func newUsageBuffer() *usageBuffer { return &usageBuffer{at: map[[16]byte]int{}} }
 

@@ -67,7 +67,9 @@ func TestAKeysLifeOnTheCommandLine(t *testing.T) {
 	if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), `"organization.created"`) {
 		t.Errorf("replay to a file: %v: %.300s", err, b)
 	}
-	expect(t, r.command(t, "", "projections", "rebuild", "keys"), exitOK, "keys")
+	expect(t, r.command(t, "", "projections", "rebuild", "keys"), exitOK, "keys was rebuilt up to position")
+	expect(t, r.command(t, "", "projections", "cancel", "keys"), exitOK, "done") // there is nothing to cancel
+	expect(t, r.command(t, "", "projections", "cancel", "no-such"), exitRefused, "projection_not_found")
 	expect(t, r.command(t, "", "projections", "rebuild", "no-such"), exitRefused, "projection_not_found")
 	expect(t, r.command(t, "", "projections", "list"), exitOK, "usage")
 	expect(t, r.command(t, "", "health"), exitOK, "ready")

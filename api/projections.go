@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/projections"
+)
+
+type projectionsAnswer struct {
+	Body struct {
+		Items []projections.ProjectionStatus `json:"items"`
+	}
+}
+
+func (s *server) listProjections(ctx context.Context, p domain.Principal, _ *struct{}) (*projectionsAnswer, error) {
+	if p.Org != domain.Installation {
+		return nil, domain.ErrOutOfReach
+	}
+	a := &projectionsAnswer{}
+	var err error
+	a.Body.Items, err = s.Store.Status(ctx)
+	return a, err
+}
+
+type rebuildRequest struct {
+	Name string `path:"name" maxLength:"64"`
+}
+
+// startRebuild answers at once: the rebuild belongs to the service, not to the request.
+func (s *server) startRebuild(ctx context.Context, p domain.Principal, in *rebuildRequest) (*projectionsAnswer, error) {
+	if p.Org != domain.Installation {
+		return nil, domain.ErrOutOfReach
+	}
+	if err := s.Store.StartRebuild(in.Name); err != nil {
+		return nil, err
+	}
+	return s.listProjections(ctx, p, nil)
+}
+
+// cancelRebuild waits a moment for the rebuild to end, which takes its rows away first.
+func (s *server) cancelRebuild(ctx context.Context, p domain.Principal, in *rebuildRequest) (*projectionsAnswer, error) {
+	if p.Org != domain.Installation {
+		return nil, domain.ErrOutOfReach
+	}
+	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	if err := s.Store.CancelRebuild(waiting, in.Name); err != nil {
+		return nil, err
+	}
+	return s.listProjections(ctx, p, nil)
+}
