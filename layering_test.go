@@ -17,6 +17,7 @@ const module = "github.com/keytrail/keytrail/"
 var layers = map[string][]string{
 	"domain":                    {},
 	"internal/quota":            {},
+	"internal/strictjson":       {},
 	"eventstore":                {"domain"},
 	"eventstore/eventstoretest": {"domain", "eventstore"},
 	"commands":                  {"domain", "eventstore"},

@@ -52,7 +52,8 @@ type server struct {
 // maxBody bounds the body of a management request, in bytes.
 const maxBody = 1 << 20
 
-var setErrors sync.Once
+// setUp sets what Huma has one of for a whole program.
+var setUp sync.Once
 
 // New is the whole API as one handler.
 func New(o Options) http.Handler {
@@ -68,7 +69,10 @@ func New(o Options) http.Handler {
 	if o.Stopping == nil {
 		o.Stopping = context.Background()
 	}
-	setErrors.Do(func() { huma.NewError = newProblem })
+	setUp.Do(func() {
+		huma.NewError = newProblem
+		huma.ValidateStrictCasing = true // NAME is not name
+	})
 	s := &server{Options: o, mux: http.NewServeMux(), gate: newGate(o.Limits, o.Registry)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil // no $schema member in answers

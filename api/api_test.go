@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -250,6 +251,17 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/keys", key(`"metadata":[]`), 400, "metadata"},
 		{"POST", "/v1/keys", key(`"owner":"a\u0000b"`), 400, "owner"},
 		{"POST", "/v1/keys", key("\"owner\":\"\xff\""), 400, ""},
+		{"POST", "/v1/keys", key(`"name":"again"`), 400, "name"},
+		{"POST", "/v1/keys", key(`"NAME":"n"`), 400, "NAME"},
+		{"POST", "/v1/keys", key(`"rate_limits":[{"limit":1,"Window":"1m"}]`), 400, ""},
+		{"POST", "/v1/keys", key(`"metadata":{"a":"1","a":"2"}`), 400, "metadata.a"},
+		{"POST", "/v1/keys", key(`"owner":"\ud800"`), 400, "body"},
+		{"POST", "/v1/keys", key(`"owner":"\u202Egnp.exe"`), 400, "owner"},
+		{"POST", "/v1/keys", key(`"metadata":{"a":"\u2066"}`), 400, "metadata"},
+		{"PATCH", "/v1/keys/" + id, `{"name":"a\u200fb"}`, 400, "name"},
+		{"POST", "/v1/organizations", `{"name":"\u202dn"}`, 400, "name"},
+		{"POST", "/v1/keys/revoke", `{"filter":{"owner":"a"},"filter":{"owner":"b"}}`, 400, "filter"},
+		{"POST", "/v1/keys/" + id + "/revoke", `{"Reason":"superseded"}`, 400, "Reason"},
 		{"POST", "/v1/keys", `{"name":`, 400, ""},
 		{"POST", "/v1/keys", `[]`, 400, ""},
 		{"POST", "/v1/keys", ``, 400, ""},
@@ -285,6 +297,10 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/organizations", `{"name":""}`, 400, "name"},
 		{"POST", "/v1/verify", `{}`, 400, "key"},
 		{"POST", "/v1/verify", `{"key":7}`, 400, "key"},
+		{"POST", "/v1/verify", `{"key":"a","key":"b"}`, 400, "key"},
+		{"POST", "/v1/verify", `{"Key":"a"}`, 400, "Key"},
+		{"POST", "/v1/verify", `{"key":"a","SCOPES":["a:b"]}`, 400, "SCOPES"},
+		{"POST", "/v1/verify", `{"key":"\ud800"}`, 400, "body"},
 		{"POST", "/v1/verify", `{"key":"a","colour":"red"}`, 400, "colour"},
 		{"POST", "/v1/verify", `{"key":"a","ip":"localhost"}`, 400, "ip"},
 		{"POST", "/v1/verify", `{"key":"a","scopes":["a"]}`, 400, "scopes"},
@@ -433,6 +449,53 @@ func TestIdempotencyAndRevisions(t *testing.T) {
 }
 
 // TestEventsArePagedReplayedAndFollowed reads the same trail in three ways.
+// Every write says where it is on the ledger, and every read may ask to be as far.
+func TestWritesSayAndReadsTakeAPosition(t *testing.T) {
+	s := start(t)
+	org := s.org("acme")
+	id, _ := s.create(s.root, `{"org_id":"`+org+`","name":"n"}`)
+	d, _ := domain.NewSecret("issued-elsewhere").Digest().MarshalText()
+	last := uint64(0)
+	for _, c := range []struct{ path, body string }{
+		{"/v1/keys/import", `{"org_id":"` + org + `","name":"old","digest":"` + string(d) + `"}`},
+		{"/v1/keys/import", `{"org_id":"` + org + `","name":"old","digest":"` + string(d) + `"}`}, // again
+		{"/v1/keys/revoke", `{"ids":["` + id + `"]}`},
+		{"/v1/keys/revoke", `{"ids":["` + id + `"]}`}, // again
+		{"/v1/keys/revoke", `{"ids":["` + id + `"],"dry_run":true}`},
+	} {
+		status, header, text := s.do(s.root, "POST", c.path, c.body)
+		position, err := strconv.ParseUint(header.Get("Keytrail-Position"), 10, 64)
+		if status != 200 || err != nil || position < last || position == 0 {
+			t.Fatalf("%s: %d %v %s", c.path, status, header, text)
+		}
+		last = max(last, position)
+	}
+	for _, path := range []string{"/v1/keys", "/v1/keys/" + id, "/v1/keys/" + id + "/usage", "/v1/organizations", "/v1/organizations/" + org, "/v1/events"} {
+		for after, want := range map[uint64]int{last: 200, last + 1000: 400} {
+			if status, _, text := s.do(s.root, "GET", path+"?after="+fmt.Sprint(after), ""); status != want {
+				t.Errorf("%s after %d: %d %s", path, after, status, text)
+			}
+		}
+	}
+}
+
+// A client that goes away is no failure of the service.
+func TestAnAbandonedRequestIsNot503(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	s := startWith(t, before(func(ctx context.Context, _, _ string) error {
+		leave()
+		<-ctx.Done()
+		return ctx.Err()
+	}), func(*api.Options) {})
+	id, _ := s.create(s.root, `{"org_id":"`+s.org("acme")+`","name":"n"}`)
+	r, _ := http.NewRequestWithContext(ctx, "POST", s.url+"/v1/keys/"+id+"/revoke", nil)
+	r.Header.Set("Authorization", "Bearer "+s.root)
+	if _, err := http.DefaultClient.Do(r); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the abandoned request: %v", err)
+	}
+	s.untilMetric(`keytrail_http_requests_total{route="POST /v1/keys/{id}/revoke",status="499"} 1`)
+}
+
 func TestEventsArePagedReplayedAndFollowed(t *testing.T) {
 	s := start(t)
 	org := s.org("acme")
@@ -535,6 +598,11 @@ func TestAnImportedKeyVerifies(t *testing.T) {
 	d, _ := domain.NewSecret("old-secret-of-ours").Digest().MarshalText()
 	lines := `{"org_id":"` + org + `","name":"old","digest":"` + string(d) + `","prefix":"old-","scopes":["a:b"]}` + "\n" + `{"name":"n"}` + "\nnot json\n"
 	a := s.must(s.root, "POST", "/v1/keys/import", lines)
+	for _, line := range []string{`"name":"n","name":"m"`, `"Name":"n"`, `"name":"n","rate_limits":[{"LIMIT":1,"window":"1m"}]`, `"name":"\u202en"`, `"name":"\ud800"`} {
+		if a := s.must(s.root, "POST", "/v1/keys/import", `{"org_id":"`+org+`","digest":"`+string(d)+`",`+line+`}`); a["failed"] != 1.0 {
+			t.Errorf("%s is imported: %v", line, a)
+		}
+	}
 	if a["imported"] != 1.0 || a["failed"] != 2.0 {
 		t.Errorf("import: %v", a)
 	}

@@ -9,9 +9,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -42,7 +42,8 @@ type revokeKeysRequest struct {
 }
 
 type revokeKeysAnswer struct {
-	Body struct {
+	Position uint64 `header:"Keytrail-Position" doc:"Give it as after to a reader of another node."`
+	Body     struct {
 		Revoked        int             `json:"revoked"`
 		AlreadyRevoked int             `json:"already_revoked"`
 		Failed         []revokeFailure `json:"failed"`
@@ -179,6 +180,7 @@ func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.
 		from := cmp.Or(in.Body.Cursor, firstCursor)
 		a.Body.NextCursor = &from
 	}
+	a.Position = uint64(cmp.Or(last, s.Store.Position()))
 	return s.applied(ctx, last)
 }
 
@@ -270,6 +272,7 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 		s.problem(w, r, err)
 		return
 	}
+	w.Header().Set("Keytrail-Position", strconv.FormatUint(uint64(cmp.Or(last, s.Store.Position())), 10))
 	writeJSON(w, a)
 }
 
@@ -330,8 +333,8 @@ func (s *server) importLine(ctx context.Context, p domain.Principal, text []byte
 }
 
 func parseImportLine(text []byte) (line importLine, err error) {
-	if !utf8.Valid(text) {
-		return line, invalidField("line", "must be valid UTF-8")
+	if err := ambiguous(text, typeOf[importLine]()); err != nil {
+		return line, err
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()

@@ -109,6 +109,7 @@ func cursorOrNull(c string) *string {
 
 type usageRequest struct {
 	KeyPath
+	AfterParam
 	From time.Time `query:"from" doc:"Default: 24 hours before to."`
 	To   time.Time `query:"to" doc:"Default: now."`
 	Step string    `query:"step" default:"1h" doc:"Whole hours, like 1h or 24h."`
@@ -136,10 +137,13 @@ const maxUsageSpan = 400 * 24 * time.Hour
 
 func (s *server) keyUsage(ctx context.Context, p domain.Principal, in *usageRequest) (*usageAnswer, error) {
 	id, err := domain.ParseKeyID(in.ID)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = s.caughtUp(ctx, in.AfterParam)
 	}
-	if _, err := s.key(ctx, p, id); err != nil {
+	if err == nil {
+		_, err = s.key(ctx, p, id)
+	}
+	if err != nil {
 		return nil, err
 	}
 	step, err := time.ParseDuration(in.Step)

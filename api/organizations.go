@@ -73,8 +73,16 @@ func (s *server) reachable(p domain.Principal, text string) (domain.OrgID, error
 	return id, err
 }
 
-func (s *server) readOrganization(_ context.Context, p domain.Principal, in *OrganizationPath) (*organizationAnswer, error) {
+type readOrganizationRequest struct {
+	OrganizationPath
+	AfterParam
+}
+
+func (s *server) readOrganization(ctx context.Context, p domain.Principal, in *readOrganizationRequest) (*organizationAnswer, error) {
 	id, err := s.reachable(p, in.ID)
+	if err == nil {
+		err = s.caughtUp(ctx, in.AfterParam)
+	}
 	if err != nil {
 		return nil, err
 	}

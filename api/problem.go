@@ -39,7 +39,9 @@ func (p *Problem) GetStatus() int            { return p.Status }
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
 // mayPass tells whether the same request may succeed later.
-func (p *Problem) mayPass() bool { return p.Status == http.StatusTooManyRequests || p.Status >= 500 }
+func (p *Problem) mayPass() bool {
+	return p.Status == http.StatusTooManyRequests || p.Status == clientGone || p.Status >= 500
+}
 
 // GetHeaders are the headers that go with the problem, for Huma and for us.
 func (p *Problem) GetHeaders() http.Header {
@@ -81,24 +83,28 @@ func statusOf(k domain.Kind) int {
 	return http.StatusInternalServerError
 }
 
+// clientGone is the status, in metrics, of a request whose client did not wait for the answer.
+const clientGone = 499
+
 var errTimeout = &domain.Error{Kind: domain.Unavailable, Code: "timeout", Text: "it took too long; try again"}
 
 // asProblem turns an error into what the outside may know of it. Whatever nobody
 // classified is logged here, once, and is "internal" outside.
 func (s *server) asProblem(ctx context.Context, err error) *Problem {
 	var p *Problem
-	if errors.As(err, &p) {
-		return p
-	}
 	var refusal *domain.Error
 	switch {
-	case errors.Is(err, context.Canceled):
-		refusal = errTimeout // the caller has gone: the answer is for nobody
+	case errors.As(err, &p):
+		return p
+	case ctx.Err() == context.Canceled:
+		p = blank(clientGone, "client_gone", "the client did not wait for the answer")
+		p.Title = "Client Closed Request"
+		return p
 	case errors.As(err, &refusal):
 		if refusal.Kind == domain.Unavailable && err != error(refusal) { // there is a cause to tell
 			s.Logger.WarnContext(ctx, "request not served", "request_id", requestID(ctx), "err", err)
 		}
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		refusal = errTimeout
 	default:
 		s.Logger.ErrorContext(ctx, "request failed", "request_id", requestID(ctx), "err", err)

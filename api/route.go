@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,6 +23,7 @@ import (
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/strictjson"
 )
 
 type contextKey int
@@ -72,7 +75,7 @@ func route[In, Out any](s *server, pattern, scope string, status int, summary st
 }
 
 // takeBody reads a body whole and puts it back: a request's fingerprint is of the text that
-// was sent, and text must be UTF-8, which encoding/json would mend in silence.
+// was sent.
 func takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 	if flight := whileReading(w, func() { body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) }); flight != nil {
 		return nil, flight
@@ -83,11 +86,25 @@ func takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "")
 	case err != nil:
 		return nil, errUnreadable
-	case !utf8.Valid(body):
-		return nil, invalidField("body", "must be valid UTF-8")
+	}
+	if err := ambiguous(body, nil); err != nil {
+		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return body, nil
+}
+
+// ambiguous refuses text that encoding/json would mend in silence, or take in one of two
+// ways. Its names must be those of t's fields; nil: Huma holds them to its schema.
+func ambiguous(text []byte, t reflect.Type) error {
+	if !utf8.Valid(text) {
+		return invalidField("body", "must be valid UTF-8")
+	}
+	var e *strictjson.Error
+	if errors.As(strictjson.Check(text, t), &e) {
+		return invalidField(clip(cmp.Or(e.Path, "body")), e.Text)
+	}
+	return nil
 }
 
 var errUnreadable = &domain.Error{Kind: domain.Invalid, Code: "body_unreadable", Text: "the body did not arrive whole"}

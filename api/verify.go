@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/verify"
@@ -123,10 +122,10 @@ func parseVerify(body []byte, r *verify.Request) error {
 }
 
 func decodeVerify(body []byte, r *verify.Request) error {
-	if !utf8.Valid(body) {
-		return invalidField("body", "must be valid UTF-8")
-	}
 	var b verifyBody
+	if err := ambiguous(body, typeOf[verifyBody]()); err != nil {
+		return err
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&b); err != nil {

@@ -74,12 +74,15 @@ func newValidator() *validator.Validate {
 	return v
 }
 
-// plain tells whether s is valid UTF-8 without control characters.
-func plain(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
+// plain tells whether s is valid UTF-8 without control characters, those of bidirectional
+// text included: with them a name can look like another one.
+func plain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) })
+}
 
 // allowed says, for each tag, what a field may hold.
 var allowed = map[string]string{
-	"text":       "must be valid UTF-8 without control characters",
+	"text":       "must be valid UTF-8 without control characters, those of bidirectional text included",
 	"scope":      "must be resource:action, resource:* or *, each word of letters, digits, '_', '-' and '.', in all at most 100 characters",
 	"cidr_or_ip": "must be a network like 192.0.2.0/24 or 2001:db8::/32, or one address",
 	"metakey":    "a metadata name has letters, digits, '_', '-' and '.'",

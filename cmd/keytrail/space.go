@@ -11,7 +11,7 @@ import (
 
 // errStorageFull refuses what would be written. Databases that hit the end of the disk end
 // badly, so this comes before.
-var errStorageFull = &domain.Error{Kind: domain.Unavailable, Code: "storage_full",
+var errStorageFull = &domain.Error{Kind: domain.Unavailable, Code: "storage_full", Wait: 30 * time.Second,
 	Text: "the service is short of disk space and records nothing; its operator must make room"}
 
 // A space is a directory that must have room before the ledger goes on.
