@@ -24,7 +24,7 @@ var layers = map[string][]string{
 	"projections":               {"domain", "eventstore"},
 	"verify":                    {"domain", "eventstore", "projections"},
 	"backup":                    {"domain", "eventstore"},
-	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/quota"},
+	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/quota", "internal/strictjson"},
 	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "internal/quota"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api"},
 	".":                         {},
