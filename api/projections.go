@@ -13,14 +13,13 @@ type projectionsAnswer struct {
 	}
 }
 
-func (s *server) listProjections(ctx context.Context, p domain.Principal, _ *struct{}) (*projectionsAnswer, error) {
+func (s *server) listProjections(_ context.Context, p domain.Principal, _ *struct{}) (*projectionsAnswer, error) {
 	if p.Org != domain.Installation {
 		return nil, domain.ErrOutOfReach
 	}
 	a := &projectionsAnswer{}
-	var err error
-	a.Body.Items, err = s.Store.Status(ctx)
-	return a, err
+	a.Body.Items = s.Store.Status()
+	return a, nil
 }
 
 type rebuildRequest struct {

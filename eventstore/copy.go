@@ -76,7 +76,7 @@ func (c *copier) run(ctx context.Context) error {
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil // what was left has aged out
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(copyAtOnce), jetstream.PullHeartbeat(heartbeat))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(copyAtOnce), jetstream.PullHeartbeat(pagePace.heartbeat))
 	if err != nil {
 		return &interrupted{err}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
@@ -26,16 +27,20 @@ type Options struct {
 	Metrics      prometheus.Registerer // nil: none
 }
 
-const defaultUsesMaxAge = 400 * 24 * time.Hour
-
 // A Ledger appends to and reads the two streams. It is safe for concurrent use.
 type Ledger struct {
-	js      jetstream.JetStream
-	streams [2]jetstream.Stream
-	log     *slog.Logger
-	latency *prometheus.HistogramVec
-	errors  *prometheus.CounterVec
-	held    atomic.Pointer[error]
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	streams  [2]jetstream.Stream
+	embedded bool // the server is in this process, and nobody else uses it
+	log      *slog.Logger
+	latency  *prometheus.HistogramVec
+	errors   *prometheus.CounterVec
+	held     atomic.Pointer[error]
+
+	heartbeats   string // the subject of this process's
+	acknowledged atomic.Pointer[time.Time]
+	pulses       [2]pulse // by stream
 }
 
 // Open creates the streams that are missing and checks those that exist.
@@ -47,98 +52,24 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{js: js, log: o.Logger, latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "keytrail_ledger_append_seconds", Help: "Time until an append was acknowledged.",
-		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
-	}, []string{"stream"}), errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "keytrail_ledger_append_errors_total", Help: "Appends that failed for good or at their deadline, by what is known of them.",
-	}, []string{"stream", "failure"})}
+	l := &Ledger{nc: nc, js: js, embedded: nc.Opts.InProcessServer != nil, log: o.Logger, heartbeats: heartbeatsRoot + nuid.Next()}
+	for s := range l.pulses {
+		l.pulses[s].wake = make(chan struct{}, 1)
+	}
 	for _, want := range configs(o) {
 		s, err := l.open(ctx, want, o.Unconfirmed)
 		if err != nil {
 			return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
 		}
-		if want.Name == Events.name() {
+		switch want.Name {
+		case Events.name():
 			l.streams[Events] = s
-		} else {
+		case Uses.name():
 			l.streams[Uses] = s
 		}
 	}
-	if o.Metrics != nil {
-		o.Metrics.MustRegister(l.latency, l.errors)
-	}
+	l.measure(o.Metrics)
 	return l, nil
-}
-
-func configs(o Options) []jetstream.StreamConfig {
-	if o.UsesMaxAge == 0 {
-		o.UsesMaxAge = defaultUsesMaxAge
-	}
-	if o.UsesMaxBytes == 0 {
-		o.UsesMaxBytes = -1
-	}
-	return []jetstream.StreamConfig{
-		{
-			Name: Events.name(), Subjects: []string{Events.root() + ">"}, Storage: jetstream.FileStorage,
-			Replicas: max(1, o.Replicas), DenyDelete: true, DenyPurge: true, Retention: jetstream.LimitsPolicy,
-			MaxMsgs: -1, MaxBytes: -1, Discard: jetstream.DiscardNew,
-		},
-		{
-			Name: Uses.name(), Subjects: []string{Uses.root() + ">"}, Storage: jetstream.FileStorage,
-			Replicas: max(1, o.Replicas), DenyDelete: true, Retention: jetstream.LimitsPolicy,
-			MaxMsgs: -1, MaxBytes: o.UsesMaxBytes, MaxAge: o.UsesMaxAge, Discard: jetstream.DiscardOld,
-		},
-	}
-}
-
-func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, unconfirmed bool) (jetstream.Stream, error) {
-	s, err := l.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return l.js.CreateStream(ctx, want)
-	}
-	if err != nil {
-		return nil, err
-	}
-	have := s.CachedInfo().Config
-	if err := checkRestored(have, unconfirmed); err != nil {
-		return nil, err
-	}
-	if state := have.Metadata[restoreState]; state != "" {
-		l.log.WarnContext(ctx, "this ledger was restored from a back-up", "stream", want.Name, "restored", state)
-	}
-	if err := check(have, want); err != nil {
-		return nil, err
-	}
-	if have.Replicas < want.Replicas {
-		l.log.WarnContext(ctx, "stream has fewer replicas than asked for", "stream", want.Name, "have", have.Replicas, "want", want.Replicas)
-	}
-	if have.MaxAge != want.MaxAge || have.MaxBytes != want.MaxBytes {
-		have.MaxAge, have.MaxBytes = want.MaxAge, want.MaxBytes
-		return l.js.UpdateStream(ctx, have)
-	}
-	return s, nil
-}
-
-// check refuses a stream that could lose or rewrite what it holds.
-func check(have, want jetstream.StreamConfig) error {
-	switch {
-	case have.Storage != jetstream.FileStorage:
-		return errors.New("it keeps its messages in memory; the ledger needs file storage")
-	case have.Retention != jetstream.LimitsPolicy:
-		return errors.New("it discards what was read; the ledger needs limits retention")
-	case !have.DenyDelete:
-		return errors.New("it lets messages be deleted; set deny_delete")
-	case have.PersistMode == jetstream.AsyncPersistMode:
-		return errors.New("it acknowledges before it writes; the ledger needs the default persist mode")
-	case have.Name == Uses.name():
-		return nil
-	case !have.DenyPurge:
-		return errors.New("it can be purged; set deny_purge")
-	case have.AllowRollup || have.MaxAge != 0 || have.MaxMsgs > 0 || have.MaxBytes > 0 || have.MaxMsgsPerSubject > 0:
-		return errors.New("it is limited by age, number, size or roll-up and would drop events; take the limits away")
-	}
-	_ = want
-	return nil
 }
 
 // Append writes e after the aggregate's event at position after, 0: as its first. It is
@@ -148,6 +79,9 @@ func check(have, want jetstream.StreamConfig) error {
 func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command, e domain.Event) (Position, error) {
 	if err := l.Held(); err != nil {
 		return 0, err
+	}
+	if l.pulses[Events].mismatch.Load() {
+		return 0, ErrMismatch
 	}
 	m, err := Message(ref, c, e)
 	if err != nil {
@@ -182,7 +116,8 @@ func (l *Ledger) AppendRefused(ctx context.Context, org domain.OrgID, e domain.C
 // window is longer than Deadline.
 func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jetstream.PublishOpt) (p Position, err error) {
 	opts = append(opts, jetstream.WithRetryAttempts(0)) // insist repeats
-	start := time.Now()
+	start, u := time.Now(), &l.pulses[s]
+	applied := Position(u.applied.Load()) // before it is sent
 	err = insist(ctx, func(ctx context.Context) error {
 		ack, err := l.js.PublishMsg(ctx, m, opts...)
 		if err == nil {
@@ -193,8 +128,17 @@ func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jet
 	l.latency.WithLabelValues(s.String()).Observe(time.Since(start).Seconds())
 	if err != nil {
 		l.errors.WithLabelValues(s.String(), FailureOf(err).String()).Inc()
+		return 0, err
 	}
-	return p, err
+	l.acknowledge()
+	if p <= applied {
+		l.log.ErrorContext(ctx, "the ledger gave a position away for the second time", "stream", s.String(), "position", p, "applied", applied)
+		u.mismatch.Store(true)
+		u.doubt()
+		return 0, ErrMismatch
+	}
+	u.reach(p)
+	return p, nil
 }
 
 // maxSingleReads is how many events of a history are read one by one, at 50 µs each in

@@ -41,6 +41,44 @@ func (l *Ledger) Mark(ctx context.Context, s Stream, p Position) (Mark, error) {
 	return mark, nil
 }
 
+// confirmations is how many times a position must be found missing, each time after a
+// quorum has acknowledged an append of ours: a server that was cut off may take itself for
+// the leader and lack what the others have.
+const confirmations = 3
+
+// Holds tells whether the ledger still has what m was taken of.
+func (l *Ledger) Holds(ctx context.Context, s Stream, m Mark) (bool, error) {
+	if m.Position == 0 {
+		return true, nil // nothing was taken of it
+	}
+	for range confirmations {
+		now, err := l.Mark(ctx, s, m.Position)
+		switch {
+		case errors.Is(err, ErrNoSuchPosition):
+			if aged, err := l.agedOut(ctx, s, m); err != nil || aged {
+				return aged, err
+			}
+		case err != nil:
+			return false, err
+		default:
+			return now.Hash == m.Hash && now.Created.Equal(m.Created), nil
+		}
+		if err := l.beat(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// agedOut tells whether m was of a use that is older than the stream keeps them.
+func (l *Ledger) agedOut(ctx context.Context, s Stream, m Mark) (bool, error) {
+	if s != Uses {
+		return false, nil
+	}
+	info, err := l.info(ctx, s)
+	return err == nil && Position(info.State.LastSeq) >= m.Position && info.Created.Equal(m.Created), err
+}
+
 // hash covers what tells one message from another at the same position: its unique id
 // and its content.
 func hash(m stored) uint64 {

@@ -33,7 +33,6 @@ type Batch struct {
 
 const (
 	defaultBatch = 500
-	heartbeat    = 500 * time.Millisecond
 	restartAfter = 100 * time.Millisecond
 )
 
@@ -42,29 +41,18 @@ const (
 // when the connection or its consumer is lost, and ends with handle's error, with ctx, at
 // an event that it cannot decode or, unless Live, at the end.
 func (l *Ledger) Read(ctx context.Context, q Query, handle func(Batch) error) error {
-	if q.Max == 0 {
-		q.Max = defaultBatch
-	}
 	info, err := l.info(ctx, q.Stream)
 	if err != nil {
 		return err
 	}
-	r := reader{ledger: l, query: q, handle: handle, created: info.Created, end: Position(info.State.LastSeq)}
+	r := reader{ledger: l, query: q, handle: handle, created: info.Created, end: Position(info.State.LastSeq), pace: pagePace}
 	if !q.Live && r.end <= q.After {
 		return nil
 	}
-	for {
-		err := r.run(ctx)
-		if err == nil || ctx.Err() != nil || !errors.As(err, new(*interrupted)) {
-			return err
-		}
-		l.log.WarnContext(ctx, "reading the ledger again from the last position", "stream", q.Stream.String(), "position", r.query.After, "err", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(restartAfter):
-		}
+	if q.Live {
+		r.pace = followerPace
 	}
+	return r.read(ctx)
 }
 
 // interrupted is a loss of the consumer or the connection, after which to start again.
@@ -73,50 +61,70 @@ type interrupted struct{ cause error }
 func (e *interrupted) Error() string { return e.cause.Error() }
 func (e *interrupted) Unwrap() error { return e.cause }
 
-// A reader is one Read; query.After moves on with what was handled.
+// A reader is one Read or Follow; query.After moves on with what was handled.
 type reader struct {
 	ledger  *Ledger
 	query   Query
 	handle  func(Batch) error
+	pace    pace
+	follow  *follower // nil: it is no Follow
 	created time.Time
 	end     Position
 	last    stored // the message that the batch in hand ends with
 	records []Record
 }
 
+// read makes one consumer after the other until there is nothing more to read.
+func (r *reader) read(ctx context.Context) error {
+	if r.query.Max == 0 {
+		r.query.Max = defaultBatch
+	}
+	told := false
+	for {
+		before := r.query.After
+		err := r.run(ctx)
+		if err == nil || ctx.Err() != nil || !errors.As(err, new(*interrupted)) {
+			return err
+		}
+		told = told && r.query.After == before // once, not ten times a second
+		if !told {
+			r.ledger.log.WarnContext(ctx, "reading the ledger again from the last position", "stream", r.query.Stream.String(), "position", r.query.After, "err", err)
+		}
+		told = true
+		if !rest(ctx, restartAfter) {
+			return nil
+		}
+	}
+}
+
+// run reads through one consumer until that is lost.
 func (r *reader) run(ctx context.Context) error {
-	consumer, err := r.ledger.streams[r.query.Stream].OrderedConsumer(ctx, r.consumerConfig())
+	var wake chan struct{}
+	if r.follow != nil {
+		var err error
+		if r.created, err = r.follow.compare(ctx); err != nil {
+			return err
+		}
+		wake = r.follow.pulse.wake
+	}
+	c, err := r.ledger.consume(ctx, r.query.Stream, r.consumerConfig(), r.pace, wake)
 	if err != nil {
 		return &interrupted{fmt.Errorf("read %s: %w", r.query.Stream, err)}
 	}
-	defer r.discard(consumer)
-	if !r.query.Live && consumer.CachedInfo().NumPending == 0 {
+	defer c.close()
+	if !r.query.Live && c.pending == 0 {
 		return nil
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullHeartbeat(heartbeat))
-	if err != nil {
-		return &interrupted{err}
+	if r.follow != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		r.follow.begin(ctx, c)
 	}
-	// Stop is what ends Next: it has no context of its own that covers its whole life.
-	unhook := context.AfterFunc(ctx, messages.Stop)
-	defer messages.Stop()
-	defer unhook()
-	return r.batches(ctx, messages)
+	return r.batches(ctx, c)
 }
 
-// discard takes the consumer off the server, where it would stay until it was inactive for
-// long: readers that come and go quickly would be more than a server takes.
-func (r *reader) discard(c jetstream.Consumer) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if info := c.CachedInfo(); info != nil {
-		_ = r.ledger.streams[r.query.Stream].DeleteConsumer(ctx, info.Name) // if it fails, time does it
-	}
-}
-
-func (r *reader) consumerConfig() jetstream.OrderedConsumerConfig {
-	c := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(r.query.After) + 1,
-		MaxResetAttempts: 1, InactiveThreshold: time.Minute}
+func (r *reader) consumerConfig() jetstream.ConsumerConfig {
+	c := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(r.query.After) + 1}
 	if !r.query.Since.IsZero() && r.query.After == 0 {
 		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &r.query.Since
 	}
@@ -131,30 +139,24 @@ func (r *reader) consumerConfig() jetstream.OrderedConsumerConfig {
 	return c
 }
 
-// batches hands on what has arrived: the first message is waited for, the rest of the
-// batch is what the client already holds.
-func (r *reader) batches(ctx context.Context, messages jetstream.MessagesContext) error {
+// batches hands on what has arrived.
+func (r *reader) batches(ctx context.Context, c *consumer) error {
 	for {
-		m, err := messages.Next()
-		b := Batch{Records: r.records[:0]}
-		for n := 0; err == nil; n++ {
-			meta, failure := r.add(&b, m)
-			if failure != nil {
-				return r.deliver(b, failure)
-			}
-			b.Pending = meta.NumPending
-			if n+1 >= r.query.Max || meta.NumPending == 0 {
-				break
-			}
-			m, err = messages.Next(jetstream.NextMaxWait(time.Millisecond))
+		m, err := c.next(ctx)
+		if err != nil {
+			return err
 		}
-		if err != nil && b.Mark.Position == 0 {
-			if ctx.Err() != nil || errors.Is(err, nats.ErrTimeout) {
-				return ctx.Err()
+		if r.follow != nil {
+			if err := r.follow.note(ctx, c, r.query.After); err != nil {
+				return err
 			}
-			return &interrupted{err}
 		}
-		if err := r.deliver(b, nil); err != nil {
+		if m == nil {
+			continue
+		}
+		b, err := r.gather(c, m)
+		// What could be decoded before an event that cannot be is still delivered.
+		if err := errors.Join(r.deliver(b), err); err != nil {
 			return err
 		}
 		if !r.query.Live && (b.Pending == 0 || b.Mark.Position >= r.end) {
@@ -163,33 +165,51 @@ func (r *reader) batches(ctx context.Context, messages jetstream.MessagesContext
 	}
 }
 
-func (r *reader) add(b *Batch, m jetstream.Msg) (*jetstream.MsgMetadata, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil, err
+// gather is the batch of m and what the client holds after it.
+func (r *reader) gather(c *consumer, m *nats.Msg) (b Batch, err error) {
+	b.Records = r.records[:0]
+	for n := 1; m != nil; n++ {
+		if err := r.add(c, &b, m); err != nil {
+			return b, err
+		}
+		if n == r.query.Max || b.Pending == 0 {
+			return b, nil
+		}
+		if m, err = c.soon(time.Millisecond); err != nil {
+			return b, err
+		}
 	}
-	s := stored{stream: r.query.Stream, subject: m.Subject(), header: m.Headers(), data: m.Data(),
-		position: Position(meta.Sequence.Stream), at: meta.Timestamp}
-	b.Records, err = appendRecords(b.Records, s)
-	if err != nil {
-		return nil, err
-	}
-	b.Mark = Mark{Created: r.created, Position: s.position}
-	// The hash is of the last message of the batch only: it is put in on delivery.
-	r.last = s
-	return meta, nil
+	return b, nil
 }
 
-// deliver hands b on, then fails with failure, if any: what could be decoded before an
-// event that cannot be is still delivered.
-func (r *reader) deliver(b Batch, failure error) error {
-	r.records = b.Records
-	if b.Mark.Position != 0 {
-		b.Mark.Hash = hash(r.last)
-		if err := r.handle(b); err != nil {
-			return err
-		}
-		r.query.After = b.Mark.Position
+func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
+	meta, err := c.metadata(m)
+	if err != nil {
+		return err
 	}
-	return failure
+	s := stored{stream: r.query.Stream, subject: m.Subject, header: m.Header, data: m.Data,
+		position: Position(meta.Sequence.Stream), at: meta.Timestamp}
+	if b.Records, err = appendRecords(b.Records, s); err != nil {
+		return err
+	}
+	b.Pending, b.Mark = meta.NumPending, Mark{Created: r.created, Position: s.position}
+	// The hash is of the last message of the batch only: it is put in on delivery.
+	r.last = s
+	return nil
+}
+
+func (r *reader) deliver(b Batch) error {
+	r.records = b.Records
+	if b.Mark.Position == 0 {
+		return nil
+	}
+	b.Mark.Hash = hash(r.last)
+	if err := r.handle(b); err != nil {
+		return err
+	}
+	r.query.After = b.Mark.Position
+	if r.follow != nil {
+		r.follow.applied(b)
+	}
+	return nil
 }

@@ -79,12 +79,19 @@ func (g *group) close() error {
 // event stops, which Status and WaitFor tell, and never skips it.
 func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	tasks, ctx := errgroup.WithContext(ctx)
+	s.ledger.Store(l)
 	for _, g := range s.groups {
-		if err := g.prepare(ctx, l); err != nil {
-			return err
+		for {
+			err := g.prepare(ctx, l)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, eventstore.ErrUnavailable) || rest(ctx, time.Second) != nil {
+				return err
+			}
 		}
 	}
-	s.ledger.Store(l)
+	tasks.Go(func() error { return l.Beat(ctx) })
 	for _, g := range s.groups {
 		tasks.Go(func() error { g.run(ctx, l); return nil })
 	}
@@ -94,59 +101,47 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	return tasks.Wait()
 }
 
-// prepare compares each mark with the ledger. Where they differ, the ledger is not the one
-// that the rows came from, or lost its end with the power: the rows are built again.
-func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, r := range g.runners {
-		same, err := g.matches(ctx, l, r.mark)
-		if err != nil {
-			return err
-		}
-		if same {
-			continue
-		}
-		g.store.log.ErrorContext(ctx, "the read model does not match the ledger and is rebuilt; if the ledger was not replaced on purpose, it lost events",
-			"projection", r.name, "position", r.mark.Position)
-		if err := g.dropTable(ctx, r.table); err != nil {
-			return err
-		}
-		r.begin(eventstore.Mark{}, usageClock{})
-	}
-	g.publish()
-	return nil
-}
-
-func (g *group) matches(ctx context.Context, l *eventstore.Ledger, have eventstore.Mark) (bool, error) {
-	if have.Position == 0 {
-		return true, nil
-	}
-	now, err := l.Mark(ctx, g.stream, have.Position)
-	if errors.Is(err, eventstore.ErrNoSuchPosition) && g.stream == eventstore.Uses {
-		// Uses age out: the position may be gone though the stream went on.
-		end, err := l.End(ctx, g.stream)
-		return err == nil && end >= have.Position && now.Created.Equal(have.Created), err
-	}
-	if errors.Is(err, eventstore.ErrNoSuchPosition) {
-		return false, nil
-	}
-	return err == nil && now.Hash == have.Hash && now.Created.Equal(have.Created), err
-}
-
 // usesAtOnce bounds what is held in memory: a message of uses holds some three hundred.
 const usesAtOnce = 40
 
+// run follows the stream until ctx ends, and builds the rows again when the ledger turns out
+// to be another one.
 func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
-	q := eventstore.Query{Stream: g.stream, After: eventstore.Position(g.position.Load()), Live: true}
+	limit := 0
 	if g.stream == eventstore.Uses {
-		q.Max = usesAtOnce
+		limit = usesAtOnce
 	}
-	err := l.Read(ctx, q, func(b eventstore.Batch) error { return g.take(ctx, b) })
-	if ctx.Err() != nil {
-		return
+	for {
+		err := l.Follow(ctx, g.stream, g.oldest(), limit, func(b eventstore.Batch) error { return g.take(ctx, b) })
+		if errors.Is(err, eventstore.ErrMismatch) {
+			err = g.prepare(ctx, l)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, eventstore.ErrUnavailable) && rest(ctx, time.Second) == nil {
+			continue // Follow finds the mismatch again
+		}
+		if err != nil {
+			g.halt(ctx, err)
+			return
+		}
 	}
-	g.halt(ctx, err)
+}
+
+// oldest is the mark of the projection that is behind the others.
+func (g *group) oldest() eventstore.Mark {
+	g.feed.Lock()
+	defer g.feed.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	oldest := g.runners[0].seen()
+	for _, r := range g.runners[1:] {
+		if m := r.seen(); m.Position < oldest.Position {
+			oldest = m
+		}
+	}
+	return oldest
 }
 
 func (g *group) halt(ctx context.Context, err error) {
@@ -343,6 +338,19 @@ func (g *group) waitFor(ctx context.Context, p eventstore.Position) error {
 		case <-moved:
 		}
 	}
+}
+
+// Halted is ErrBehind if a projection has stopped, so that waiting is of no use.
+func (s *Store) Halted() error {
+	for _, g := range s.groups {
+		g.mu.Lock()
+		halted := g.halted
+		g.mu.Unlock()
+		if halted != nil {
+			return ErrBehind
+		}
+	}
+	return nil
 }
 
 // seen is how far r has read; its table may be behind.

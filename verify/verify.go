@@ -148,6 +148,9 @@ func (v *Verifier) Verify(ctx context.Context, r *Request, a *Answer) error {
 }
 
 func (v *Verifier) decide(r *Request, a *Answer) (at time.Time, err error) {
+	if err := v.recorder.ledger.Fresh(); err != nil {
+		return at, err
+	}
 	at = v.now().UTC().Truncate(time.Millisecond)
 	a.Outcome, a.Limits, a.windows = domain.UseNotFound, a.Limits[:0], a.windows[:0]
 	a.Position = v.store.Position()

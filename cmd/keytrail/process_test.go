@@ -27,6 +27,9 @@ var crashRounds = flag.Int("crash.rounds", 3, "how often the crash test kills th
 var binary string
 
 func TestMain(m *testing.M) {
+	if options := os.Getenv(natsVariable); options != "" {
+		natsMain(options)
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "keytrail-test")
 	if err != nil {

@@ -239,20 +239,28 @@ func writeSecret(path string, s domain.Secret) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// catchUp waits until the read model has what the ledger had at the start: before that it
-// would refuse keys that exist, and forget uses that count against rate limits.
+// catchUp waits until the read model has what was acknowledged before the start: before
+// that it would refuse keys that exist, and forget uses that count against rate limits.
 func catchUp(ctx context.Context, s *projections.Store, l *eventstore.Ledger, background context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	context.AfterFunc(background, cancel)
-	for stream, wait := range map[eventstore.Stream]func(context.Context, eventstore.Position) error{eventstore.Events: s.WaitFor, eventstore.Uses: s.WaitForUses} {
-		end, err := l.End(ctx, stream)
-		if err == nil {
-			err = wait(ctx, end)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for !l.CaughtUp() && err == nil {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-tick.C:
+			err = s.Halted()
 		}
-		if err != nil {
-			return fmt.Errorf("bring the read model up to date with %s: %w", stream, errors.Join(err, context.Cause(background)))
-		}
+	}
+	if err == nil {
+		err = errors.Join(s.WaitFor(ctx, l.LastEnd(eventstore.Events)), s.WaitForUses(ctx, l.LastEnd(eventstore.Uses)))
+	}
+	if err != nil {
+		return fmt.Errorf("bring the read model up to date: %w", errors.Join(err, context.Cause(background)))
 	}
 	return nil
 }

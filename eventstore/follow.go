@@ -1,0 +1,133 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// ErrMismatch says that the ledger is not the one that the read model was built from: it
+// was restored, made again, or lost its end.
+var ErrMismatch = &domain.Error{Kind: domain.Unavailable, Code: "ledger_mismatch",
+	Text: "the ledger is not the one that the service has read; it is read again from its beginning; ask again in a moment"}
+
+// Follow is the read model's reader of a stream: Read from known on, live, for all
+// organizations. There is one for each stream. Whenever it starts or has lost its consumer
+// it compares known with the ledger, and ends with ErrMismatch if they differ; the read
+// model must then be built again. What it hears makes Fresh, Health and End.
+func (l *Ledger) Follow(ctx context.Context, s Stream, known Mark, max int, handle func(Batch) error) error {
+	f := &follower{ledger: l, stream: s, known: known, pulse: &l.pulses[s]}
+	f.pulse.applied.Store(uint64(known.Position))
+	f.pulse.end.Store(0)
+	f.pulse.halted.Store(false)
+	r := reader{ledger: l, query: Query{Stream: s, After: known.Position, Live: true, Max: max}, handle: handle, pace: readModelPace, follow: f}
+	err := r.read(ctx)
+	f.pulse.fresh.Store(nil)
+	f.pulse.halted.Store(ctx.Err() == nil && !errors.Is(err, ErrMismatch))
+	return err
+}
+
+// A follower is what a reader does more when it is the read model's.
+type follower struct {
+	ledger  *Ledger
+	stream  Stream
+	pulse   *pulse
+	known   Mark
+	pending uint64    // messages that the server has and the reader has not
+	heard   time.Time // when it last heard of the server
+	proof   *proof
+	passed  bool // the reader has passed the proof's end
+}
+
+// A proof is the search for an end of the stream that lies behind everything that was
+// acknowledged before the search began. end is one more than the position, 0: not found yet.
+type proof struct{ end atomic.Uint64 }
+
+// compare asks whether the ledger still has the last message that was read, and when its
+// stream was created.
+func (f *follower) compare(ctx context.Context) (created time.Time, err error) {
+	same, err := f.ledger.Holds(ctx, f.stream, f.known)
+	if err != nil {
+		return created, &interrupted{err}
+	}
+	if !same {
+		f.pulse.mismatch.Store(true)
+		return created, ErrMismatch
+	}
+	info, err := f.ledger.info(ctx, f.stream)
+	if err != nil {
+		return created, &interrupted{err}
+	}
+	f.pulse.reach(Position(info.State.LastSeq))
+	return info.Created, nil
+}
+
+// begin starts with a new consumer: what it gives is not known to be up to date before it
+// has passed a proven end.
+func (f *follower) begin(ctx context.Context, c *consumer) {
+	f.heard, f.pending = c.heard, c.pending
+	f.pulse.suspect.Store(false)
+	f.prove(ctx)
+}
+
+// prove looks for an end in the background, and wakes the reader when there is one. The
+// server's word for the end comes after the acknowledgement of an append of ours.
+func (f *follower) prove(ctx context.Context) {
+	f.pulse.fresh.Store(nil)
+	p := &proof{}
+	f.proof, f.passed = p, false
+	go func() {
+		for {
+			err := f.ledger.beat(ctx)
+			if err == nil {
+				if err = f.ledger.look(ctx, f.stream); err == nil {
+					p.end.Store(f.pulse.end.Load() + 1)
+					f.pulse.poke()
+					return
+				}
+			}
+			if !rest(ctx, restartAfter) {
+				return
+			}
+		}
+	}()
+}
+
+// note takes down that the server was heard. After too long a silence, which may have been
+// this process's own, the next messages may be old ones, and the end must be proven again.
+func (f *follower) note(ctx context.Context, c *consumer, after Position) error {
+	if f.pulse.suspect.Load() {
+		return &interrupted{errors.New("the ledger seems to have lost its end")}
+	}
+	if elapsed(f.heard, c.heard) > maxSilence {
+		f.prove(ctx)
+	}
+	f.heard = c.heard
+	f.publish(after)
+	return nil
+}
+
+// applied takes down what was handled.
+func (f *follower) applied(b Batch) {
+	f.known, f.pending = b.Mark, b.Pending
+	f.pulse.applied.Store(uint64(b.Mark.Position))
+	f.pulse.reach(b.Mark.Position + Position(b.Pending))
+	f.publish(b.Mark.Position)
+}
+
+// publish tells the rest of the program how the reader stands. Uses age out, so that the
+// end of their stream may not be there to be passed.
+func (f *follower) publish(after Position) {
+	heard := f.heard
+	f.pulse.heard.Store(&heard)
+	if end := f.proof.end.Load(); !f.passed && end != 0 && (uint64(after)+1 >= end || f.stream == Uses && f.pending == 0) {
+		f.passed = true
+		f.pulse.mismatch.Store(false)
+	}
+	if f.passed {
+		f.pulse.fresh.Store(&heard)
+	}
+}

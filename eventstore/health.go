@@ -1,0 +1,190 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+const (
+	// maxSilence is how long the read model's reader may have heard nothing from the ledger
+	// before what it has read is no longer good for a verification. The server sends a
+	// heartbeat four times in that time.
+	maxSilence = time.Second
+
+	// maxUnproven is how long verifications go on without any append being acknowledged,
+	// where they do not wait for one of their own: longer than an election.
+	maxUnproven = Deadline
+
+	// maxUnready is for how long any of the signs of life may be missing before the service
+	// is not ready.
+	maxUnready = 3 * time.Second
+
+	// beatEvery is how often an append is proven and the ends are asked for.
+	beatEvery = time.Second
+)
+
+// errStale says that the read model may lack what the ledger has. It is told for each
+// request, hence without a cause: the reader logs that.
+var errStale = &domain.Error{Kind: domain.Unavailable, Code: "ledger_unavailable",
+	Text: "nothing was heard from the ledger for a moment, so that what was read of it may be old; ask again"}
+
+// A pulse is what is known of one stream without asking for it.
+type pulse struct {
+	end      atomic.Uint64             // the greatest position known to exist
+	applied  atomic.Uint64             // how far the read model's reader has handed on
+	heard    atomic.Pointer[time.Time] // the reader last heard of the server
+	fresh    atomic.Pointer[time.Time] // the same, nil while the reader may lack something that was acknowledged
+	answered atomic.Pointer[time.Time] // the stream's leader last told its end
+	mismatch atomic.Bool               // the ledger is not the one that was read
+	suspect  atomic.Bool               // it may not be; the reader is to compare
+	halted   atomic.Bool               // the reader has given up
+	wake     chan struct{}             // makes the reader look at what changed here
+}
+
+// reach takes down that p exists.
+func (u *pulse) reach(p Position) {
+	for {
+		end := u.end.Load()
+		if uint64(p) <= end || u.end.CompareAndSwap(end, uint64(p)) {
+			return
+		}
+	}
+}
+
+// poke wakes the reader.
+func (u *pulse) poke() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// doubt lets the reader compare what it has read with the ledger.
+func (u *pulse) doubt() {
+	u.suspect.Store(true)
+	u.poke()
+}
+
+// Fresh is nil while the read model holds every event that was acknowledged more than a
+// moment ago, by whichever process; a verification must not be answered otherwise. It
+// reads memory alone. On a server inside this process there is no other process, and
+// freezing it freezes both, so that silence says nothing there.
+func (l *Ledger) Fresh() error {
+	if l.pulses[Events].mismatch.Load() || l.pulses[Uses].mismatch.Load() {
+		return ErrMismatch
+	}
+	if l.embedded {
+		return nil
+	}
+	if passed(l.pulses[Events].fresh.Load(), maxSilence) || passed(l.acknowledged.Load(), maxUnproven) {
+		return errStale
+	}
+	return nil
+}
+
+// CaughtUp tells whether the readers of both streams have passed an end that lies behind
+// everything that was acknowledged before they began.
+func (l *Ledger) CaughtUp() bool {
+	return l.pulses[Events].fresh.Load() != nil && l.pulses[Uses].fresh.Load() != nil
+}
+
+// passed tells whether d has passed since t, or t never was.
+func passed(t *time.Time, d time.Duration) bool { return t == nil || elapsed(*t, time.Now()) > d }
+
+// elapsed is the time from a to b by whichever clock says more: one of them may stand
+// still while the machine does.
+func elapsed(a, b time.Time) time.Duration { return max(b.Sub(a), b.Round(0).Sub(a.Round(0))) }
+
+// Health is what speaks against relying on the ledger, from memory: nothing, if Beat and a
+// Follow of each stream run and all is well.
+func (l *Ledger) Health() (problems []string) {
+	add := func(is bool, format string, args ...any) {
+		if is {
+			problems = append(problems, fmt.Sprintf(format, args...))
+		}
+	}
+	add(!l.nc.IsConnected(), "there is no connection to the ledger")
+	add(passed(l.acknowledged.Load(), maxUnready), "no append was acknowledged for %v", maxUnready)
+	add(errors.Is(l.Fresh(), errStale), "what was read may lack what was acknowledged a moment ago")
+	for s := range l.pulses {
+		u, s := &l.pulses[s], Stream(s)
+		add(u.mismatch.Load(), "the stream of %s is not the one that was read", s)
+		add(u.halted.Load(), "the reader of %s has stopped", s)
+		add(passed(u.heard.Load(), maxUnready), "the reader of %s heard nothing for %v", s, maxUnready)
+		add(passed(u.answered.Load(), maxUnready), "the stream of %s has no leader that answers", s)
+		add(u.suspect.Load(), "the stream of %s ends before what was read of it", s)
+	}
+	return problems
+}
+
+// LastEnd is the greatest position of the stream that is known here, without asking.
+func (l *Ledger) LastEnd(s Stream) Position { return Position(l.pulses[s].end.Load()) }
+
+// Beat appends a heartbeat and asks for the streams' ends every second, until ctx ends.
+func (l *Ledger) Beat(ctx context.Context) error {
+	var tasks sync.WaitGroup
+	for _, ask := range []func(context.Context) error{
+		l.beat,
+		func(ctx context.Context) error { return l.look(ctx, Events) },
+		func(ctx context.Context) error { return l.look(ctx, Uses) },
+	} {
+		tasks.Go(func() {
+			tick := time.NewTicker(beatEvery)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				_ = ask(ctx) // Health tells what did not come
+				select {
+				case <-ctx.Done():
+				case <-tick.C:
+				}
+			}
+		})
+	}
+	tasks.Wait()
+	return nil
+}
+
+// beat tries once to append a heartbeat: if it is acknowledged, a quorum of the servers
+// could be reached from here after beat was called.
+func (l *Ledger) beat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	_, err := l.js.PublishMsg(ctx, nats.NewMsg(l.heartbeats))
+	if err == nil {
+		l.acknowledge()
+	}
+	return classify(err)
+}
+
+// acknowledge takes down that an append was.
+func (l *Ledger) acknowledge() {
+	now := time.Now()
+	l.acknowledged.Store(&now)
+}
+
+// look asks once for the stream's end. An end before what was read is not believed, but
+// makes the reader compare.
+func (l *Ledger) look(ctx context.Context, s Stream) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	u := &l.pulses[s]
+	applied := u.applied.Load()
+	info, err := l.streams[s].Info(ctx)
+	if err != nil {
+		return classify(err)
+	}
+	now := time.Now()
+	u.answered.Store(&now)
+	if u.reach(Position(info.State.LastSeq)); info.State.LastSeq < applied {
+		u.doubt()
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	defaultUsesMaxAge = 400 * 24 * time.Hour
+
+	// duplicateWindow is how long a stream knows the ids of messages: an append is repeated
+	// for Deadline at most, and its last try may be on its way for as long again.
+	duplicateWindow = 2 * time.Minute
+
+	// maxMessage is the size of a message that every stream must take: an event with the
+	// longest texts, or a message of uses, is under 128 KiB.
+	maxMessage = 1 << 20
+)
+
+// The stream of heartbeats has no history: it keeps the last one of each process, for as
+// long as somebody may want to see which are there.
+const (
+	heartbeatsName   = "KEYTRAIL_HEARTBEATS"
+	heartbeatsRoot   = "keytrail.heartbeats."
+	heartbeatsMaxAge = time.Hour
+)
+
+// configs are the streams as Open makes them. Each setting that NATS has a default for and
+// that touches what is kept is written out.
+func configs(o Options) []jetstream.StreamConfig {
+	if o.UsesMaxAge == 0 {
+		o.UsesMaxAge = defaultUsesMaxAge
+	}
+	if o.UsesMaxBytes == 0 {
+		o.UsesMaxBytes = -1
+	}
+	forAll := func(c jetstream.StreamConfig) jetstream.StreamConfig {
+		c.Storage, c.Retention, c.Replicas = jetstream.FileStorage, jetstream.LimitsPolicy, max(1, o.Replicas)
+		c.MaxConsumers, c.MaxMsgSize, c.Duplicates = -1, -1, duplicateWindow
+		return c
+	}
+	return []jetstream.StreamConfig{
+		forAll(jetstream.StreamConfig{
+			Name: Events.name(), Subjects: []string{Events.root() + ">"}, DenyDelete: true, DenyPurge: true,
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, Discard: jetstream.DiscardNew,
+		}),
+		forAll(jetstream.StreamConfig{
+			Name: Uses.name(), Subjects: []string{Uses.root() + ">"}, DenyDelete: true,
+			MaxMsgs: -1, MaxBytes: o.UsesMaxBytes, MaxMsgsPerSubject: -1, MaxAge: o.UsesMaxAge, Discard: jetstream.DiscardOld,
+		}),
+		forAll(jetstream.StreamConfig{
+			Name: heartbeatsName, Subjects: []string{heartbeatsRoot + ">"},
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, MaxAge: heartbeatsMaxAge, Discard: jetstream.DiscardOld,
+		}),
+	}
+}
+
+// open creates a stream that is missing and checks one that exists.
+func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, unconfirmed bool) (jetstream.Stream, error) {
+	s, err := l.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return l.js.CreateStream(ctx, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	have := s.CachedInfo().Config
+	if err := checkRestored(have, unconfirmed); err != nil {
+		return nil, err
+	}
+	if state := have.Metadata[restoreState]; state != "" {
+		l.log.WarnContext(ctx, "this ledger was restored from a back-up", "stream", want.Name, "restored", state)
+	}
+	if err := check(have, want); err != nil {
+		return nil, err
+	}
+	if have.Replicas < want.Replicas {
+		l.log.WarnContext(ctx, "stream has fewer replicas than asked for", "stream", want.Name, "have", have.Replicas, "want", want.Replicas)
+	}
+	if have.MaxAge != want.MaxAge || have.MaxBytes != want.MaxBytes {
+		have.MaxAge, have.MaxBytes = want.MaxAge, want.MaxBytes
+		return l.js.UpdateStream(ctx, have)
+	}
+	return s, nil
+}
+
+// check refuses a stream that could lose or rewrite what it holds, or mislead who reads it.
+// How long and how large is left to open.
+func check(have, want jetstream.StreamConfig) error {
+	for _, fault := range faults(have, want) {
+		if fault.is {
+			return fmt.Errorf("the stream %s %s", have.Name, fault.text)
+		}
+	}
+	return nil
+}
+
+// A fault is a setting that the ledger cannot do with, and what to set instead.
+type fault struct {
+	is   bool
+	text string
+}
+
+func faults(have, want jetstream.StreamConfig) []fault {
+	all := []fault{
+		{have.Storage != jetstream.FileStorage, "keeps its messages in memory; set file storage"},
+		{have.NoAck, "acknowledges nothing; take no_ack away"},
+		{have.PersistMode == jetstream.AsyncPersistMode, "acknowledges before it writes; set the default persist mode"},
+		{have.Retention != jetstream.LimitsPolicy, "discards what was read; set limits retention"},
+		{have.Sealed, "is sealed; nothing can be appended"},
+		{!slices.Equal(have.Subjects, want.Subjects), fmt.Sprintf("takes the subjects %q; set %q alone", have.Subjects, want.Subjects)},
+		{have.MaxMsgSize > 0 && have.MaxMsgSize < maxMessage, "refuses long messages; set max_msg_size to -1"},
+		{have.Mirror != nil || len(have.Sources) > 0, "is filled from other streams; take mirror and sources away"},
+		{have.SubjectTransform != nil, "changes subjects; take subject_transform away"},
+		{have.MaxConsumers > 0, "limits its consumers; set max_consumers to -1"},
+	}
+	if want.Name == heartbeatsName {
+		return all
+	}
+	return append(all,
+		fault{!have.DenyDelete, "lets messages be deleted; set deny_delete"},
+		fault{want.DenyPurge && !have.DenyPurge, "can be purged; set deny_purge"},
+		fault{have.AllowRollup, "lets one message replace others; take allow_rollup_hdrs away"},
+		fault{have.MaxMsgs > 0, "is limited by the number of its messages; set max_msgs to -1"},
+		fault{have.MaxMsgsPerSubject > 0 || have.DiscardNewPerSubject, "is limited by subject; set max_msgs_per_subject to -1"},
+		fault{want.MaxAge == 0 && have.MaxAge != 0, "drops what is old; set max_age to 0"},
+		fault{want.MaxBytes <= 0 && want.MaxAge == 0 && have.MaxBytes > 0, "is limited by size; set max_bytes to -1"},
+		fault{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
+		fault{have.Duplicates < duplicateWindow, fmt.Sprintf("forgets message ids before an append is repeated for the last time; set duplicate_window to %v", duplicateWindow)},
+		fault{have.AllowMsgTTL || have.SubjectDeleteMarkerTTL != 0, "lets messages end themselves; take allow_msg_ttl away"},
+		fault{have.AllowMsgSchedules, "lets messages be scheduled, which allows roll-up; take allow_msg_schedules away"},
+		fault{have.AllowMsgCounter, "adds numbers up instead of keeping messages; take allow_msg_counter away"},
+		fault{have.AllowDirect || have.MirrorDirect, "is read from any replica, which may lack what was acknowledged; take allow_direct and mirror_direct away"},
+		fault{have.RePublish != nil, "copies its messages to other subjects; take republish away"},
+	)
+}
