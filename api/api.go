@@ -71,15 +71,17 @@ func New(o Options) http.Handler {
 	}
 	setUp.Do(func() {
 		huma.NewError = newProblem
-		huma.ValidateStrictCasing = true // NAME is not name
+		huma.ValidateStrictCasing = true  // NAME is not name
+		huma.DefaultArrayNullable = false // a list is empty, never null
 	})
 	s := &server{Options: o, mux: http.NewServeMux(), gate: newGate(o.Limits, o.Registry)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
-	config.CreateHooks = nil // no $schema member in answers
-	config.DocsPath = ""     // /docs is our own, which loads nothing from elsewhere
+	config.CreateHooks = nil                                             // no $schema member in answers
+	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // these are our own
 	config.RejectUnknownQueryParameters = true
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer"},
+		"basic":  {Type: "http", Scheme: "basic", Description: "The key as user name."},
 		"apiKey": {Type: "apiKey", In: "header", Name: "X-API-Key"},
 	}
 	s.huma = humago.New(s.mux, config)
@@ -89,41 +91,46 @@ func New(o Options) http.Handler {
 
 // routes is the API on one screen.
 func (s *server) routes() {
-	route(s, "POST /v1/keys", "keys:write", 201, "Create a key", s.createKey)
-	route(s, "GET /v1/keys", "keys:read", 200, "List keys", s.listKeys)
-	route(s, "GET /v1/keys/{id}", "keys:read", 200, "Read a key", s.readKey)
-	route(s, "PATCH /v1/keys/{id}", "keys:write", 200, "Update a key", s.updateKey)
-	route(s, "POST /v1/keys/{id}/rotate", "keys:write", 200, "Give a key a new secret", s.rotateKey)
-	route(s, "POST /v1/keys/{id}/revoke", "keys:write", 200, "Revoke a key for good", s.revokeKey)
-	route(s, "POST /v1/keys/{id}/disable", "keys:write", 200, "Take a key out of use", s.disableKey)
-	route(s, "POST /v1/keys/{id}/enable", "keys:write", 200, "Put a disabled key back into use", s.enableKey)
-	route(s, "GET /v1/keys/{id}/usage", "keys:read", 200, "Count a key's uses by outcome", s.keyUsage)
-	route(s, "POST /v1/keys/revoke", "keys:write", 200, "Revoke many keys", s.revokeKeys)
-	route(s, "POST /v1/organizations", "organizations:write", 201, "Create an organization", s.createOrganization)
-	route(s, "GET /v1/organizations", "organizations:read", 200, "List organizations", s.listOrganizations)
-	route(s, "GET /v1/organizations/{id}", "organizations:read", 200, "Read an organization", s.readOrganization)
-	route(s, "PATCH /v1/organizations/{id}", "organizations:write", 200, "Rename an organization", s.updateOrganization)
-	route(s, "GET /v1/principal", "", 200, "Tell who is calling", s.principal)
-	route(s, "GET /v1/projections", "projections:read", 200, "Tell how far the read model is", s.listProjections)
-	route(s, "POST /v1/projections/{name}/rebuild", "projections:write", 202, "Begin to rebuild a projection beside the old one", s.startRebuild)
-	route(s, "DELETE /v1/projections/{name}/rebuild", "projections:write", 200, "Cancel a rebuild", s.cancelRebuild)
+	route(s, "createKey", "POST /v1/keys", "keys:write", 201, "Create a key", s.createKey)
+	route(s, "listKeys", "GET /v1/keys", "keys:read", 200, "List keys", s.listKeys)
+	route(s, "readKey", "GET /v1/keys/{id}", "keys:read", 200, "Read a key", s.readKey)
+	route(s, "updateKey", "PATCH /v1/keys/{id}", "keys:write", 200, "Update a key", s.updateKey)
+	route(s, "rotateKey", "POST /v1/keys/{id}/rotate", "keys:write", 200, "Give a key a new secret", s.rotateKey)
+	route(s, "revokeKey", "POST /v1/keys/{id}/revoke", "keys:write", 200, "Revoke a key for good", s.revokeKey)
+	route(s, "disableKey", "POST /v1/keys/{id}/disable", "keys:write", 200, "Take a key out of use", s.disableKey)
+	route(s, "enableKey", "POST /v1/keys/{id}/enable", "keys:write", 200, "Put a disabled key back into use", s.enableKey)
+	route(s, "readUsage", "GET /v1/keys/{id}/usage", "keys:read", 200, "Count a key's uses by outcome", s.keyUsage)
+	route(s, "revokeKeys", "POST /v1/keys/revoke", "keys:write", 200, "Revoke many keys", s.revokeKeys)
+	route(s, "createOrganization", "POST /v1/organizations", "organizations:write", 201, "Create an organization", s.createOrganization)
+	route(s, "listOrganizations", "GET /v1/organizations", "organizations:read", 200, "List organizations", s.listOrganizations)
+	route(s, "readOrganization", "GET /v1/organizations/{id}", "organizations:read", 200, "Read an organization", s.readOrganization)
+	route(s, "updateOrganization", "PATCH /v1/organizations/{id}", "organizations:write", 200, "Rename an organization", s.updateOrganization)
+	route(s, "readPrincipal", "GET /v1/principal", "", 200, "Tell who is calling", s.principal)
+	route(s, "listProjections", "GET /v1/projections", "projections:read", 200, "Tell how far the read model is", s.listProjections)
+	route(s, "startRebuild", "POST /v1/projections/{name}/rebuild", "projections:write", 202, "Begin to rebuild a projection beside the old one", s.startRebuild)
+	route(s, "cancelRebuild", "DELETE /v1/projections/{name}/rebuild", "projections:write", 200, "Cancel a rebuild", s.cancelRebuild)
 
-	s.raw("POST /v1/keys/import", "keys:write", s.documentImport(), s.importKeys)
-	s.raw("GET /v1/keys/export", "keys:export", documentExport(), s.exportKeys)
-	s.raw("GET /v1/backup", "backup:read", documentBackup(), s.backUp)
-	s.raw("GET /v1/events", "audit:read", s.documentEvents(), s.events)
+	s.raw("importKeys", "POST /v1/keys/import", "keys:write", s.documentImport(), s.importKeys)
+	s.raw("exportKeys", "GET /v1/keys/export", "keys:export", documentExport(), s.exportKeys)
+	s.raw("backUp", "GET /v1/backup", "backup:read", documentBackup(), s.backUp)
+	s.raw("listEvents", "GET /v1/events", "audit:read", s.documentEvents(), s.events)
 	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
-	s.document(verifyRoute, s.documentVerify())
-	s.document("GET /v1/authorize/{keyspace}", s.documentAuthorize())
+	s.document("verifyKey", verifyRoute, "keys:verify", s.documentVerify())
+	s.document("authorize", "GET /v1/authorize/{keyspace}", "", s.documentAuthorize())
 
 	s.mux.HandleFunc("GET /livez", s.livez)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{}))
+	s.document("livez", "GET /livez", "", documentLive)
+	s.document("readyz", "GET /readyz", "", documentReady)
+	s.document("metrics", "GET /metrics", "", documentStats)
+	s.finish()
+	s.mux.HandleFunc("GET /openapi.json", s.serveOpenAPI())
 	s.mux.HandleFunc("GET /docs", s.docs)
 }
 
 // raw adds a route that is written by hand, for callers with the scope.
-func (s *server) raw(pattern, scope string, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
+func (s *server) raw(id, pattern, scope string, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		p, err := s.authenticate(r, scope)
 		if err != nil {
@@ -132,7 +139,7 @@ func (s *server) raw(pattern, scope string, d description, f func(http.ResponseW
 		}
 		f(w, r, p)
 	})
-	s.document(pattern, d)
+	s.document(id, pattern, scope, d)
 }
 
 // waitTimeout is how long a write's answer waits for the read model.

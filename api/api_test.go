@@ -112,6 +112,7 @@ func (s *service) do(key, method, path, body string, headers ...string) (int, ht
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.declared(method, path, a)
 	return a.StatusCode, a.Header, strings.TrimSpace(string(text))
 }
 

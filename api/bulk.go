@@ -204,7 +204,7 @@ func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.R
 		event, err := k.Revoke(domain.RevokeKey{At: s.Now(), By: p})
 		return event == nil, 0, err
 	}
-	result, err := s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: r, Org: org, Key: id, Reason: in.Body.Reason, Comment: in.Body.Comment})
+	result, err := s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: r, Org: org, Key: id, Reason: domain.Reason(in.Body.Reason), Comment: in.Body.Comment})
 	return !result.Changed, result.Position, err
 }
 

@@ -23,14 +23,14 @@ type Key struct {
 	Prefix           string             `json:"prefix"`
 	Owner            string             `json:"owner"`
 	Scopes           []string           `json:"scopes"`
-	Status           string             `json:"status" enum:"active,disabled,expired,revoked"`
+	Status           keyStatus          `json:"status"`
 	CreatedAt        time.Time          `json:"created_at"`
 	CreatedBy        string             `json:"created_by"`
 	ExpiresAt        *time.Time         `json:"expires_at"`
 	LastUsedAt       *time.Time         `json:"last_used_at"`
 	RevokedAt        *time.Time         `json:"revoked_at"`
 	RevokedBy        *string            `json:"revoked_by"`
-	RevocationReason *domain.Reason     `json:"revocation_reason"`
+	RevocationReason *reasonOrNull      `json:"revocation_reason"`
 	RateLimits       []domain.RateLimit `json:"rate_limits"`
 	AllowedCIDRs     []string           `json:"allowed_cidrs"`
 	Metadata         map[string]string  `json:"metadata"`
@@ -40,7 +40,7 @@ type Key struct {
 func (s *server) show(k projections.KeyRow) Key {
 	shown := Key{
 		ID: k.ID, Keyspace: k.Keyspace, Name: k.Name, Prefix: k.Secrets[0].Prefix, Owner: k.Owner, Scopes: orEmpty(k.Scopes),
-		Status: k.StateAt(s.Now()).String(), CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: orNull(k.ExpiresAt),
+		Status: keyStatus(k.StateAt(s.Now()).String()), CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: orNull(k.ExpiresAt),
 		LastUsedAt: orNull(k.LastUsedAt), RevokedAt: orNull(k.RevokedAt), RateLimits: orEmpty(k.RateLimits),
 		AllowedCIDRs: orEmpty(k.AllowedCIDRs), Metadata: k.Metadata, Revision: uint64(k.Revision),
 	}
@@ -48,7 +48,7 @@ func (s *server) show(k projections.KeyRow) Key {
 		shown.Org = &k.Org
 	}
 	if k.State == domain.Revoked {
-		shown.RevokedBy, shown.RevocationReason = &k.RevokedBy, &k.Reason
+		shown.RevokedBy, shown.RevocationReason = &k.RevokedBy, (*reasonOrNull)(&k.Reason)
 	}
 	if shown.Metadata == nil {
 		shown.Metadata = map[string]string{}
@@ -353,8 +353,8 @@ func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKe
 
 // ReasonBody says why a key is revoked.
 type ReasonBody struct {
-	Reason  domain.Reason `json:"reason,omitempty" doc:"unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation."`
-	Comment string        `json:"comment,omitempty" maxLength:"500"`
+	Reason  reason `json:"reason,omitempty"`
+	Comment string `json:"comment,omitempty" maxLength:"500"`
 }
 
 type revokeKeyRequest struct {
@@ -374,7 +374,7 @@ func (s *server) revokeKey(ctx context.Context, p domain.Principal, in *revokeKe
 	}
 	c := commands.RevokeKey{Request: r, Org: org, Key: id}
 	if in.Body != nil {
-		c.Reason, c.Comment = in.Body.Reason, in.Body.Comment
+		c.Reason, c.Comment = domain.Reason(in.Body.Reason), in.Body.Comment
 	}
 	result, err := s.Commands.RevokeKey(ctx, c)
 	return s.changed(ctx, result, err)

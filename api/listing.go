@@ -18,7 +18,7 @@ func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 type KeyFilter struct {
 	Org            string    `query:"org_id" json:"org_id,omitempty"`
 	Keyspace       string    `query:"keyspace" json:"keyspace,omitempty"`
-	Status         string    `query:"status" json:"status,omitempty" doc:"active, disabled, expired or revoked."`
+	Status         keyStatus `query:"status" json:"status,omitempty"`
 	Owner          string    `query:"owner" json:"owner,omitempty" maxLength:"200"`
 	Scope          string    `query:"scope" json:"scope,omitempty" maxLength:"100" doc:"Listed on the key exactly so."`
 	Name           string    `query:"name" json:"name,omitempty" maxLength:"200" doc:"The name begins with it."`
@@ -45,7 +45,7 @@ func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQu
 		}
 	}
 	if f.Status != "" {
-		if q.Status, err = domain.ParseState(f.Status); err != nil {
+		if q.Status, err = domain.ParseState(string(f.Status)); err != nil {
 			return q, err
 		}
 	}
@@ -60,9 +60,9 @@ func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQu
 type listKeysRequest struct {
 	KeyFilter
 	AfterParam
-	Sort   string `query:"sort" doc:"created_at, last_used_at, name or expires_at; with - before it descending. Default -created_at."`
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
-	Cursor string `query:"cursor" maxLength:"2048"`
+	Sort   keySort `query:"sort" doc:"With - before it descending. Default -created_at."`
+	Limit  int     `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Cursor string  `query:"cursor" maxLength:"2048"`
 }
 
 type keyPage struct {
@@ -77,7 +77,7 @@ func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysR
 	if err != nil {
 		return nil, err
 	}
-	if q.Sort = in.Sort; q.Sort == "" {
+	if q.Sort = string(in.Sort); q.Sort == "" {
 		q.Sort = "-created_at"
 	}
 	if !slices.Contains(projections.SortKeys, strings.TrimPrefix(q.Sort, "-")) {
@@ -117,19 +117,19 @@ type usageRequest struct {
 
 type usageAnswer struct {
 	Body struct {
-		Key        domain.KeyID              `json:"key_id"`
-		LastUsedAt *time.Time                `json:"last_used_at"`
-		Totals     map[domain.Outcome]uint64 `json:"totals" doc:"Uses by outcome since the key began."`
-		From       time.Time                 `json:"from"`
-		To         time.Time                 `json:"to"`
-		Step       domain.Duration           `json:"step"`
-		Steps      []usageStep               `json:"steps" doc:"Those with a use, oldest first."`
+		Key        domain.KeyID    `json:"key_id"`
+		LastUsedAt *time.Time      `json:"last_used_at"`
+		Totals     outcomeCounts   `json:"totals" doc:"Uses by outcome since the key began."`
+		From       time.Time       `json:"from"`
+		To         time.Time       `json:"to"`
+		Step       domain.Duration `json:"step"`
+		Steps      []usageStep     `json:"steps" doc:"Those with a use, oldest first."`
 	}
 }
 
 type usageStep struct {
-	Start  time.Time                 `json:"start"`
-	Counts map[domain.Outcome]uint64 `json:"counts"`
+	Start  time.Time     `json:"start"`
+	Counts outcomeCounts `json:"counts"`
 }
 
 // maxUsageSpan bounds what one report covers.
@@ -167,10 +167,10 @@ func (s *server) keyUsage(ctx context.Context, p domain.Principal, in *usageRequ
 	a.Body.Key, a.Body.LastUsedAt, a.Body.Totals = id, orNull(report.LastUsedAt), report.Totals
 	a.Body.From, a.Body.To, a.Body.Step, a.Body.Steps = in.From.UTC(), in.To.UTC(), domain.Duration(step), []usageStep{}
 	if a.Body.Totals == nil {
-		a.Body.Totals = map[domain.Outcome]uint64{}
+		a.Body.Totals = outcomeCounts{}
 	}
 	for _, st := range report.Steps {
-		a.Body.Steps = append(a.Body.Steps, usageStep(st))
+		a.Body.Steps = append(a.Body.Steps, usageStep{st.Start, st.Counts})
 	}
 	return a, nil
 }

@@ -36,18 +36,14 @@ const (
 
 // route adds a management route: f is a function of caller and request. Before f, the
 // caller is authenticated, has the scope, and the use of their key is on the ledger.
-func route[In, Out any](s *server, pattern, scope string, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
+func route[In, Out any](s *server, id, pattern, scope string, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
 	method, path := cutPattern(pattern)
 	op := huma.Operation{
-		Method: method, Path: path, OperationID: operationID(method, path), Summary: summary, DefaultStatus: status, MaxBodyBytes: maxBody,
-		Security: []map[string][]string{{"bearer": {}}, {"apiKey": {}}},
-		Errors:   []int{400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503},
+		Method: method, Path: path, OperationID: id, Summary: summary, Description: describe("", scope), DefaultStatus: status, MaxBodyBytes: maxBody,
+		Security: withKey, Errors: append(refusals(method, path, true, false), writeRefusals(method, path)...),
 		// takeBody has read the body by then. Huma would set a read deadline of 5 s on the
 		// connection, which ends a longer request and every later one on that connection.
 		BodyReadTimeout: -1,
-	}
-	if scope != "" {
-		op.Description = "Needs the scope " + scope + "."
 	}
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
@@ -115,10 +111,6 @@ func cutPattern(pattern string) (method, path string) {
 }
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
-
-func operationID(method, path string) string {
-	return strings.ToLower(method) + strings.NewReplacer("/v1/", "-", "/", "-", "{", "", "}", "").Replace(path)
-}
 
 // parseQuery is a query that is well formed: one that is not would be read in part, and
 // what was asked for in the rest would not be asked.

@@ -45,6 +45,9 @@ const (
 	CessationOfOperation Reason = "cessation_of_operation"
 )
 
+// StateNames are the names of the states that a key can be in.
+func StateNames() []string { return stateNames[1:] }
+
 // Reasons are all reasons for a revocation.
 var Reasons = []Reason{Unspecified, KeyCompromise, Superseded, AffiliationChanged, PrivilegeWithdrawn, CessationOfOperation}
 

@@ -20,6 +20,9 @@ const (
 	UseRateLimited       Outcome = "RATE_LIMITED"
 )
 
+// Outcomes are all outcomes.
+var Outcomes = []Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
+
 // A Credential is all of a key, seen through one of its secrets, that the decision about
 // a use needs. Times are milliseconds since the Unix epoch; 0: no end.
 type Credential struct {
