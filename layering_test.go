@@ -27,6 +27,7 @@ var layers = map[string][]string{
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/quota", "internal/strictjson"},
 	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "internal/quota"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api"},
+	"examples/clients/go":       {}, // a module of its own
 	".":                         {},
 }
 

@@ -290,6 +290,7 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/keys/" + id + "/usage?step=90m", "", 400, "step"},
 		{"GET", "/v1/events?cursor=nope", "", 400, "cursor"},
 		{"GET", "/v1/events?wait=1h", "", 400, "wait"},
+		{"GET", "/v1/events?actor=a&actor=b", "", 400, "actor"},
 		{"GET", "/v1/events?colour=red", "", 400, "colour"},
 		{"GET", "/v1/events?type=key.created,key.craeted", "", 400, "type"},
 		{"GET", "/v1/events?type=", "", 400, "type"},

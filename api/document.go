@@ -303,12 +303,11 @@ func (s *server) documentEvents() description {
 	answer := s.jsonAnswer(eventPage{})
 	answer["application/x-ndjson"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "All events up to now, one a line."}}
 	answer["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "Events as they come; Last-Event-ID goes on behind one."}}
-	separate := false
 	limit := intSchema(1, 1000)
 	limit.Default = 100
 	return description{summary: "Read, replay or follow the ledger's events", details: "Accept chooses a page, a replay or a stream.", answer: answer,
 		parameters: []*huma.Param{queryParam("org_id", "Of this organization.", textSchema()), queryParam("key_id", "Of this key.", textSchema()),
-			{Name: "type", In: "query", Description: "Of these types, with commas.", Schema: listSchema(eventType("").Schema(nil)), Explode: &separate},
+			queryParam("type", "Of these types, one by one or with commas.", listSchema(eventType("").Schema(nil))),
 			queryParam("actor", "By this principal.", textSchema()), queryParam("from", "From this time on.", timeSchema()), queryParam("to", "Before this time.", timeSchema()),
 			queryParam("cursor", "The next_cursor of the page before.", textSchema()), queryParam("limit", "Events in a page.", limit),
 			queryParam("wait", "How long a page that would be empty waits for an event, up to 60s.", textSchema()),

@@ -78,13 +78,13 @@ type eventQuery struct {
 var eventParameters = []string{"org_id", "key_id", "type", "actor", "from", "to", "cursor", "limit", "wait", "after"}
 
 func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery, err error) {
-	if err := repeatedParameter(r); err != nil {
-		return q, err
-	}
 	v := r.URL.Query()
-	for name := range v {
-		if !slices.Contains(eventParameters, name) {
+	for name, values := range v {
+		switch {
+		case !slices.Contains(eventParameters, name):
 			return q, invalidField(clip(name), "is not a parameter here; they are "+strings.Join(eventParameters, ", "))
+		case len(values) > 1 && name != "type":
+			return q, errRepeated(name)
 		}
 	}
 	if q.org, err = within(p, v.Get("org_id")); err != nil {
@@ -112,7 +112,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		}
 	}
 	if v.Has("type") {
-		q.types = strings.Split(v.Get("type"), ",")
+		q.types = strings.Split(strings.Join(v["type"], ","), ",")
 		for _, t := range q.types {
 			if !slices.Contains(eventTypes, t) {
 				return q, invalidField("type", "must be one or more of "+strings.Join(eventTypes, ", ")+", with commas")
