@@ -82,7 +82,7 @@ func serveAsTold(t *testing.T, command, here, dir string) string {
 	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
 	lines := bufio.NewScanner(errs)
 	for lines.Scan() {
-		if m := regexp.MustCompile(`ready on (http://\S+);`).FindStringSubmatch(lines.Text()); m != nil {
+		if m := regexp.MustCompile(`ready on (http://\S+)`).FindStringSubmatch(lines.Text()); m != nil {
 			go func() {
 				for lines.Scan() {
 				}

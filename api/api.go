@@ -31,6 +31,7 @@ type Options struct {
 	Verifier *verify.Verifier
 
 	Logger         *slog.Logger
+	AccessLog      *slog.Logger // a line for each request; nil: none
 	Registry       *prometheus.Registry
 	Now            func() time.Time
 	TrustedProxies []netip.Prefix  // whose X-Forwarded-For counts
@@ -137,6 +138,7 @@ func (s *server) raw(id, pattern, scope string, d description, f func(http.Respo
 			s.problem(w, r, err)
 			return
 		}
+		noteCaller(w, p)
 		f(w, r, p)
 	})
 	s.document(id, pattern, scope, d)

@@ -44,6 +44,7 @@ func (m *middleware) authorize(p *passage, r *http.Request, ip netip.Addr) {
 		err = m.Verifier.Verify(r.Context(), &q.Request, &a)
 	}
 	if err == nil {
+		p.access.verified(&a)
 		err = refuse(p, &a)
 	}
 	if err != nil {

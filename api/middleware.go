@@ -74,6 +74,7 @@ type passage struct {
 	begun     time.Time
 	status    int  // 0: not answered yet
 	streaming bool // each write has a deadline of its own
+	access    access
 }
 
 // WriteHeader sends the status, of which there is one.
@@ -115,8 +116,11 @@ func isHealth(path string) bool { return path == "/livez" || path == "/readyz" |
 func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := &passage{ResponseWriter: w, place: place{gate: m.gate}, id: m.ids.of(r), route: "none", begun: time.Now()}
 	w.Header()["X-Request-Id"] = []string{p.id}
-	defer m.leave(p, r)
 	ip := m.clientIP(r)
+	if m.AccessLog != nil {
+		defer m.logAccess(p, r, ip)
+	}
+	defer m.leave(p, r)
 	switch path := r.URL.Path; {
 	case path == verifyPath && r.Method == http.MethodPost:
 		// Matching a pattern costs as much as deciding about a key, as does a context.

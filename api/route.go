@@ -49,6 +49,7 @@ func route[In, Out any](s *server, id, pattern, scope string, status int, summar
 		r, w := humago.Unwrap(ctx)
 		p, err := s.authenticate(r, scope)
 		if err == nil {
+			noteCaller(w, p)
 			err = repeatedParameter(r)
 		}
 		var body []byte

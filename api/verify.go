@@ -74,7 +74,12 @@ func (m *middleware) decide(v *verification, p *passage, r *http.Request, ip net
 		return err
 	}
 	v.request.By, v.request.RequestID = caller, p.id
-	return m.Verifier.Verify(r.Context(), &v.request, &v.answer)
+	p.access.principal = caller.ID
+	if err := m.Verifier.Verify(r.Context(), &v.request, &v.answer); err != nil {
+		return err
+	}
+	p.access.verified(&v.answer)
+	return nil
 }
 
 var errBodyTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too Large", Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",

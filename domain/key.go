@@ -23,6 +23,9 @@ var stateNames = [...]string{"absent", "active", "disabled", "expired", "revoked
 
 func (s State) String() string { return stateNames[s] }
 
+// States are the names of all states that a key can be in.
+func States() []string { return stateNames[1:] }
+
 // ParseState reads a state as a listing's filter names it.
 func ParseState(name string) (State, error) {
 	if i := slices.Index(stateNames[1:], name); i >= 0 {

@@ -42,6 +42,14 @@ var projections = []projection{
 	{"usage", 2, eventstore.Uses, nil},
 }
 
+// Names are the names of all projections.
+func Names() (names []string) {
+	for _, p := range projections {
+		names = append(names, p.name)
+	}
+	return names
+}
+
 // Options of a store. The zero value is usable.
 type Options struct {
 	CacheBytes uint64 // of memory for credentials at most, 2 MiB at least

@@ -95,7 +95,7 @@ func TestImportAndBulkRevocation(t *testing.T) {
 	expect(t, r.command(t, `{"org_id":"`+org+`","name":"x","digest":"short"}`, "keys", "import", "-"), exitRefused, "digest")
 
 	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org), exitUsage, "--yes")
-	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org, "--dry-run"), exitOK, "1500")
+	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org, "--dry-run"), exitOK, "would revoke 1500")
 	expect(t, r.command(t, "secret-7", "verify"), exitOK, "VALID")
 	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org, "--yes"), exitOK, "revoked 1500")
 	expect(t, r.command(t, "secret-7", "verify"), exitRefused, "REVOKED")

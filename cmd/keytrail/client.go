@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,19 +19,25 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // A client calls the service for a person.
 type client struct {
 	url, keyFile string
+	ca           string
 	json         bool
 	errs         io.Writer // for what is said beside an answer
+	keyFlag      *pflag.Flag
+	web          *http.Client // nil: the default one
 }
 
 func (c *client) flags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&c.url, "url", envOr("KEYTRAIL_URL", "http://127.0.0.1:8080"), "where the service is (KEYTRAIL_URL)")
 	f.StringVar(&c.keyFile, "key-file", os.Getenv("KEYTRAIL_KEY_FILE"), "file with the management key (KEYTRAIL_KEY_FILE); default ./keytrail-data/root.key if KEYTRAIL_KEY is not set")
+	c.keyFlag = f.Lookup("key-file")
+	f.StringVar(&c.ca, "ca", os.Getenv("KEYTRAIL_CA"), "file with a certificate authority to trust beside the system's (KEYTRAIL_CA)")
 	f.BoolVar(&c.json, "json", false, "print JSON for programs")
 }
 
@@ -44,10 +52,13 @@ func envOr(name, other string) string {
 // arguments, which other users of the machine can see.
 func (c *client) key() (string, error) {
 	path := c.keyFile
-	if path == "" {
-		if key := os.Getenv("KEYTRAIL_KEY"); key != "" {
-			return key, nil
+	if direct := os.Getenv("KEYTRAIL_KEY"); direct != "" && !c.keyFlag.Changed {
+		if path != "" {
+			return "", errors.New("KEYTRAIL_KEY and KEYTRAIL_KEY_FILE are both set; set one")
 		}
+		return direct, nil
+	}
+	if path == "" {
 		path = "keytrail-data/root.key"
 	}
 	b, err := os.ReadFile(path)
@@ -70,8 +81,32 @@ func (p *problem) Error() string { return fmt.Sprintf("%s (%s)", p.Detail, p.Cod
 // unreachable is no answer at all.
 type unreachable struct{ cause error }
 
-func (e *unreachable) Error() string { return "the service cannot be reached: " + e.cause.Error() }
+func (e *unreachable) Error() string {
+	if errors.Is(e.cause, context.Canceled) {
+		return "interrupted"
+	}
+	return "the service cannot be reached: " + e.cause.Error()
+}
 func (e *unreachable) Unwrap() error { return e.cause }
+
+// do makes a request, and trusts the authority that was named.
+func (c *client) do(r *http.Request) (*http.Response, error) {
+	if c.ca != "" && c.web == nil {
+		pool, err := trusted(c.ca)
+		if err != nil {
+			return nil, err
+		}
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+		c.web = &http.Client{Transport: t}
+	}
+	web := cmp.Or(c.web, http.DefaultClient)
+	answer, err := web.Do(r)
+	if err != nil {
+		return nil, &unreachable{err}
+	}
+	return answer, nil
+}
 
 // send makes one request; the caller closes the answer's body.
 func (c *client) send(ctx context.Context, method, path string, query url.Values, header http.Header, body io.Reader) (*http.Response, error) {
@@ -91,9 +126,9 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		r.Header[name] = values
 	}
 	r.Header.Set("Authorization", "Bearer "+key)
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := c.do(r)
 	if err != nil {
-		return nil, &unreachable{err}
+		return nil, err
 	}
 	if answer.StatusCode < 300 {
 		return answer, nil
@@ -218,9 +253,9 @@ func healthCommand(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := http.DefaultClient.Do(r)
+			answer, err := c.do(r)
 			if err != nil {
-				return &unreachable{err}
+				return err
 			}
 			defer answer.Body.Close()
 			if answer.StatusCode != http.StatusOK {

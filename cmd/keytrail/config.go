@@ -33,6 +33,10 @@ type Config struct {
 	Limits         api.Limits
 	Connections    connectionLimits
 	ReadTimeout    time.Duration
+	TLSCert        string
+	TLSKey         string
+	PlainHTTP      bool
+	AccessLog      bool
 	LogFormat      string
 	LogLevel       string
 	OTLPEndpoint   string
@@ -42,6 +46,9 @@ type Config struct {
 func (c *Config) flags(f *pflag.FlagSet) {
 	c.ledgerFlags(f)
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
+	f.StringVar(&c.TLSCert, "tls-cert", "", "file with the certificate, and its chain, to serve HTTPS with; read again when it changes")
+	f.StringVar(&c.TLSKey, "tls-key", "", "file with the certificate's key")
+	f.BoolVar(&c.PlainHTTP, "plain-http", false, "serve plain HTTP on an address that other machines reach: behind a proxy that speaks TLS, or in a container")
 	f.Uint64Var(&c.MinFree, "min-free", 256<<20, "record nothing while the data directory's file system has fewer bytes free; 0: do not look")
 	f.StringVar(&c.Uses, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
@@ -58,6 +65,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.Limits.WriteTimeout, "write-timeout", 10*time.Second, "how long a client may take to receive an answer, or each piece of an event stream")
 	f.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	f.BoolVar(&c.AccessLog, "access-log", false, "log each request: route, status, time, client, key and trace ids; no path, query or secret")
 	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "send traces to this OTLP/HTTP endpoint, like http://localhost:4318; default OTEL_EXPORTER_OTLP_ENDPOINT")
 	f.StringVar(&c.PprofListen, "pprof-listen", "", "serve profiles on this address; do not expose it")
 }
@@ -75,7 +83,7 @@ func (c *Config) ledgerFlags(f *pflag.FlagSet) {
 }
 
 // ofPeople are the environment variables of the command line for people.
-var ofPeople = []string{"KEYTRAIL_URL", "KEYTRAIL_KEY", "KEYTRAIL_KEY_FILE"}
+var ofPeople = []string{"KEYTRAIL_URL", "KEYTRAIL_KEY", "KEYTRAIL_KEY_FILE", "KEYTRAIL_CA"}
 
 func variable(flag string) string {
 	return "KEYTRAIL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
@@ -89,8 +97,8 @@ func environment(cmd *cobra.Command, environ []string) error {
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 		name := variable(f.Name)
 		known = append(known, name)
-		if value, ok := os.LookupEnv(name); ok && !f.Changed && failure == nil {
-			if err := cmd.Flags().Set(f.Name, value); err != nil {
+		if value, ok := os.LookupEnv(name); ok && !f.Changed {
+			if err := cmd.Flags().Set(f.Name, value); err != nil && failure == nil {
 				failure = fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -125,11 +133,24 @@ func (c *Config) logger(to io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return nil, fmt.Errorf("--log-level: %q is not debug, info, warn or error", c.LogLevel)
 	}
-	switch c.LogFormat {
+	return newLogger(to, c.LogFormat, level)
+}
+
+// accessLogger is nil where requests are not logged. It does not depend on the log's level.
+func (c *Config) accessLogger(to io.Writer) *slog.Logger {
+	if !c.AccessLog {
+		return nil
+	}
+	log, _ := newLogger(to, c.LogFormat, slog.LevelInfo) // logger has checked the format
+	return log
+}
+
+func newLogger(to io.Writer, format string, level slog.Level) (*slog.Logger, error) {
+	switch format {
 	case "text":
 		return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level})), nil
 	case "json":
 		return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level})), nil
 	}
-	return nil, fmt.Errorf("--log-format: %q is not text or json", c.LogFormat)
+	return nil, fmt.Errorf("--log-format: %q is not text or json", format)
 }

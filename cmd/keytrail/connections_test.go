@@ -18,7 +18,7 @@ import (
 func TestNobodyHoldsEveryConnection(t *testing.T) {
 	metrics := prometheus.NewRegistry()
 	connections := newConnections(connectionLimits{all: 4}, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}, metrics)
-	front, err := listen("127.0.0.1:0", time.Minute, connections, slog.New(slog.DiscardHandler))
+	front, err := listen("127.0.0.1:0", nil, time.Minute, connections, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

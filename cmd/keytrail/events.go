@@ -87,14 +87,14 @@ func tailCommand(c *client) *cobra.Command {
 // behind the last event, however long the service is away.
 func (c *client) tail(cmd *cobra.Command, q url.Values) error {
 	header := http.Header{"Accept": {"text/event-stream"}}
-	cursor, connected := "", false
+	cursor, connected, away := "", false, false
 	for {
 		if cursor != "" {
 			header.Set("Last-Event-ID", cursor)
 		}
 		answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", q, header, nil)
 		if err == nil {
-			connected = true
+			connected, away = true, false
 			cursor, err = c.follow(cmd, answer.Body, cursor)
 		}
 		pause, again := passing(err)
@@ -104,6 +104,10 @@ func (c *client) tail(cmd *cobra.Command, q url.Values) error {
 		case !connected || !again:
 			return err
 		}
+		if !away {
+			fmt.Fprintf(c.errs, "keytrail: %v; trying until it comes back\n", err)
+		}
+		away = true
 		select {
 		case <-cmd.Context().Done():
 		case <-time.After(max(pause, firstPause)):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,12 +17,14 @@ import (
 type front struct {
 	http.Server
 	listener net.Listener
+	url      string
 	handler  atomic.Pointer[http.Handler]
 	ended    chan error // receives what Serve returned
 	log      *slog.Logger
 }
 
-func listen(address string, readTimeout time.Duration, connections *connections, log *slog.Logger) (*front, error) {
+// listen serves on address: HTTPS with a configuration for TLS, plain HTTP without.
+func listen(address string, secure *tls.Config, readTimeout time.Duration, connections *connections, log *slog.Logger) (*front, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
@@ -34,9 +37,18 @@ func listen(address string, readTimeout time.Duration, connections *connections,
 		// The API sets that of writing when an answer begins, so that what takes long is not
 		// cut off, and a client that takes nothing is.
 		ReadTimeout: readTimeout, IdleTimeout: 2 * time.Minute, ConnState: connections.change,
+		// With HTTP/2 one connection would carry many requests, past the limits of connections.
+		TLSConfig: secure, Protocols: new(http.Protocols),
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	go func() { f.ended <- f.Serve(l) }()
+	f.Protocols.SetHTTP1(true)
+	f.url = "http://" + l.Addr().String()
+	serve := func() error { return f.Serve(l) }
+	if secure != nil {
+		f.url = "https://" + l.Addr().String()
+		serve = func() error { return f.ServeTLS(l, "", "") }
+	}
+	go func() { f.ended <- serve() }()
 	return f, nil
 }
 

@@ -131,7 +131,7 @@ func (i *importer) flush() error {
 		return read(answer, &part)
 	})
 	if err != nil {
-		return fmt.Errorf("%w; %d are imported, repeat the command to go on", err, i.sum.Imported)
+		return fmt.Errorf("%w; %d or more are imported, repeat the command to go on", err, i.sum.Imported)
 	}
 	i.add(part)
 	_ = i.bar.Set(i.number)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -175,27 +176,26 @@ func listCommand(c *client) *cobra.Command {
 	var f filters
 	var sort string
 	var limit int
+	var all bool
 	cmd := &cobra.Command{Use: "list", Short: "List keys", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		if limit < 1 {
+			return fmt.Errorf("--limit %d: list one key at least, or --all", limit)
+		}
+		if all {
+			limit = math.MaxInt
+		}
 		q, _ := f.query()
 		q.Set("sort", sort)
-		all := []key{}
-		for len(all) < limit {
-			q.Set("limit", strconv.Itoa(min(1000, limit-len(all))))
-			var page struct {
-				Items []key   `json:"items"`
-				Next  *string `json:"next_cursor"`
-			}
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/keys", q, nil, &page); err != nil {
-				return err
-			}
-			if all = append(all, page.Items...); page.Next == nil {
-				break
-			}
-			q.Set("cursor", *page.Next)
+		keys, more, err := c.listKeys(cmd, q, limit)
+		if err != nil {
+			return err
 		}
-		return c.show(cmd, all, func(w io.Writer) {
+		if more {
+			fmt.Fprintf(c.errs, "keytrail: there are more keys than these %d; --all lists them, --limit so many\n", len(keys))
+		}
+		return c.show(cmd, keys, func(w io.Writer) {
 			var rows [][]string
-			for _, k := range all {
+			for _, k := range keys {
 				rows = append(rows, k.row())
 			}
 			table(w, keyHeading, rows)
@@ -204,7 +204,30 @@ func listCommand(c *client) *cobra.Command {
 	f.flags(cmd.Flags())
 	cmd.Flags().StringVar(&sort, "sort", "-created_at", "created_at, last_used_at, name or expires_at; - before it: descending")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most")
+	cmd.Flags().BoolVar(&all, "all", false, "all of them")
+	cmd.MarkFlagsMutuallyExclusive("all", "limit")
 	return cmd
+}
+
+// listKeys gives up to limit keys, and tells whether there are more.
+func (c *client) listKeys(cmd *cobra.Command, q url.Values, limit int) (keys []key, more bool, err error) {
+	for keys = []key{}; ; {
+		q.Set("limit", strconv.Itoa(min(1000, max(limit-len(keys), 1)))) // when they are full, one more
+		var page struct {
+			Items []key   `json:"items"`
+			Next  *string `json:"next_cursor"`
+		}
+		if err := c.call(cmd.Context(), http.MethodGet, "/v1/keys", q, nil, &page); err != nil {
+			return nil, false, err
+		}
+		if keys = append(keys, page.Items...); len(keys) > limit {
+			return keys[:limit], true, nil
+		}
+		if page.Next == nil {
+			return keys, false, nil
+		}
+		q.Set("cursor", *page.Next)
+	}
 }
 
 // one makes a request about one key and shows it.
@@ -315,10 +338,14 @@ type revoked struct {
 func (c *client) revokeAll(cmd *cobra.Command, body map[string]any) error {
 	sum, err := c.revokePages(cmd, body)
 	if err != nil {
-		return fmt.Errorf("%w; %d are revoked, repeat the command to go on", err, sum.Revoked)
+		return fmt.Errorf("%w; %d or more are revoked, repeat the command to go on", err, sum.Revoked)
 	}
 	err = c.show(cmd, sum, func(w io.Writer) {
-		fmt.Fprintf(w, "revoked %d, already revoked %d, failed %d\n", sum.Revoked, sum.AlreadyRevoked, len(sum.Failed))
+		verb := "revoked"
+		if sum.DryRun {
+			verb = "would revoke"
+		}
+		fmt.Fprintf(w, "%s %d, already revoked %d, failed %d\n", verb, sum.Revoked, sum.AlreadyRevoked, len(sum.Failed))
 	})
 	if err == nil && len(sum.Failed) > 0 {
 		err = &problem{Code: fmt.Sprint(sum.Failed[0]["code"]), Detail: fmt.Sprintf("%d keys were not revoked; the first: %v", len(sum.Failed), sum.Failed[0]["detail"])}

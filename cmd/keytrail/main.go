@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker.
-var version = "dev"
+// version is set by the linker for a release.
+var version = ""
 
 // The exit codes, which scripts can use.
 const (
@@ -22,10 +22,15 @@ const (
 	exitRefused     = 1 // the service refused, or the key is not valid
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitInterrupted = 130
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// The first signal asks to stop; from then on a second one ends the process.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -42,8 +47,8 @@ The commands for people find the service by KEYTRAIL_URL (default http://127.0.0
 and their key by KEYTRAIL_KEY, --key-file, or ./keytrail-data/root.key.
 
 Exit codes: 0 done, or the key is valid; 1 refused, or the key is not valid; 2 wrong
-usage; 3 the service cannot be reached.`,
-		SilenceUsage: true, SilenceErrors: true, Version: version,
+usage; 3 the service cannot be reached; 130 interrupted.`,
+		SilenceUsage: true, SilenceErrors: true, Version: programVersion(),
 	}
 	root.SetArgs(args)
 	root.SetIn(in)
@@ -51,19 +56,20 @@ usage; 3 the service cannot be reached.`,
 	root.SetErr(errs)
 	c := &client{errs: errs}
 	c.flags(root)
-	root.AddCommand(serveCommand(), keysCommand(c), orgsCommand(c), verifyCommand(c), eventsCommand(c), projectionsCommand(c), backupCommand(c), restoreCommand(c), healthCommand(c), versionCommand())
+	root.AddCommand(serveCommand(), keysCommand(c), orgsCommand(c), verifyCommand(c), eventsCommand(c), projectionsCommand(c), principalCommand(c), backupCommand(c), restoreCommand(c), healthCommand(c), versionCommand())
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() {
 			// Without this a mistyped subcommand would print help and count as done.
 			group.Args, group.RunE = cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		}
 	}
+	complete(root)
 	return exitCode(root.ExecuteContext(ctx), errs)
 }
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) }}
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), programVersion()) }}
 }
 
 // exitCode tells err to the person, and what it means to a script.
@@ -71,12 +77,14 @@ func exitCode(err error, errs io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	if !errors.Is(err, errNotValid) { // which has been told
+	if !errors.Is(err, errNotValid) && !errors.As(err, new(*logged)) { // which have been told
 		fmt.Fprintln(errs, "keytrail:", err)
 	}
 	var refused *problem
 	var away *unreachable
 	switch {
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
 	case errors.As(err, &refused), errors.Is(err, errNotValid), errors.Is(err, errServe):
 		return exitRefused
 	case errors.As(err, &away):

@@ -82,7 +82,7 @@ type running struct {
 	done chan struct{} // closed when the process has ended
 }
 
-var readyLine = regexp.MustCompile(`ready on (http://[0-9.:]+)`)
+var readyLine = regexp.MustCompile(`ready on (https?://[0-9.:]+)`)
 
 // launch starts serve on data and returns when it says that it is ready.
 func launch(t testing.TB, data string, args ...string) *running {

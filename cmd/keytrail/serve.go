@@ -36,15 +36,19 @@ func serveCommand() *cobra.Command {
 		Use: "serve", Short: "Run the service", Args: cobra.NoArgs,
 		Long: "Run the service. Each flag has an environment variable: --nats-url is KEYTRAIL_NATS_URL.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := environment(cmd, os.Environ()); err != nil {
-				return err
+			err := environment(cmd, os.Environ())
+			if err == nil {
+				err = serve(cmd.Context(), c, cmd.ErrOrStderr())
+				if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+					return nil // asked to stop before it was ready
+				}
+				if err != nil {
+					err = fmt.Errorf("%w: %w", errServe, err)
+				}
 			}
-			err := serve(cmd.Context(), c, cmd.ErrOrStderr())
-			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
-				return nil // asked to stop before it was ready
-			}
-			if err != nil {
-				err = fmt.Errorf("%w: %w", errServe, err)
+			if err != nil && c.LogFormat == "json" {
+				slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)).ErrorContext(cmd.Context(), "not serving", "err", err)
+				err = &logged{err}
 			}
 			return err
 		},
@@ -52,6 +56,11 @@ func serveCommand() *cobra.Command {
 	c.flags(cmd.Flags())
 	return cmd
 }
+
+// logged is an error that has been told in the log.
+type logged struct{ error }
+
+func (e *logged) Unwrap() error { return e.error }
 
 // stopTimeout bounds each step of stopping.
 const stopTimeout = 15 * time.Second
@@ -72,6 +81,11 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	secure, err := c.tlsConfig(log)
+	if err != nil {
+		return err
+	}
+	slog.SetDefault(log) // what libraries say through package log becomes a line of ours
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return err
 	}
@@ -90,8 +104,8 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 		defer server.Close()
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	front, err := listen(c.Listen, c.ReadTimeout, newConnections(c.Connections, proxies, metrics), log)
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	front, err := listen(c.Listen, secure, c.ReadTimeout, newConnections(c.Connections, proxies, metrics), log)
 	if err != nil {
 		return err
 	}
@@ -134,9 +148,9 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	tasks.Go(func() error { return verifier.Run(background) })
 	tasks.Go(func() error { return expirePass(background, store, handler, log) })
 	defer within(stopTimeout, verifier.Close)
-	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, Registry: metrics,
-		TrustedProxies: proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: version}))
-	greet(errs, front.listener.Addr().String(), rootFile, created)
+	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, AccessLog: c.accessLogger(errs), Registry: metrics,
+		TrustedProxies: proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: programVersion()}))
+	c.greet(errs, log, front.url, rootFile, created)
 	defer serveProfiles(c.PprofListen)()
 	return front.stay(ctx, background)
 }
@@ -302,10 +316,17 @@ func expirePass(ctx context.Context, s *projections.Store, h *commands.Handler, 
 	}
 }
 
-// greet tells whoever started the service what to do next.
-func greet(w io.Writer, address, rootFile string, created bool) {
+// greet tells who started the service what to do next: to a person, or as lines of the log.
+func (c *Config) greet(w io.Writer, log *slog.Logger, url, rootFile string, created bool) {
+	if c.LogFormat == "json" {
+		log.Info("ready", "url", url, "root_key_file", rootFile, "root_key_created", created)
+		return
+	}
 	if created {
 		fmt.Fprintf(w, "keytrail: the root key is in %s; whoever reads it can do everything\n", rootFile)
 	}
-	fmt.Fprintf(w, "keytrail: ready on http://%s; try:\n  curl -H \"Authorization: Bearer $(cat %s)\" http://%s/v1/principal\n", address, rootFile, address)
+	fmt.Fprintf(w, "keytrail: ready on %s\n", url)
+	if _, err := os.Stat(rootFile); err == nil { // else it was moved to a safer place, as it should be
+		fmt.Fprintf(w, "  try: keytrail principal --url %s --key-file %s\n", url, rootFile)
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -31,14 +30,11 @@ func TestTheFirstStartMakesARootKeyAndSaysWhatToTry(t *testing.T) {
 			t.Errorf("%s has mode %v, not %v", path, info.Mode(), mode)
 		}
 	}
-	line := regexp.MustCompile(`(?m)^\s*curl .*$`).FindString(r.said.String())
-	if line == "" || !strings.Contains(r.said.String(), filepath.Join(data, "root.key")) {
-		t.Fatalf("no curl line, or no place of the root key: %s", r.said)
+	line := regexp.MustCompile(`(?m)^  try: keytrail (.*)$`).FindStringSubmatch(r.said.String())
+	if line == nil || !strings.Contains(r.said.String(), filepath.Join(data, "root.key")) {
+		t.Fatalf("no line to try, or no place of the root key: %s", r.said)
 	}
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(line, "curl", "curl -sS --fail", 1)).CombinedOutput()
-	if err != nil {
-		t.Errorf("the line to try does not work: %v: %s", err, out)
-	}
+	expect(t, cli(t, "", environ(), strings.Fields(line[1])...), exitOK, "key_", "the whole installation", "*")
 	if strings.Contains(r.said.String(), r.rootKey(t)) {
 		t.Error("the root secret was printed")
 	}

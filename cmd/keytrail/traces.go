@@ -22,7 +22,7 @@ func traces(ctx context.Context, endpoint string) (stop func(context.Context) er
 		return nil, err
 	}
 	provider := trace.NewTracerProvider(trace.WithBatcher(exporter),
-		trace.WithResource(resource.NewSchemaless(attribute.String("service.name", "keytrail"), attribute.String("service.version", version))))
+		trace.WithResource(resource.NewSchemaless(attribute.String("service.name", "keytrail"), attribute.String("service.version", programVersion()))))
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	return provider.Shutdown, nil
