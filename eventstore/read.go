@@ -18,7 +18,6 @@ type Query struct {
 	After  Position
 	Org    domain.OrgID // "": every organization
 	Ref    *Ref         // one aggregate of the events stream
-	Since  time.Time    // leave out what was stored before
 	Live   bool         // go on until ctx ends; else stop at what is the end when Read begins
 	Max    int          // messages in a batch at most; 0: 500
 }
@@ -29,6 +28,7 @@ type Batch struct {
 	Records []Record
 	Mark    Mark   // of the last message
 	Pending uint64 // messages that match and come after, as the server knew
+	Bytes   int    // of the messages' bodies
 }
 
 const (
@@ -125,18 +125,23 @@ func (r *reader) run(ctx context.Context) error {
 
 func (r *reader) consumerConfig() jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(r.query.After) + 1}
-	if !r.query.Since.IsZero() && r.query.After == 0 {
-		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &r.query.Since
-	}
-	switch {
-	case r.query.Ref != nil:
-		c.FilterSubjects = []string{r.query.Ref.subject()}
-	case r.query.Org != "" && r.query.Stream == Events:
-		c.FilterSubjects = []string{Events.root() + string(r.query.Org) + ".>"}
-	case r.query.Org != "":
-		c.FilterSubjects = []string{Uses.root() + string(r.query.Org)}
+	if r.query.Ref != nil || r.query.Org != "" {
+		c.FilterSubjects = []string{r.query.subject()}
 	}
 	return c
+}
+
+// subject is what the subjects of the messages that q finds match.
+func (q *Query) subject() string {
+	switch {
+	case q.Ref != nil:
+		return q.Ref.subject()
+	case q.Org == "":
+		return q.Stream.root() + ">"
+	case q.Stream == Events:
+		return Events.root() + string(q.Org) + ".>"
+	}
+	return Uses.root() + string(q.Org)
 }
 
 // batches hands on what has arrived.
@@ -193,6 +198,7 @@ func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
 		return err
 	}
 	b.Pending, b.Mark = meta.NumPending, Mark{Created: r.created, Position: s.position}
+	b.Bytes += len(s.data)
 	// The hash is of the last message of the batch only: it is put in on delivery.
 	r.last = s
 	return nil

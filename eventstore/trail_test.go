@@ -1,0 +1,433 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+)
+
+var orgs = []domain.OrgID{domain.NewOrgID("a"), domain.NewOrgID("b"), domain.NewOrgID("c")}
+
+// history appends n messages to both streams, as random as a seed makes them.
+func history(t testing.TB, l *eventstore.Ledger, seed uint64, n int) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range n {
+		at := orgs[random.IntN(len(orgs))]
+		if random.IntN(3) == 0 {
+			e := created(0)
+			e.ID, e.Org = domain.NewKeyID(fmt.Sprint(seed, "-", i)), at
+			if _, err := l.Append(t.Context(), eventstore.KeyRef(at, e.ID), 0, eventstore.Command{ID: "c", Actor: "system"}, e); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		use(t, l, at, fmt.Sprint("key ", random.IntN(5)), 1+random.IntN(4))
+	}
+}
+
+// use appends one message of n uses of a key.
+func use(t testing.TB, l *eventstore.Ledger, org domain.OrgID, key string, n int) eventstore.Position {
+	t.Helper()
+	var b eventstore.UseBatch
+	for i := range n {
+		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(key), Code: domain.UseValid, Principal: fmt.Sprint("p", i%2), At: noon})
+	}
+	p, err := l.AppendUses(t.Context(), org, &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func identities(entries []*eventstore.Entry) (ids []string) {
+	for _, e := range entries {
+		ids = append(ids, e.Stream.String()+" "+e.Identity())
+	}
+	return ids
+}
+
+var filters = []eventstore.Filter{
+	{}, {Org: orgs[0]}, {Types: []string{"key.used"}}, {Types: []string{"key.created"}, Org: orgs[1]}, {Key: domain.NewKeyID("key 3")},
+	{Key: domain.NewKeyID("key 3"), Org: orgs[2]}, {Actor: "p1"}, {Types: []string{"key.revoked"}}, {Org: domain.NewOrgID("nobody")},
+}
+
+func replayed(t testing.TB, trail *eventstore.Trail, f eventstore.Filter) (all []*eventstore.Entry) {
+	t.Helper()
+	if err := trail.Replay(t.Context(), f, eventstore.Cursor{}, func(e *eventstore.Entry) error { all = append(all, e); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestPagesAreTheReplay reads by pages of every size what a replay gives in one, in order.
+func TestPagesAreTheReplay(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	history(t, l, 1, 60)
+	whole := replayed(t, trail, eventstore.Filter{})
+	if !slices.IsSortedFunc(whole, func(a, b *eventstore.Entry) int { return a.Stored.Compare(b.Stored) }) {
+		t.Error("the replay is not in the order of storing")
+	}
+	for _, f := range filters {
+		var want []*eventstore.Entry
+		for _, e := range whole {
+			if f.Matches(&e.Record) {
+				want = append(want, e)
+			}
+		}
+		if got := replayed(t, trail, f); !slices.Equal(identities(got), identities(want)) {
+			t.Errorf("%+v replays %v, want %v", f, identities(got), identities(want))
+		}
+		for _, limit := range []int{1, 3, 7, 1000} {
+			var got []*eventstore.Entry
+			var cursor eventstore.Cursor
+			for pages := 0; ; pages++ {
+				page, err := trail.Page(t.Context(), f, cursor, limit)
+				if err != nil || len(page.Entries) > limit || pages > len(want)+1 {
+					t.Fatalf("page %d of %+v has %d entries of %d: %v", pages, f, len(page.Entries), limit, err)
+				}
+				got = append(got, page.Entries...)
+				if cursor, err = eventstore.ParseCursor(page.Next.String()); err != nil {
+					t.Fatal(err)
+				}
+				if page.AtEnd {
+					break
+				}
+			}
+			if !slices.Equal(identities(got), identities(want)) {
+				t.Errorf("%+v by %d: %v, want %v", f, limit, identities(got), identities(want))
+			}
+		}
+	}
+}
+
+// TestAFilterMatchesItsOrganizationAlone: between tenants there is nothing else.
+func TestAFilterMatchesItsOrganizationAlone(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	follower := trail.Follow(eventstore.Filter{Org: orgs[0]}, eventstore.Cursor{})
+	defer follower.Close()
+	history(t, l, 2, 60)
+	seen := collect(t, follower, len(replayed(t, trail, eventstore.Filter{Org: orgs[0]})), 5)
+	for _, e := range seen {
+		if e.Org != orgs[0] {
+			t.Errorf("%s is of %s", e.Identity(), e.Org)
+		}
+	}
+}
+
+// collect reads what a follower gets until there are n entries.
+func collect(t testing.TB, f *eventstore.Follower, n, limit int) (got []*eventstore.Entry) {
+	t.Helper()
+	for len(got) < n {
+		page, err := f.Next(t.Context(), time.Now().Add(10*time.Second), limit)
+		if err != nil || len(page.Entries) == 0 || len(page.Entries) > limit {
+			t.Fatalf("after %d of %d there come %d: %v", len(got), n, len(page.Entries), err)
+		}
+		got = append(got, page.Entries...)
+	}
+	return got
+}
+
+// TestFollowersMissNothing lets followers of all kinds, from before, amid and after, read
+// while the trail grows, out of a ring so small that all of them fall out of it. Each gets
+// what a replay gets, once, each stream in order.
+func TestFollowersMissNothing(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	trail.SetRing(8)
+	history(t, l, 3, 30)
+	middle, err := trail.Page(t.Context(), eventstore.Filter{}, eventstore.Cursor{}, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := trail.Page(t.Context(), eventstore.Filter{}, eventstore.Cursor{}, 1000)
+	if err != nil || !end.AtEnd {
+		t.Fatal(err, end.AtEnd)
+	}
+	stop, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	got := map[int][]*eventstore.Entry{}
+	count := func(i int) int { mu.Lock(); defer mu.Unlock(); return len(got[i]) }
+	var followers sync.WaitGroup
+	starts := []eventstore.Cursor{{}, middle.Next, end.Next}
+	for i := range starts {
+		for j, f := range filters {
+			number := i*len(filters) + j
+			follower := trail.Follow(f, starts[i])
+			followers.Go(func() {
+				defer func() { follower.Close() }()
+				for cursor := starts[i]; stop.Err() == nil; {
+					page, err := follower.Next(stop, time.Now().Add(time.Second), 1+number%7)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					got[number] = append(got[number], page.Entries...)
+					mu.Unlock()
+					if cursor = page.Next; number%5 == 0 { // as a client that connects again
+						follower.Close()
+						follower = trail.Follow(f, cursor)
+					}
+				}
+			})
+		}
+	}
+	for round := range 5 {
+		history(t, l, uint64(100+round), 20)
+	}
+	for i := range starts {
+		already := identities(nil)
+		if i > 0 {
+			already = identities(replayedTo(t, trail, starts[i]))
+		}
+		for j, f := range filters {
+			number := i*len(filters) + j
+			want := slices.DeleteFunc(identities(replayed(t, trail, f)), func(id string) bool { return slices.Contains(already, id) })
+			until(t, fmt.Sprintf("follower %d has %d entries", number, len(want)), func() bool { return count(number) >= len(want) })
+			mu.Lock()
+			have := identities(got[number])
+			mu.Unlock()
+			for _, stream := range []string{"events", "uses"} {
+				other := func(id string) bool { return id[:4] != stream[:4] }
+				if a, b := slices.DeleteFunc(slices.Clone(have), other), slices.DeleteFunc(slices.Clone(want), other); !slices.Equal(a, b) {
+					t.Errorf("follower %d of %+v got %v, want %v", number, f, a, b)
+				}
+			}
+		}
+	}
+	cancel()
+	followers.Wait()
+	until(t, "the feed has ended", func() bool { return consumers(t, l) == 0 })
+}
+
+// replayedTo is what lies before a cursor.
+func replayedTo(t testing.TB, trail *eventstore.Trail, c eventstore.Cursor) (before []*eventstore.Entry) {
+	after := map[string]bool{}
+	if err := trail.Replay(t.Context(), eventstore.Filter{}, c, func(e *eventstore.Entry) error {
+		after[identities([]*eventstore.Entry{e})[0]] = true
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range replayed(t, trail, eventstore.Filter{}) {
+		if !after[identities([]*eventstore.Entry{e})[0]] {
+			before = append(before, e)
+		}
+	}
+	return before
+}
+
+func until(t testing.TB, what string, true func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(20 * time.Second); !true(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func consumers(t testing.TB, l *eventstore.Ledger) (n int) {
+	t.Helper()
+	for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+		of, err := l.Consumers(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += of
+	}
+	return n
+}
+
+// apiCalls counts the requests to JetStream so far, appends left out.
+func apiCalls(t testing.TB, s *eventstore.Server) uint64 {
+	t.Helper()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := js.AccountInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.API.Total
+}
+
+// TestFollowersCostTheLedgerNothing: 50 followers with filters that nothing matches share one
+// reader a stream, make no call, and their cursors move on all the same.
+func TestFollowersCostTheLedgerNothing(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, server)
+	trail := eventstore.NewTrail(l)
+	history(t, l, 4, 10)
+	var followers []*eventstore.Follower
+	for i := range 50 {
+		f := trail.Follow(filters[7+i%2], eventstore.Cursor{})
+		defer f.Close()
+		if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+		followers = append(followers, f)
+	}
+	var last eventstore.Position
+	before := apiCalls(t, server)
+	for range 100 {
+		last = use(t, l, orgs[0], "k", 1)
+	}
+	for _, f := range followers {
+		until(t, "its cursor is behind what did not match", func() bool {
+			page, err := f.Next(t.Context(), time.Now(), 10)
+			if err != nil || len(page.Entries) > 0 {
+				t.Fatal(page, err)
+			}
+			return page.Next.At[eventstore.Uses] == last
+		})
+	}
+	if calls := apiCalls(t, server) - before; calls > 1 { // its own
+		t.Errorf("%d calls for 50 followers and 100 uses", calls)
+	}
+	if n := consumers(t, l); n != 2 {
+		t.Errorf("there are %d consumers", n)
+	}
+}
+
+func TestAnEventIsEncodedOnceForAllFollowers(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	var pages [2][]byte
+	var followers [2]*eventstore.Follower
+	for i := range followers {
+		followers[i] = trail.Follow(eventstore.Filter{}, eventstore.Cursor{})
+		defer followers[i].Close()
+		if _, err := followers[i].Next(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(t, l, orgs[0], "k", 1)
+	for i, f := range followers {
+		var err error
+		if pages[i], err = collect(t, f, 1, 10)[0].CloudEvent(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if &pages[0][0] != &pages[1][0] {
+		t.Error("it is encoded twice")
+	}
+}
+
+// TestACursorAtTheEndIsBehindWhatDidNotMatch: a reader who comes back with it looks at none
+// of that again.
+func TestACursorAtTheEndIsBehindWhatDidNotMatch(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	history(t, l, 5, 30)
+	for _, f := range filters[7:] {
+		page, err := trail.Page(t.Context(), f, eventstore.Cursor{}, 10)
+		if err != nil || !page.AtEnd {
+			t.Fatal(page, err)
+		}
+		for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+			if end, err := l.End(t.Context(), s); err != nil || page.Next.At[s] != end {
+				t.Errorf("%+v: %s is read to %d of %d, %v", f, s, page.Next.At[s], end, err)
+			}
+		}
+	}
+}
+
+func TestACursorBeyondTheEndIsRefused(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	history(t, l, 6, 5)
+	beyond := eventstore.Cursor{At: [2]eventstore.Position{1, 1000}}
+	if _, err := trail.Page(t.Context(), eventstore.Filter{}, beyond, 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
+		t.Errorf("a page: %v", err)
+	}
+	f := trail.Follow(eventstore.Filter{}, beyond)
+	defer f.Close()
+	if _, err := f.Next(t.Context(), time.Now(), 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
+		t.Errorf("a follower: %v", err)
+	}
+}
+
+// TestFromBeginsWhereItsTimeWasStored: what is older is not read, and a filter without an
+// event in its time is at the end.
+func TestFromBeginsWhereItsTimeWasStored(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	history(t, l, 7, 20)
+	for from, want := range map[time.Time]int{time.Now().Add(time.Hour): 0, noon: len(replayed(t, trail, eventstore.Filter{}))} {
+		page, err := trail.Page(t.Context(), eventstore.Filter{From: from}, eventstore.Cursor{}, 1000)
+		if err != nil || len(page.Entries) != want || !page.AtEnd {
+			t.Errorf("from %s there are %d, at the end: %t, want %d; %v", from, len(page.Entries), page.AtEnd, want, err)
+		}
+	}
+}
+
+// TestAFollowerBreaksAtAnEventThatIsNotUnderstood, behind those before it, and one who begins
+// after it goes on.
+func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, server)
+	trail := eventstore.NewTrail(l)
+	f := trail.Follow(eventstore.Filter{}, eventstore.Cursor{})
+	defer f.Close()
+	if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
+		t.Fatal(err)
+	}
+	history(t, l, 8, 5)
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.RequestMsg(&nats.Msg{Subject: "keytrail.events.x.key.y", Header: nats.Header{"Event-Type": {"key.teleported"}}, Data: []byte(`{"data":{}}`)}, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	events := 0
+	for {
+		page, err := f.Next(t.Context(), time.Now().Add(10*time.Second), 10)
+		if err != nil {
+			break
+		}
+		if events += len(page.Entries); len(page.Entries) == 0 {
+			t.Fatal("it goes on")
+		}
+	}
+	if events == 0 {
+		t.Error("what came before is missing")
+	}
+	end, err := l.End(t.Context(), eventstore.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := trail.Follow(eventstore.Filter{Types: []string{"key.created"}}, eventstore.Cursor{At: [2]eventstore.Position{end}})
+	defer after.Close()
+	if _, err := after.Next(t.Context(), time.Now(), 10); err != nil {
+		t.Fatal(err)
+	}
+	history(t, l, 9, 30)
+	collect(t, after, 1, 10)
+}
