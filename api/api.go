@@ -47,6 +47,8 @@ type server struct {
 	huma huma.API
 	gate *gate
 
+	trail *eventstore.Trail
+
 	backingUp sync.Mutex // held while a back-up is made
 }
 
@@ -75,7 +77,7 @@ func New(o Options) http.Handler {
 		huma.ValidateStrictCasing = true  // NAME is not name
 		huma.DefaultArrayNullable = false // a list is empty, never null
 	})
-	s := &server{Options: o, mux: http.NewServeMux(), gate: newGate(o.Limits, o.Registry)}
+	s := &server{Options: o, mux: http.NewServeMux(), gate: newGate(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil                                             // no $schema member in answers
 	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // these are our own
@@ -114,7 +116,7 @@ func (s *server) routes() {
 	s.raw("importKeys", "POST /v1/keys/import", "keys:write", s.documentImport(), s.importKeys)
 	s.raw("exportKeys", "GET /v1/keys/export", "keys:export", documentExport(), s.exportKeys)
 	s.raw("backUp", "GET /v1/backup", "backup:read", documentBackup(), s.backUp)
-	s.raw("listEvents", "GET /v1/events", "audit:read", s.documentEvents(), s.events)
+	s.raw("listEvents", "GET /v1/events", auditScope, s.documentEvents(), s.events)
 	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
 	s.document("verifyKey", verifyRoute, "keys:verify", s.documentVerify())
 	s.document("authorize", "GET /v1/authorize/{keyspace}", "", s.documentAuthorize())

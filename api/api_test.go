@@ -32,6 +32,7 @@ type service struct {
 	t      testing.TB
 	url    string
 	root   string
+	nats   *eventstore.Server
 	ledger *eventstore.Ledger
 	store  *projections.Store
 
@@ -44,7 +45,8 @@ func start(t testing.TB) *service { return startWith(t, nil, func(*api.Options) 
 // other options.
 func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, change func(*api.Options)) *service {
 	t.Helper()
-	l := eventstoretest.New(t)
+	nats := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, nats)
 	store, err := projections.Open(t.TempDir(), projections.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +54,7 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, l) }()
-	s := &service{t: t, ledger: l, store: store}
+	s := &service{t: t, nats: nats, ledger: l, store: store}
 	handler := commands.New(l, commands.Options{Index: store})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func presented(h http.Header) (string, error) {
 
 // authenticate finds out who calls and that they may.
 func (s *server) authenticate(r *http.Request, scope string) (domain.Principal, error) {
-	secret, err := presented(r.Header)
+	auth, err := s.authRequest(r, scope)
 	if err != nil {
 		return domain.Principal{}, err
 	}
@@ -47,7 +47,12 @@ func (s *server) authenticate(r *http.Request, scope string) (domain.Principal, 
 			return domain.Principal{}, invalidField(once, "may be sent once")
 		}
 	}
-	return s.Verifier.Authenticate(r.Context(), verify.AuthRequest{Secret: secret, Scope: scope, IP: s.clientIP(r), RequestID: requestID(r.Context())})
+	return s.Verifier.Authenticate(r.Context(), auth)
+}
+
+func (s *server) authRequest(r *http.Request, scope string) (verify.AuthRequest, error) {
+	secret, err := presented(r.Header)
+	return verify.AuthRequest{Secret: secret, Scope: scope, IP: s.clientIP(r), RequestID: requestID(r.Context())}, err
 }
 
 // clientIP is the peer's address; or, if the peer is a proxy that we trust, the last

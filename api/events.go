@@ -2,9 +2,9 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,65 +15,16 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// An eventFilter is which events a caller asked for, within their reach.
-type eventFilter struct {
-	org      domain.OrgID // "": every one
-	key      domain.KeyID
-	ref      *eventstore.Ref // the key's own subject, if its organization is known
-	types    []string
-	actor    string
-	from, to time.Time
-}
-
-func (f *eventFilter) matches(r *eventstore.Record) bool {
-	return (f.key == "" || r.Subject == string(f.key)) && (f.types == nil || slices.Contains(f.types, r.Event.EventType())) &&
-		(f.actor == "" || r.Actor == f.actor) && (f.from.IsZero() || !r.Time.Before(f.from)) && (f.to.IsZero() || r.Time.Before(f.to))
-}
-
-// An eventCursor is how far a caller has read both streams: all of a stream up to and
-// with At, and of a message of uses up to and with Index.
-type eventCursor struct {
-	At    [2]eventstore.Position `json:"p"`
-	Index int                    `json:"i"`
-}
-
-var errEventCursor = invalidField("cursor", "must be a next_cursor, or the id of a followed event, that this service gave")
-
-func parseEventCursor(s string) (c eventCursor, err error) {
-	if s == "" {
-		return c, nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(s) > 200 || json.Unmarshal(b, &c) != nil || c.Index < 0 || c.At[0] > 1<<62 || c.At[1] > 1<<62 {
-		return eventCursor{}, errEventCursor
-	}
-	return c, nil
-}
-
-func (c eventCursor) String() string {
-	b, _ := json.Marshal(c) // numbers alone
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func (c eventCursor) passed(r *eventstore.Record) bool {
-	at := c.At[r.Stream]
-	return r.Position < at || r.Position == at && (r.Stream == eventstore.Events || r.Index <= c.Index)
-}
-
-func (c *eventCursor) move(r *eventstore.Record) {
-	c.At[r.Stream] = r.Position
-	if r.Stream == eventstore.Uses {
-		c.Index = r.Index
-	}
-}
-
-// An eventQuery is one request for events.
+// An eventQuery is one request for events, within its caller's reach.
 type eventQuery struct {
-	eventFilter
-	cursor eventCursor
+	filter eventstore.Filter
+	cursor eventstore.Cursor
 	limit  int
 	wait   time.Duration
 }
+
+// auditScope is what a reader of events needs, for as long as it reads.
+const auditScope = "audit:read"
 
 var eventParameters = []string{"org_id", "key_id", "type", "actor", "from", "to", "cursor", "limit", "wait", "after"}
 
@@ -87,11 +38,11 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 			return q, errRepeated(name)
 		}
 	}
-	if q.org, err = within(p, v.Get("org_id")); err != nil {
+	if q.filter.Org, err = within(p, v.Get("org_id")); err != nil {
 		return q, err
 	}
-	if q.org == domain.Installation && v.Get("org_id") == "" {
-		q.org = ""
+	if q.filter.Org == domain.Installation && v.Get("org_id") == "" {
+		q.filter.Org = ""
 	}
 	if v.Has("after") {
 		after, err := strconv.ParseUint(v.Get("after"), 10, 64)
@@ -103,23 +54,22 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		}
 	}
 	if v.Has("key_id") {
-		if q.key, err = domain.ParseKeyID(v.Get("key_id")); err != nil {
+		if q.filter.Key, err = domain.ParseKeyID(v.Get("key_id")); err != nil {
 			return q, invalidField("key_id", "must be a key's id")
 		}
-		if k, err := s.Store.Key(q.key); err == nil && p.Reaches(k.Org) && (q.org == "" || q.org == k.Org) {
-			ref := eventstore.KeyRef(k.Org, q.key)
-			q.org, q.ref = k.Org, &ref
+		if k, err := s.Store.Key(q.filter.Key); err == nil && p.Reaches(k.Org) && q.filter.Org == "" {
+			q.filter.Org = k.Org // its subject alone is read
 		}
 	}
 	if v.Has("type") {
-		q.types = strings.Split(strings.Join(v["type"], ","), ",")
-		for _, t := range q.types {
+		q.filter.Types = strings.Split(strings.Join(v["type"], ","), ",")
+		for _, t := range q.filter.Types {
 			if !slices.Contains(eventTypes, t) {
 				return q, invalidField("type", "must be one or more of "+strings.Join(eventTypes, ", ")+", with commas")
 			}
 		}
 	}
-	q.actor = v.Get("actor")
+	q.filter.Actor = v.Get("actor")
 	return q, q.parseRange(r)
 }
 
@@ -133,7 +83,7 @@ var eventTypes = func() (names []string) {
 
 func (q *eventQuery) parseRange(r *http.Request) (err error) {
 	v := r.URL.Query()
-	for name, at := range map[string]*time.Time{"from": &q.from, "to": &q.to} {
+	for name, at := range map[string]*time.Time{"from": &q.filter.From, "to": &q.filter.To} {
 		if v.Has(name) {
 			if *at, err = time.Parse(time.RFC3339, v.Get(name)); err != nil {
 				return invalidField(name, "must be a time like 2026-01-31T12:00:00Z")
@@ -144,8 +94,8 @@ func (q *eventQuery) parseRange(r *http.Request) (err error) {
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		from = last
 	}
-	if q.cursor, err = parseEventCursor(from); err != nil {
-		return err
+	if q.cursor, err = eventstore.ParseCursor(from); err != nil {
+		return invalidField("cursor", "must be a next_cursor, or the id of a followed event, that this service gave")
 	}
 	q.limit = 100
 	if v.Has("limit") {
@@ -165,14 +115,13 @@ func (q *eventQuery) parseRange(r *http.Request) (err error) {
 // event a line; with text/event-stream, what there is and then what comes.
 func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Principal) {
 	q, err := s.parseEvents(r, p)
+	if err == nil {
+		err = s.trail.Check(r.Context(), q.cursor)
+	}
 	if err != nil {
 		s.problem(w, r, err)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.Stopping, cancel)()
-	r = r.WithContext(ctx)
 	accept := r.Header.Get("Accept")
 	replay, follow := strings.Contains(accept, "application/x-ndjson"), strings.Contains(accept, "text/event-stream")
 	if replay || follow || q.wait > 0 {
@@ -193,238 +142,183 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	}
 }
 
+// whileServing is ctx, and ends too when the service stops.
+func (s *server) whileServing(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	unhook := context.AfterFunc(s.Stopping, cancel)
+	return ctx, func() { unhook(); cancel() }
+}
+
+// mayRead is nil as long as the caller of a request that goes on may read events: a key that
+// was revoked, disabled, narrowed or expired since is refused. It is asked before the events
+// of a page are sent, and waits a moment for the read model to be as far: what came after
+// a revocation is not sent to the key that was revoked.
+func (s *server) mayRead(r *http.Request, page eventstore.Page) error {
+	if len(page.Entries) > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), maxLag)
+		defer cancel()
+		_ = s.Store.WaitFor(ctx, page.Next.At[eventstore.Events]) // one that has stopped keeps nobody from the trail
+	}
+	auth, err := s.authRequest(r, auditScope)
+	if err != nil {
+		return err
+	}
+	return s.Verifier.StillMay(auth)
+}
+
+const (
+	followLimit = 500         // events that a follower takes at once
+	maxLag      = time.Second // how long what is read waits for the read model
+)
+
+var (
+	checkEvery = 5 * time.Second  // how often it is looked whether a caller who waits may still read
+	sayEvery   = 15 * time.Second // how often a follower hears that there is nothing new
+)
+
 func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
-	page, more, err := s.waitForEvents(r.Context(), &q)
+	page, err := s.trail.Page(r.Context(), q.filter, q.cursor, q.limit)
+	if err == nil && len(page.Entries) == 0 && q.wait > 0 {
+		q.cursor = page.Next
+		page, err = s.waitForEvents(r, q)
+	}
 	if err != nil {
 		s.problem(w, r, err)
 		return
 	}
-	items := make([]json.RawMessage, len(page))
-	for i := range page {
-		if items[i], err = page[i].CloudEvent(); err != nil {
+	items := make([]json.RawMessage, len(page.Entries))
+	for i, e := range page.Entries {
+		if items[i], err = e.CloudEvent(); err != nil {
 			s.problem(w, r, err)
 			return
 		}
 	}
-	writeJSON(w, map[string]any{"items": items, "next_cursor": q.cursor.String(), "at_end": !more})
+	writeJSON(w, map[string]any{"items": items, "next_cursor": page.Next.String(), "at_end": page.AtEnd})
 }
 
-// waitForEvents is nextEvents; if there are none, it waits for some, up to q.wait.
-func (s *server) waitForEvents(ctx context.Context, q *eventQuery) (page []eventstore.Record, more bool, err error) {
-	deadline := time.Now().Add(q.wait)
-	for {
-		page, more, err = s.nextEvents(ctx, q, [2]eventstore.Position{})
-		if err != nil || len(page) > 0 || !time.Now().Before(deadline) {
-			return page, more, err
+// waitForEvents follows until there is an event, up to q.wait. When the service stops, the
+// empty page tells where to go on.
+func (s *server) waitForEvents(r *http.Request, q eventQuery) (eventstore.Page, error) {
+	ctx, done := s.whileServing(r.Context())
+	defer done()
+	follower := s.trail.Follow(q.filter, q.cursor)
+	defer follower.Close()
+	for end := time.Now().Add(q.wait); ; {
+		until := time.Now().Add(checkEvery)
+		if end.Before(until) {
+			until = end
 		}
-		if more {
-			continue
+		page, err := follower.Next(ctx, until, q.limit)
+		if err == nil {
+			err = s.mayRead(r, page)
 		}
-		if err := s.newEvent(ctx, q, deadline); err != nil {
-			return nil, false, err
-		}
-		if ctx.Err() != nil {
-			return nil, true, nil // the service stops: the empty page tells where to go on
+		if err != nil || len(page.Entries) > 0 || ctx.Err() != nil || !time.Now().Before(end) {
+			return page, err
 		}
 	}
 }
 
-// newEvent returns when either stream has something after the cursor, or at the deadline.
-func (s *server) newEvent(ctx context.Context, q *eventQuery, deadline time.Time) error {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	news := errors.New("there is one")
-	done := make(chan error, 2)
-	for _, stream := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
-		go func() {
-			done <- s.Ledger.Read(ctx, q.read(stream, true), func(b eventstore.Batch) error {
-				for i := range b.Records {
-					if !q.cursor.passed(&b.Records[i]) {
-						return news
-					}
-				}
-				return nil
-			})
-		}()
-	}
-	err := <-done
-	over := ctx.Err() != nil
-	cancel()
-	<-done
-	if errors.Is(err, news) || over {
-		return nil
-	}
-	return err
-}
+// pieceBytes is when what is gathered of a stream is written: each piece has a deadline of
+// its own.
+const pieceBytes = 32 << 10
 
-func (q *eventQuery) read(stream eventstore.Stream, live bool) eventstore.Query {
-	query := eventstore.Query{Stream: stream, After: q.cursor.At[stream], Org: q.org, Live: live}
-	if stream == eventstore.Events {
-		query.Ref = q.ref
-	} else if query.After > 0 {
-		query.After-- // the message that the cursor points into may hold more
-	}
-	if !q.from.IsZero() {
-		query.Since = q.from.Add(-time.Minute) // what is stored late is not missed
-	}
-	return query
-}
-
-// maxScanned bounds the records that one page looks at.
-const maxScanned = 20_000
-
-// nextEvents reads the next page of both streams, merged by when they were stored, and
-// moves the cursor behind it. more tells that the page ended before the streams did. A
-// position in until, if not 0, is the end of its stream.
-func (s *server) nextEvents(ctx context.Context, q *eventQuery, until [2]eventstore.Position) (page []eventstore.Record, more bool, err error) {
-	var tails [2]tail
-	for i := range tails {
-		if tails[i], err = s.tail(ctx, q, eventstore.Stream(i), until[i]); err != nil {
-			return nil, false, err
+// replayEvents breaks off what it cannot finish, so that its reader knows that it is not whole.
+func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	ctx, done := s.whileServing(r.Context())
+	defer done()
+	var piece []byte
+	checked, gone := time.Now(), errors.New("the client is gone, or takes nothing")
+	err := s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Entry) error {
+		event, err := e.CloudEvent()
+		if err != nil {
+			return err
 		}
-	}
-	for len(page) < q.limit {
-		t := earlier(&tails[0], &tails[1])
-		if t == nil {
-			break
+		piece = append(append(piece, event...), '\n')
+		if len(piece) < pieceBytes {
+			return nil
 		}
-		page = append(page, t.records[0])
-		q.cursor.move(&t.records[0])
-		t.records = t.records[1:]
-	}
-	for i := range tails {
-		t := &tails[i]
-		if len(t.records) > 0 {
-			more = true
-		} else if t.scanned > 0 && !q.cursor.passed(&t.last) {
-			q.cursor.move(&t.last) // what did not match needs no second look
-		}
-		more = more || t.cut
-	}
-	return page, more, nil
-}
-
-// A tail is what one stream has next.
-type tail struct {
-	records []eventstore.Record // those that match
-	scanned int                 // how many were looked at
-	last    eventstore.Record   // of those
-	cut     bool                // there is more after it
-}
-
-// earlier is the tail whose next record comes first. Nothing comes while a stream that was
-// cut has no record left: it may still have an earlier one.
-func earlier(a, b *tail) *tail {
-	switch {
-	case len(a.records) == 0 && a.cut, len(b.records) == 0 && b.cut:
-		return nil
-	case len(a.records) == 0 && len(b.records) == 0:
-		return nil
-	case len(a.records) == 0:
-		return b
-	case len(b.records) == 0 || !b.records[0].Stored.Before(a.records[0].Stored):
-		return a
-	}
-	return b
-}
-
-func (s *server) tail(ctx context.Context, q *eventQuery, stream eventstore.Stream, until eventstore.Position) (t tail, err error) {
-	full := errors.New("full")
-	err = s.Ledger.Read(ctx, q.read(stream, false), func(b eventstore.Batch) error {
-		for i := range b.Records {
-			r := &b.Records[i]
-			if q.cursor.passed(r) || until != 0 && r.Position > until {
-				continue
+		if time.Since(checked) > checkEvery {
+			if err := s.mayRead(r, eventstore.Page{}); err != nil {
+				return err
 			}
-			if len(t.records) == q.limit || t.scanned == maxScanned {
-				t.cut = true
-				return full
-			}
-			if t.scanned++; q.matches(r) {
-				t.records = append(t.records, *r)
-			}
-			t.last = *r
+			checked = time.Now()
 		}
+		if _, err := w.Write(piece); err != nil {
+			return gone
+		}
+		piece = piece[:0]
 		return nil
 	})
-	if errors.Is(err, full) {
-		err = nil
-	}
-	return t, err
-}
-
-func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
-	var until [2]eventstore.Position
-	for i := range until {
-		end, err := s.Ledger.End(r.Context(), eventstore.Stream(i))
-		if err != nil {
-			s.problem(w, r, err)
-			return
-		}
-		until[i] = max(end, 1)
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	q.limit = 1000
-	for {
-		page, more, err := s.nextEvents(r.Context(), &q, until)
-		if err != nil {
-			s.abort(r, err)
-		}
-		for i := range page {
-			line, err := page[i].CloudEvent()
-			if err != nil {
-				s.abort(r, err)
-			}
-			if _, err := w.Write(append(line, '\n')); err != nil {
-				return
-			}
-		}
-		if !more {
-			return
-		}
+	switch {
+	case err == nil:
+		_, _ = w.Write(piece)
+	case errors.Is(err, gone):
+	default:
+		s.abort(r, err)
 	}
 }
 
-// abort breaks a stream off, so that its reader knows it is not whole.
+// abort breaks a stream off.
 func (s *server) abort(r *http.Request, err error) {
-	if r.Context().Err() == nil {
+	if r.Context().Err() == nil && s.Stopping.Err() == nil {
 		s.Logger.ErrorContext(r.Context(), "stream broken off", "request_id", requestID(r.Context()), "err", err)
 	}
 	panic(http.ErrAbortHandler)
 }
 
-// followEvents never ends by itself. The id of each event is the cursor behind it, so that
+// followEvents ends when the service stops or the caller may no longer read, and is broken
+// off at an event that cannot be read. The id of each event is the cursor behind it, so that
 // a reader who comes back with Last-Event-ID misses none.
 func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
-	control := http.NewResponseController(w)
-	q.limit, q.wait = 100, 15*time.Second
-	for {
-		at := q.cursor
-		if control.Flush() != nil {
+	ctx, done := s.whileServing(r.Context())
+	defer done()
+	follower := s.trail.Follow(q.filter, q.cursor)
+	defer follower.Close()
+	control, at, said := http.NewResponseController(w), q.cursor, time.Now()
+	for control.Flush() == nil {
+		page, err := follower.Next(ctx, time.Now().Add(checkEvery), followLimit)
+		if ctx.Err() != nil || s.mayRead(r, page) != nil {
 			return
 		}
-		page, _, err := s.waitForEvents(r.Context(), &q)
-		if err != nil || r.Context().Err() != nil {
-			return
+		if err != nil {
+			s.abort(r, err)
 		}
-		text := []byte(": nothing new\n\n")
-		if len(page) > 0 {
-			text = nil
+		if len(page.Entries) == 0 && time.Since(said) < sayEvery {
+			continue
 		}
-		for i := range page {
-			event, err := page[i].CloudEvent()
-			if err != nil {
-				return
-			}
-			at.move(&page[i])
-			text = append(text, "id: "+at.String()+"\nevent: "+page[i].Event.EventType()+"\ndata: "...)
-			text = append(append(text, event...), "\n\n"...)
+		if err := s.send(w, r, at, page); err != nil {
+			return // the client is gone, or takes nothing
 		}
-		if _, err := w.Write(text); err != nil {
-			return
-		}
+		at, said = page.Next, time.Now()
 	}
+}
+
+// send writes the events of a page behind at; of an empty one, the cursor alone, so that
+// what did not match is not looked at again by a reader who comes back.
+func (s *server) send(w io.Writer, r *http.Request, at eventstore.Cursor, page eventstore.Page) error {
+	var piece []byte
+	for _, e := range page.Entries {
+		event, err := e.CloudEvent()
+		if err != nil {
+			s.abort(r, err)
+		}
+		at.Move(&e.Record)
+		piece = append(piece, "id: "+at.String()+"\nevent: "+e.Event.EventType()+"\ndata: "...)
+		if piece = append(append(piece, event...), "\n\n"...); len(piece) < pieceBytes {
+			continue
+		}
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+		piece = piece[:0]
+	}
+	if len(page.Entries) == 0 {
+		piece = append(piece, ": nothing new\nid: "+page.Next.String()+"\n\n"...)
+	}
+	_, err := w.Write(piece)
+	return err
 }

@@ -157,6 +157,21 @@ const (
 var ErrBeyondEnd = &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: "cursor",
 	Text: "the ledger ends before this cursor; if it was restored from a back-up, begin again without one"}
 
+// Check refuses a cursor beyond the ledger's end.
+func (t *Trail) Check(ctx context.Context, c Cursor) error {
+	for _, s := range []Stream{Events, Uses} {
+		if c.At[s] == 0 {
+			continue
+		}
+		if end, err := t.ledger.End(ctx, s); err != nil {
+			return err
+		} else if c.At[s] > end {
+			return ErrBeyondEnd
+		}
+	}
+	return nil
+}
+
 // Page reads at most limit entries after c.
 func (t *Trail) Page(ctx context.Context, f Filter, c Cursor, limit int) (Page, error) {
 	own, cancel := context.WithTimeout(ctx, pageTimeout)

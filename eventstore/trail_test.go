@@ -28,7 +28,7 @@ func history(t testing.TB, l *eventstore.Ledger, seed uint64, n int) {
 		at := orgs[random.IntN(len(orgs))]
 		if random.IntN(3) == 0 {
 			e := created(0)
-			e.ID, e.Org = domain.NewKeyID(fmt.Sprint(seed, "-", i)), at
+			e.ID, e.Org = domain.NewKeyID(at, fmt.Sprint(seed, "-", i)), at
 			if _, err := l.Append(t.Context(), eventstore.KeyRef(at, e.ID), 0, eventstore.Command{ID: "c", Actor: "system"}, e); err != nil {
 				t.Fatal(err)
 			}
@@ -43,7 +43,7 @@ func use(t testing.TB, l *eventstore.Ledger, org domain.OrgID, key string, n int
 	t.Helper()
 	var b eventstore.UseBatch
 	for i := range n {
-		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(key), Code: domain.UseValid, Principal: fmt.Sprint("p", i%2), At: noon})
+		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(org, key), Code: domain.UseValid, Principal: fmt.Sprint("p", i%2), At: noon})
 	}
 	p, err := l.AppendUses(t.Context(), org, &b)
 	if err != nil {
@@ -60,8 +60,8 @@ func identities(entries []*eventstore.Entry) (ids []string) {
 }
 
 var filters = []eventstore.Filter{
-	{}, {Org: orgs[0]}, {Types: []string{"key.used"}}, {Types: []string{"key.created"}, Org: orgs[1]}, {Key: domain.NewKeyID("key 3")},
-	{Key: domain.NewKeyID("key 3"), Org: orgs[2]}, {Actor: "p1"}, {Types: []string{"key.revoked"}}, {Org: domain.NewOrgID("nobody")},
+	{}, {Org: orgs[0]}, {Types: []string{"key.used"}}, {Types: []string{"key.created"}, Org: orgs[1]}, {Key: domain.NewKeyID(orgs[1], "key 3")},
+	{Key: domain.NewKeyID(orgs[2], "key 3"), Org: orgs[2]}, {Actor: "p1"}, {Types: []string{"key.revoked"}}, {Org: domain.NewOrgID("nobody")},
 }
 
 func replayed(t testing.TB, trail *eventstore.Trail, f eventstore.Filter) (all []*eventstore.Entry) {

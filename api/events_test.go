@@ -1,0 +1,250 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A stream is an open event stream.
+type stream struct {
+	io.Closer
+	lines chan string // closed at the end
+	err   error       // how it ended, nil: cleanly
+}
+
+// follow opens an event stream, which has begun when it returns.
+func (s *service) follow(key, query string, headers ...string) *stream {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	s.t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, "GET", s.url+"/v1/events?"+query, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	r.Header.Set("Accept", "text/event-stream")
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil || a.StatusCode != 200 {
+		s.t.Fatal(a, err)
+	}
+	f := &stream{Closer: a.Body, lines: make(chan string, 1000)}
+	s.t.Cleanup(func() { a.Body.Close() })
+	go func() {
+		defer close(f.lines)
+		lines := bufio.NewScanner(a.Body)
+		for lines.Scan() {
+			f.lines <- lines.Text()
+		}
+		f.err = lines.Err()
+	}()
+	return f
+}
+
+// next is the rest of the next line that begins with a prefix, and false at the end.
+func (f *stream) next(prefix string) (string, bool) {
+	for line := range f.lines {
+		if rest, ok := strings.CutPrefix(line, prefix); ok {
+			return rest, true
+		}
+	}
+	return "", false
+}
+
+// TestAFollowerLosesItsStreamWithItsKey opens a stream, takes the right to it away, and sees it
+// end by itself, without an event that came after. A stream records one use of its key,
+// however long it lasts.
+func TestAFollowerLosesItsStreamWithItsKey(t *testing.T) {
+	api.SetFollowing(t, 20*time.Millisecond, time.Hour)
+	s := start(t)
+	for name, take := range map[string]func(id string){
+		"revoked":  func(id string) { s.must(s.root, "POST", "/v1/keys/"+id+"/revoke", "{}") },
+		"disabled": func(id string) { s.must(s.root, "POST", "/v1/keys/"+id+"/disable", "") },
+		"rotated":  func(id string) { s.must(s.root, "POST", "/v1/keys/"+id+"/rotate", `{"overlap":"0s"}`) },
+		"narrowed": func(id string) { s.must(s.root, "PATCH", "/v1/keys/"+id, `{"scopes":["keys:read"]}`) },
+		"moved":    func(id string) { s.must(s.root, "PATCH", "/v1/keys/"+id, `{"allowed_cidrs":["192.0.2.0/24"]}`) },
+		"expired": func(id string) {
+			s.must(s.root, "PATCH", "/v1/keys/"+id, `{"expires_at":"`+time.Now().Add(50*time.Millisecond).UTC().Format(time.RFC3339Nano)+`"}`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id, auditor := s.create(s.root, `{"keyspace":"keytrail","name":"auditor","scopes":["audit:read"],"rate_limits":[{"limit":1,"window":"720h"}]}`)
+			cursor := s.must(s.root, "GET", "/v1/events?type=organization.created", "")["next_cursor"].(string)
+			follower := s.follow(auditor, "type=organization.created&cursor="+cursor)
+			s.org("before " + name)
+			if _, ok := follower.next("data: "); !ok {
+				t.Fatal("it does not follow: its rate limit was counted again?")
+			}
+			take(id)
+			if _, ok := follower.next("data: "); ok || follower.err != nil {
+				t.Errorf("it goes on, or is broken off: %v", follower.err)
+			}
+			uses := s.must(s.root, "GET", "/v1/events?type=key.used&key_id="+id, "")["items"].([]any)
+			if len(uses) != 1 {
+				t.Errorf("%d uses are recorded", len(uses))
+			}
+		})
+	}
+}
+
+// TestNoEventIsSentToAKeyThatWasRevoked: the revocation itself is not.
+func TestNoEventIsSentToAKeyThatWasRevoked(t *testing.T) {
+	s := start(t)
+	id, auditor := s.create(s.root, `{"keyspace":"keytrail","name":"auditor","scopes":["audit:read"]}`)
+	follower := s.follow(auditor, "type=key.revoked,organization.created")
+	s.org("acme")
+	if _, ok := follower.next("data: "); !ok {
+		t.Fatal("it does not follow")
+	}
+	s.must(s.root, "POST", "/v1/keys/"+id+"/revoke", "{}")
+	if event, ok := follower.next("data: "); ok {
+		t.Errorf("it was sent %s", event)
+	}
+}
+
+func TestALongPollEndsWithItsKey(t *testing.T) {
+	api.SetFollowing(t, 20*time.Millisecond, time.Hour)
+	s := start(t)
+	id, auditor := s.create(s.root, `{"keyspace":"keytrail","name":"auditor","scopes":["audit:read"]}`)
+	status := make(chan int)
+	go func() {
+		code, _, _ := s.do(auditor, "GET", "/v1/events?type=organization.updated&wait=60s", "")
+		status <- code
+	}()
+	s.must(s.root, "POST", "/v1/keys/"+id+"/revoke", "{}")
+	if code := <-status; code != 401 {
+		t.Errorf("the poll is answered %d", code)
+	}
+}
+
+// TestAQuietFollowerIsToldHowFarItIs: with the cursor of a stream in which nothing matched, a
+// reader who comes back begins at its end, and goes on with what comes.
+func TestAQuietFollowerIsToldHowFarItIs(t *testing.T) {
+	api.SetFollowing(t, 10*time.Millisecond, 20*time.Millisecond)
+	s := start(t)
+	s.org("acme")
+	follower := s.follow(s.root, "type=key.revoked")
+	var cursor eventstore.Cursor
+	for cursor.At[eventstore.Events] == 0 {
+		id, ok := follower.next("id: ")
+		var err error
+		if cursor, err = eventstore.ParseCursor(id); !ok || err != nil {
+			t.Fatal(id, ok, err)
+		}
+	}
+	end, err := s.ledger.End(t.Context(), eventstore.Events)
+	if err != nil || cursor.At[eventstore.Events] != end {
+		t.Errorf("the cursor is at %d, the ledger ends at %d, %v", cursor.At[eventstore.Events], end, err)
+	}
+	follower.Close()
+	again := s.follow(s.root, "type=organization.created", "Last-Event-ID", cursor.String())
+	s.org("late")
+	if event, _ := again.next("data: "); !strings.Contains(event, `"late"`) {
+		t.Errorf("it goes on with %s", event)
+	}
+}
+
+// TestStreamsEndWithTheService: cleanly, so that no reader takes it for an error.
+func TestStreamsEndWithTheService(t *testing.T) {
+	stopping, stop := context.WithCancel(t.Context())
+	s := startWith(t, nil, func(o *api.Options) { o.Stopping = stopping })
+	follower := s.follow(s.root, "type=organization.created")
+	s.org("acme")
+	if _, ok := follower.next("data: "); !ok {
+		t.Fatal("it does not follow")
+	}
+	poll := make(chan string)
+	go func() {
+		_, _, text := s.do(s.root, "GET", "/v1/events?type=key.revoked&wait=60s", "")
+		poll <- text
+	}()
+	stop()
+	if _, ok := follower.next("data: "); ok || follower.err != nil {
+		t.Errorf("the stream ends with %v", follower.err)
+	}
+	if page := <-poll; !strings.Contains(page, `"items":[]`) || !strings.Contains(page, `"next_cursor":"`) {
+		t.Errorf("the poll ends with %s", page)
+	}
+}
+
+// TestAStreamBreaksAtAnEventThatIsNotUnderstood, so that its reader knows that it is not whole.
+func TestAStreamBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
+	s := start(t)
+	follower := s.follow(s.root, "type=organization.created")
+	s.org("acme")
+	if _, ok := follower.next("data: "); !ok {
+		t.Fatal("it does not follow")
+	}
+	nc, err := s.nats.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	m := &natsgo.Msg{Subject: "keytrail.events." + string(domain.Installation) + ".key.x", Header: natsgo.Header{"Event-Type": {"key.teleported"}}, Data: []byte(`{"data":{}}`)}
+	if _, err := nc.RequestMsg(m, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := follower.next("data: "); ok || !errors.Is(follower.err, io.ErrUnexpectedEOF) {
+		t.Errorf("the stream ends with %v", follower.err)
+	}
+	r, _ := http.NewRequestWithContext(t.Context(), "GET", s.url+"/v1/events", nil)
+	r.Header.Set("Authorization", "Bearer "+s.root)
+	r.Header.Set("Accept", "application/x-ndjson")
+	a, err := http.DefaultClient.Do(r)
+	if err == nil {
+		_, err = io.ReadAll(a.Body)
+		a.Body.Close()
+	}
+	if err == nil {
+		t.Error("the replay ends as if it were whole")
+	}
+}
+
+func TestACursorBeyondTheEndIsRefused(t *testing.T) {
+	s := start(t)
+	beyond := eventstore.Cursor{At: [2]eventstore.Position{1000, 0}}.String()
+	for _, accept := range []string{"application/json", "application/x-ndjson", "text/event-stream"} {
+		status, _, text := s.do(s.root, "GET", "/v1/events?cursor="+beyond, "", "Accept", accept)
+		if status != 400 || !strings.Contains(text, `"field":"cursor"`) {
+			t.Errorf("%s: %d %s", accept, status, text)
+		}
+	}
+}
+
+// TestAFollowerSeesItsOrganizationAlone while other tenants' keys are used.
+func TestAFollowerSeesItsOrganizationAlone(t *testing.T) {
+	s := start(t)
+	ours, theirs := s.org("ours"), s.org("theirs")
+	_, auditor := s.create(s.root, `{"org_id":"`+ours+`","keyspace":"keytrail","name":"auditor","scopes":["audit:read"]}`)
+	follower := s.follow(auditor, "")
+	for i := range 10 {
+		for _, org := range []string{theirs, ours} {
+			_, secret := s.create(s.root, fmt.Sprintf(`{"org_id":"%s","name":"n%d"}`, org, i))
+			s.must(s.root, "POST", "/v1/verify", `{"key":"`+secret+`"}`)
+		}
+	}
+	for seen := 0; seen < 20; {
+		event, ok := follower.next("data: ")
+		if !ok || !strings.Contains(event, `"orgid":"`+ours+`"`) {
+			t.Fatalf("it was sent %s", event)
+		}
+		if strings.Contains(event, `"n`) || strings.Contains(event, `"VALID"`) {
+			seen++
+		}
+	}
+}
