@@ -201,14 +201,14 @@ func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery
 func (s *server) waitForEvents(r *http.Request, q eventQuery) (eventstore.Page, error) {
 	ctx, done := s.whileServing(r.Context())
 	defer done()
-	follower := s.trail.Follow(q.filter, q.cursor)
-	defer follower.Close()
+	subscription := s.trail.Subscribe(q.filter, q.cursor)
+	defer subscription.Close()
 	for end := time.Now().Add(q.wait); ; {
 		until := time.Now().Add(checkEvery)
 		if end.Before(until) {
 			until = end
 		}
-		page, err := follower.Next(ctx, until, q.limit)
+		page, err := subscription.Next(ctx, until, q.limit)
 		if err == nil {
 			err = s.mayRead(r, page)
 		}
@@ -276,11 +276,11 @@ func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQue
 	w.WriteHeader(http.StatusOK)
 	ctx, done := s.whileServing(r.Context())
 	defer done()
-	follower := s.trail.Follow(q.filter, q.cursor)
-	defer follower.Close()
+	subscription := s.trail.Subscribe(q.filter, q.cursor)
+	defer subscription.Close()
 	control, at, said := http.NewResponseController(w), q.cursor, time.Now()
 	for control.Flush() == nil {
-		page, err := follower.Next(ctx, time.Now().Add(checkEvery), followLimit)
+		page, err := subscription.Next(ctx, time.Now().Add(checkEvery), followLimit)
 		if ctx.Err() != nil || s.mayRead(r, page) != nil {
 			return
 		}

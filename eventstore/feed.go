@@ -11,25 +11,25 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A feed is what all followers of a process share at the live end of the trail: one reader a
+// A feed is what all subscriptions of a process share at the live end of the trail: one reader a
 // stream decodes each message once and puts its records into a ring of the most recent
-// chunks. For each chunk the feed looks which followers may want something of it and wakes
+// chunks. For each chunk the feed looks which subscriptions may want something of it and wakes
 // those alone, so that one who waits for rare events costs nothing but that look. It lives
-// as long as it has followers.
+// as long as it has subscriptions.
 type feed struct {
 	trail *Trail
 	stop  context.CancelFunc
 	begun chan struct{} // closed when low and high are known, or it ends
 
-	mu        sync.Mutex
-	followers map[*Follower]struct{}
-	chunks    []*chunk // the ring, oldest first
-	first     int      // the number of chunks[0], counted from the feed's beginning
-	records   int      // in the ring
-	bytes     int      // of the messages that they came in
-	low       Cursor   // what lies behind it and at or before high is in the ring
-	high      Cursor
-	err       error // why the feed ended
+	mu            sync.Mutex
+	subscriptions map[*Subscription]struct{}
+	chunks        []*chunk // the ring, oldest first
+	first         int      // the number of chunks[0], counted from the feed's beginning
+	records       int      // in the ring
+	bytes         int      // of the messages that they came in
+	low           Cursor   // what lies behind it and at or before high is in the ring
+	high          Cursor
+	err           error // why the feed ended
 }
 
 // A chunk is what was there to be read at once. It does not change.
@@ -42,17 +42,17 @@ type chunk struct {
 }
 
 // The bounds of the ring, and how long a chunk may wait for others to come with it, for each
-// follower: a thousand followers are looked through fifty times a second at most. What is
+// subscription: a thousand are looked through fifty times a second at most. What is
 // decoded takes some three times the bytes of its messages.
 const (
-	ringRecords    = 16 << 10
-	ringBytes      = 8 << 20
-	chunkMessages  = 40 // a message of uses holds some three hundred
-	pausePerFellow = 20 * time.Microsecond
-	longestPause   = 100 * time.Millisecond
+	ringRecords   = 16 << 10
+	ringBytes     = 8 << 20
+	chunkMessages = 40 // a message of uses holds some three hundred
+	pauseEach     = 20 * time.Microsecond
+	longestPause  = 100 * time.Millisecond
 )
 
-// maxCatchUps is how many followers at once read what is no longer in the ring, so that many
+// maxCatchUps is how many subscriptions at once read what is no longer in the ring, so that many
 // who are behind, or fall behind again and again, leave the ledger to others.
 const maxCatchUps = 2
 
@@ -65,33 +65,33 @@ var typeBits = func() map[string]uint64 {
 	return bits
 }()
 
-// join finds the feed that is running, or begins one, and adds f to it.
-func (t *Trail) join(f *Follower) {
+// join finds the feed that is running, or begins one, and adds s to it.
+func (t *Trail) join(s *Subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.live == nil || t.live.ended() {
 		ctx, cancel := context.WithCancel(context.Background())
-		t.live = &feed{trail: t, stop: cancel, begun: make(chan struct{}), followers: map[*Follower]struct{}{}}
+		t.live = &feed{trail: t, stop: cancel, begun: make(chan struct{}), subscriptions: map[*Subscription]struct{}{}}
 		go t.live.run(ctx)
 	}
-	f.feed = t.live
-	f.feed.mu.Lock()
-	defer f.feed.mu.Unlock()
-	f.feed.followers[f] = struct{}{}
+	s.feed = t.live
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	s.feed.subscriptions[s] = struct{}{}
 }
 
-// leave takes f out, and ends a feed that has no follower left.
-func (t *Trail) leave(f *Follower) {
+// leave takes s out, and ends a feed that has no subscription left.
+func (t *Trail) leave(s *Subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f.feed.mu.Lock()
-	defer f.feed.mu.Unlock()
-	delete(f.feed.followers, f)
-	if len(f.feed.followers) > 0 {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	delete(s.feed.subscriptions, s)
+	if len(s.feed.subscriptions) > 0 {
 		return
 	}
-	f.feed.stop()
-	if t.live == f.feed {
+	s.feed.stop()
+	if t.live == s.feed {
 		t.live = nil
 	}
 }
@@ -132,7 +132,7 @@ func (d *feed) begin(ctx context.Context) error {
 	return nil
 }
 
-// end tells every follower that nothing more comes.
+// end tells every subscription that nothing more comes.
 func (d *feed) end(err error) {
 	if err == nil {
 		err = context.Canceled
@@ -142,16 +142,16 @@ func (d *feed) end(err error) {
 	if d.err == nil {
 		d.err = err
 	}
-	for f := range d.followers {
-		f.rouse()
+	for s := range d.subscriptions {
+		s.rouse()
 	}
 }
 
 // take puts a batch into the ring. Then, if nothing more has come yet, it waits a little, the
-// longer the more followers there are to be looked through for each chunk.
+// longer the more subscriptions there are to be looked through for each chunk.
 func (d *feed) take(ctx context.Context, s Stream, b Batch) error {
-	followers := d.add(s, b)
-	pause := min(time.Duration(followers)*pausePerFellow, longestPause)
+	subscriptions := d.add(s, b)
+	pause := min(time.Duration(subscriptions)*pauseEach, longestPause)
 	if b.Pending > 0 || pause < time.Millisecond {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (d *feed) take(ctx context.Context, s Stream, b Batch) error {
 	return nil
 }
 
-func (d *feed) add(s Stream, b Batch) (followers int) {
+func (d *feed) add(s Stream, b Batch) (subscriptions int) {
 	c := newChunk(b)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,12 +175,12 @@ func (d *feed) add(s Stream, b Batch) (followers int) {
 	d.chunks = append(d.chunks, c)
 	d.records, d.bytes = d.records+len(c.entries), d.bytes+c.bytes
 	d.evict()
-	for f := range d.followers {
-		if f.mayWant(c) {
-			f.offer(number, before)
+	for sub := range d.subscriptions {
+		if sub.mayWant(c) {
+			sub.offer(number, before)
 		}
 	}
-	return len(d.followers)
+	return len(d.subscriptions)
 }
 
 // evict lets go of the oldest chunks until the ring is within its bounds, or has one left.
@@ -211,8 +211,9 @@ func newChunk(b Batch) *chunk {
 	return c
 }
 
-// A Follower is one reader of the trail who stays for what comes. Next is for one goroutine.
-type Follower struct {
+// A Subscription is one reader of the trail who stays for what comes: it catches up on the ledger
+// and goes on in the feed. Next is for one goroutine.
+type Subscription struct {
 	trail  *Trail
 	filter Filter
 	types  uint64 // the bits of the types that it wants
@@ -226,66 +227,66 @@ type Follower struct {
 	chunk  int  // if ready: the number of the chunk that it may be in
 }
 
-// Follow follows what f chooses after c. The follower must be closed.
-func (t *Trail) Follow(f Filter, c Cursor) *Follower {
-	follower := &Follower{trail: t, filter: f, cursor: c, wake: make(chan struct{}, 1)}
+// Subscribe is a subscription to what f chooses after c. It must be closed.
+func (t *Trail) Subscribe(f Filter, c Cursor) *Subscription {
+	s := &Subscription{trail: t, filter: f, cursor: c, wake: make(chan struct{}, 1)}
 	for _, name := range f.Types {
-		follower.types |= typeBits[name]
+		s.types |= typeBits[name]
 	}
 	if f.Types == nil {
-		follower.types = ^uint64(0)
+		s.types = ^uint64(0)
 	}
-	t.join(follower)
-	return follower
+	t.join(s)
+	return s
 }
 
-// Close ends the follower.
-func (f *Follower) Close() { f.trail.leave(f) }
+// Close ends the subscription.
+func (s *Subscription) Close() { s.trail.leave(s) }
 
-func (f *Follower) mayWant(c *chunk) bool {
-	if f.types&c.types == 0 {
+func (s *Subscription) mayWant(c *chunk) bool {
+	if s.types&c.types == 0 {
 		return false
 	}
-	if f.filter.Org == "" {
+	if s.filter.Org == "" {
 		return true
 	}
-	_, ok := c.orgs[f.filter.Org]
+	_, ok := c.orgs[s.filter.Org]
 	return ok
 }
 
-// offer notes the first chunk that f may want since it last took what there was. The feed
+// offer notes the first chunk that s may want since it last took what there was. The feed
 // calls it under its lock.
-func (f *Follower) offer(number int, before Cursor) {
-	if !f.joined || f.ready {
+func (s *Subscription) offer(number int, before Cursor) {
+	if !s.joined || s.ready {
 		return
 	}
-	f.ready, f.chunk = true, number
-	f.cursor.advance(before)
-	f.rouse()
+	s.ready, s.chunk = true, number
+	s.cursor.advance(before)
+	s.rouse()
 }
 
-func (f *Follower) rouse() {
+func (s *Subscription) rouse() {
 	select {
-	case f.wake <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
 // Next is the next entries, at most limit. If there are none it waits for some, until a time
 // or until ctx ends; the page then has none, and a cursor behind what did not match.
-func (f *Follower) Next(ctx context.Context, until time.Time, limit int) (Page, error) {
+func (s *Subscription) Next(ctx context.Context, until time.Time, limit int) (Page, error) {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	for {
-		page, err := f.take(ctx, limit)
+		page, err := s.take(ctx, limit)
 		if err != nil || len(page.Entries) > 0 || ctx.Err() != nil {
 			return page, err
 		}
-		if !f.joined && time.Now().Before(until) {
+		if !s.joined && time.Now().Before(until) {
 			continue
 		}
 		select {
-		case <-f.wake:
+		case <-s.wake:
 		case <-ctx.Done():
 			return page, nil
 		case <-timer.C:
@@ -294,46 +295,46 @@ func (f *Follower) Next(ctx context.Context, until time.Time, limit int) (Page, 
 	}
 }
 
-// take is Next without waiting: it reads on in the ring or, for a follower who is not there
+// take is Next without waiting: it reads on in the ring or, for a subscription that is not there
 // yet or fell out of it, on the ledger.
-func (f *Follower) take(ctx context.Context, limit int) (Page, error) {
+func (s *Subscription) take(ctx context.Context, limit int) (Page, error) {
 	select {
-	case <-f.feed.begun:
+	case <-s.feed.begun:
 	case <-ctx.Done():
-		return Page{Next: f.cursor}, nil
+		return Page{Next: s.cursor}, nil
 	}
-	chunks, number, page, err := f.look()
+	chunks, number, page, err := s.look()
 	switch {
 	case err != nil:
 		return page, err
-	case !f.joined:
-		return f.catchUp(ctx, limit)
+	case !s.joined:
+		return s.catchUp(ctx, limit)
 	case chunks == nil:
 		return page, nil
 	}
-	return f.choose(chunks, number, page, limit), nil
+	return s.choose(chunks, number, page, limit), nil
 }
 
-// look takes from the ring the chunks that f has not seen, and notes that it has. page is
+// look takes from the ring the chunks that s has not seen, and notes that it has. page is
 // where it was before them, or where it is if there are none.
-func (f *Follower) look() (chunks []*chunk, number int, page Page, err error) {
-	d := f.feed
+func (s *Subscription) look() (chunks []*chunk, number int, page Page, err error) {
+	d := s.feed
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !f.joined && f.within(d) {
-		f.joined, f.ready, f.chunk = true, true, d.first
+	if !s.joined && s.within(d) {
+		s.joined, s.ready, s.chunk = true, true, d.first
 	}
 	switch {
-	case f.joined && f.ready && f.chunk < d.first:
-		f.joined, f.ready = false, false // it was too slow: the ring has gone on
-	case f.joined && f.ready:
-		chunks, number = slices.Clone(d.chunks[f.chunk-d.first:]), f.chunk
-		page.Next = f.cursor
-		f.ready = false
-		f.cursor.advance(d.high)
-	case f.joined:
-		f.cursor.advance(d.high)
-		page = Page{Next: f.cursor, AtEnd: true}
+	case s.joined && s.ready && s.chunk < d.first:
+		s.joined, s.ready = false, false // it was too slow: the ring has gone on
+	case s.joined && s.ready:
+		chunks, number = slices.Clone(d.chunks[s.chunk-d.first:]), s.chunk
+		page.Next = s.cursor
+		s.ready = false
+		s.cursor.advance(d.high)
+	case s.joined:
+		s.cursor.advance(d.high)
+		page = Page{Next: s.cursor, AtEnd: true}
 	}
 	if chunks == nil {
 		err = d.err
@@ -341,22 +342,22 @@ func (f *Follower) look() (chunks []*chunk, number int, page Page, err error) {
 	return chunks, number, page, err
 }
 
-// within tells whether the ring has all that comes after f's cursor.
-func (f *Follower) within(d *feed) bool {
-	return f.cursor.after(Events) >= d.low.after(Events) && f.cursor.after(Uses) >= d.low.after(Uses)
+// within tells whether the ring has all that comes after s's cursor.
+func (s *Subscription) within(d *feed) bool {
+	return s.cursor.after(Events) >= d.low.after(Events) && s.cursor.after(Uses) >= d.low.after(Uses)
 }
 
 // choose fills a page with what of chunks matches behind its cursor. If not all of it goes
-// in, f takes up there next time.
-func (f *Follower) choose(chunks []*chunk, number int, page Page, limit int) Page {
+// in, s takes up there next time.
+func (s *Subscription) choose(chunks []*chunk, number int, page Page, limit int) Page {
 	for i, c := range chunks {
-		for _, e := range f.candidates(c) {
-			if page.Next.passed(&e.Record) || !f.filter.Matches(&e.Record) {
+		for _, e := range s.candidates(c) {
+			if page.Next.passed(&e.Record) || !s.filter.Matches(&e.Record) {
 				continue
 			}
 			page.Entries = append(page.Entries, e)
 			if page.Next.Move(&e.Record); len(page.Entries) == limit {
-				f.putBack(number+i, page.Next)
+				s.putBack(number+i, page.Next)
 				return page
 			}
 		}
@@ -366,29 +367,29 @@ func (f *Follower) choose(chunks []*chunk, number int, page Page, limit int) Pag
 	return page
 }
 
-// candidates are the entries of a chunk that f has to look at.
-func (f *Follower) candidates(c *chunk) []*Entry {
-	if !f.mayWant(c) {
+// candidates are the entries of a chunk that s has to look at.
+func (s *Subscription) candidates(c *chunk) []*Entry {
+	if !s.mayWant(c) {
 		return nil
 	}
 	return c.entries
 }
 
 // putBack lets the next look begin with an earlier chunk, behind c.
-func (f *Follower) putBack(number int, c Cursor) {
-	f.feed.mu.Lock()
-	defer f.feed.mu.Unlock()
-	f.ready, f.chunk, f.cursor = true, number, c
+func (s *Subscription) putBack(number int, c Cursor) {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	s.ready, s.chunk, s.cursor = true, number, c
 }
 
-func (f *Follower) catchUp(ctx context.Context, limit int) (Page, error) {
+func (s *Subscription) catchUp(ctx context.Context, limit int) (Page, error) {
 	select {
-	case f.trail.catchUps <- struct{}{}:
-		defer func() { <-f.trail.catchUps }()
+	case s.trail.catchUps <- struct{}{}:
+		defer func() { <-s.trail.catchUps }()
 	case <-ctx.Done():
-		return Page{Next: f.cursor}, nil
+		return Page{Next: s.cursor}, nil
 	}
-	page, err := f.trail.Page(ctx, f.filter, f.cursor, limit)
-	f.cursor = page.Next
+	page, err := s.trail.Page(ctx, s.filter, s.cursor, limit)
+	s.cursor = page.Next
 	return page, err
 }

@@ -116,7 +116,7 @@ type Entry struct {
 	err   error
 }
 
-// CloudEvent is the record's, made once for all followers that are sent it.
+// CloudEvent is the record's, made once for all subscriptions that are sent it.
 func (e *Entry) CloudEvent() ([]byte, error) {
 	e.once.Do(func() { e.event, e.err = e.Record.CloudEvent() })
 	return e.event, e.err
@@ -135,9 +135,9 @@ type Trail struct {
 	ledger *Ledger
 
 	mu   sync.Mutex
-	live *feed // that new followers join; nil: there is none
+	live *feed // that new subscriptions join; nil: there is none
 
-	catchUps    chan struct{} // holds one for each follower that reads for itself
+	catchUps    chan struct{} // holds one for each subscription that reads for itself
 	ringRecords int
 }
 
