@@ -18,6 +18,8 @@ var layers = map[string][]string{
 	"domain":                    {},
 	"internal/quota":            {},
 	"internal/strictjson":       {},
+	"internal/secretfile":       {},
+	"internal/keyring":          {"internal/secretfile"},
 	"eventstore":                {"domain"},
 	"eventstore/eventstoretest": {"domain", "eventstore"},
 	"commands":                  {"domain", "eventstore"},
@@ -25,7 +27,7 @@ var layers = map[string][]string{
 	"verify":                    {"domain", "eventstore", "projections"},
 	"backup":                    {"domain", "eventstore"},
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/quota", "internal/strictjson"},
-	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "internal/quota"},
+	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "internal/quota", "internal/keyring", "internal/secretfile"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api"},
 	"examples/clients/go":       {}, // a module of its own
 	".":                         {},

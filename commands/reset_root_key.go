@@ -9,7 +9,8 @@ import (
 // ResetRootKey ends the root key and makes another one, for whoever runs the service and has
 // lost it, or lost it to somebody. Its steps can be cut off anywhere and repeated:
 //
-//  1. keep is handed the new secret. If it fails, nothing has happened.
+//  1. keep is handed the new secret. If it fails, nothing has happened. After a crash here
+//     the old root key is still the one, wherever keep put its secret aside.
 //  2. The old root key is revoked. A crash here leaves none; the next start, or a
 //     repeated reset, makes one.
 //  3. The new one is created. created is false if another process was quicker.

@@ -56,6 +56,7 @@ var (
 	ErrOrganizationExists   = &Error{Kind: Conflict, Code: "organization_exists", Text: "the organization exists already"}
 	ErrRevisionStale        = &Error{Kind: Stale, Code: "revision_stale", Text: "it was changed since the revision in If-Match; read it again and repeat"}
 	ErrIdempotencyMismatch  = &Error{Kind: Mismatch, Code: "idempotency_key_reused", Text: "this Idempotency-Key came before with another request; use a new one"}
+	ErrKeyringMismatch      = &Error{Kind: Conflict, Code: "keyring_mismatch", Text: "the installation has another keyring"}
 	ErrRootKeyProtected     = &Error{Kind: Conflict, Code: "root_key_protected", Text: "the root key can be rotated, but not revoked, disabled, narrowed or made to expire; whoever runs the service can replace it with keytrail root-key reset"}
 	ErrScopeEscalation      = &Error{Kind: Forbidden, Code: "scope_escalation", Text: "a management key can be given, or changed by, only scopes that you hold yourself"}
 	ErrOutOfReach           = &Error{Kind: Forbidden, Code: "organization_out_of_reach", Text: "your key serves another organization"}

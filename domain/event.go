@@ -31,7 +31,7 @@ type Private struct {
 // Events are the zero values of all event types.
 var Events = []Event{
 	KeyCreated{}, KeyUpdated{}, KeyRotated{}, KeyDisabled{}, KeyEnabled{}, KeyRevoked{}, KeyExpired{}, KeyUsed{},
-	CredentialsRefused{}, OrganizationCreated{}, OrganizationUpdated{},
+	CredentialsRefused{}, OrganizationCreated{}, OrganizationUpdated{}, KeyringSet{},
 }
 
 // KeyCreated began a key. Imported: the secret was issued elsewhere, and Prefix is what
@@ -152,6 +152,15 @@ type OrganizationUpdated struct {
 	By   string    `json:"by"`
 }
 
+// KeyringSet says which keyring the installation has, by its fingerprint. Its secret is in
+// a file alone.
+type KeyringSet struct {
+	Fingerprint string    `json:"fingerprint"`
+	Before      string    `json:"before,omitempty"` // that of the keyring that it replaced
+	At          time.Time `json:"at"`
+	By          string    `json:"by"`
+}
+
 func (KeyCreated) EventType() string          { return "key.created" }
 func (KeyUpdated) EventType() string          { return "key.updated" }
 func (KeyRotated) EventType() string          { return "key.rotated" }
@@ -163,6 +172,7 @@ func (KeyUsed) EventType() string             { return "key.used" }
 func (CredentialsRefused) EventType() string  { return "credentials.refused" }
 func (OrganizationCreated) EventType() string { return "organization.created" }
 func (OrganizationUpdated) EventType() string { return "organization.updated" }
+func (KeyringSet) EventType() string          { return "keyring.set" }
 
 func (KeyCreated) event()          {}
 func (KeyUpdated) event()          {}
@@ -175,6 +185,7 @@ func (KeyUsed) event()             {}
 func (CredentialsRefused) event()  {}
 func (OrganizationCreated) event() {}
 func (OrganizationUpdated) event() {}
+func (KeyringSet) event()          {}
 
 func (e KeyCreated) Private() Private { return Private{Digest: e.Digest} }
 func (e KeyRotated) Private() Private { return Private{Digest: e.Digest} }

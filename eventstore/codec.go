@@ -45,6 +45,7 @@ var decoders = map[string]decoder{
 	"credentials.refused":  as(func(e domain.CredentialsRefused) time.Time { return e.To }),
 	"organization.created": as(func(e domain.OrganizationCreated) time.Time { return e.At }),
 	"organization.updated": as(func(e domain.OrganizationUpdated) time.Time { return e.At }),
+	"keyring.set":          as(func(e domain.KeyringSet) time.Time { return e.At }),
 }
 
 // A decoder makes an event of its public JSON and its private facts, and tells when it happened.
@@ -87,6 +88,8 @@ func happened(e domain.Event) time.Time {
 	case domain.OrganizationCreated:
 		return e.At
 	case domain.OrganizationUpdated:
+		return e.At
+	case domain.KeyringSet:
 		return e.At
 	}
 	return time.Time{}

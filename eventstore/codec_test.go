@@ -41,6 +41,7 @@ func samples() []domain.Event {
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},
 		domain.OrganizationCreated{ID: org, Name: "acme", At: at, By: "system"},
 		domain.OrganizationUpdated{Name: "globex", At: at, By: "system"},
+		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", At: at, By: "system"},
 	}
 }
 

@@ -23,6 +23,7 @@ type Options struct {
 	UsesMaxAge   time.Duration
 	UsesMaxBytes int64 // 0: no limit
 	Unconfirmed  bool  // open a restored ledger that nobody has confirmed yet, to mend it
+	Existing     bool  // neither create streams nor change those that exist
 	Logger       *slog.Logger
 	Metrics      prometheus.Registerer // nil: none
 }
@@ -57,7 +58,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		l.pulses[s].wake = make(chan struct{}, 1)
 	}
 	for _, want := range configs(o) {
-		s, err := l.open(ctx, want, o.Unconfirmed)
+		s, err := l.open(ctx, want, o)
 		if err != nil {
 			return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
 		}

@@ -38,7 +38,7 @@ func (s Stream) root() string { return [...]string{"keytrail.events.", "keytrail
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
 	Org  domain.OrgID
-	Kind string // "key" or "organization"
+	Kind string // "key", "organization" or "keyring"
 	ID   string
 }
 
@@ -47,6 +47,9 @@ func KeyRef(org domain.OrgID, id domain.KeyID) Ref { return Ref{org, "key", stri
 
 // OrganizationRef names an organization, which belongs to itself.
 func OrganizationRef(id domain.OrgID) Ref { return Ref{id, "organization", string(id)} }
+
+// KeyringRef names what the ledger knows of the installation's keyring.
+func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }
 
 func (r Ref) subject() string {
 	return Events.root() + string(r.Org) + "." + r.Kind + "." + r.ID

@@ -61,16 +61,16 @@ func configs(o Options) []jetstream.StreamConfig {
 }
 
 // open creates a stream that is missing and checks one that exists.
-func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, unconfirmed bool) (jetstream.Stream, error) {
+func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, o Options) (jetstream.Stream, error) {
 	s, err := l.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) && !o.Existing {
 		return l.js.CreateStream(ctx, want)
 	}
 	if err != nil {
 		return nil, err
 	}
 	have := s.CachedInfo().Config
-	if err := checkRestored(have, unconfirmed); err != nil {
+	if err := checkRestored(have, o.Unconfirmed); err != nil {
 		return nil, err
 	}
 	if state := have.Metadata[restoreState]; state != "" {
@@ -81,6 +81,9 @@ func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, unconfir
 	}
 	if have.Replicas < want.Replicas {
 		l.log.WarnContext(ctx, "stream has fewer replicas than asked for", "stream", want.Name, "have", have.Replicas, "want", want.Replicas)
+	}
+	if o.Existing {
+		return s, nil
 	}
 	if have.MaxAge != want.MaxAge || have.MaxBytes != want.MaxBytes {
 		have.MaxAge, have.MaxBytes = want.MaxAge, want.MaxBytes

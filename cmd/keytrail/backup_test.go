@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/keytrail/keytrail/backup"
+	"github.com/keytrail/keytrail/internal/keyring"
 )
 
 // underLoad verifies keys until what it gives is called.
@@ -75,10 +76,11 @@ func (r *running) eventsUpTo(t *testing.T, m backup.Manifest) string {
 	return kept.String()
 }
 
-// restoredOf is the service on what a back-up was restored to, with the root key of r.
+// restoredOf is the service on what a back-up was restored to, with the keyring and the root
+// key of r.
 func restoredOf(t *testing.T, r *running, data string, args ...string) *running {
 	t.Helper()
-	again := launch(t, data, args...)
+	again := launch(t, data, append(args, "--keyring", filepath.Join(r.data, "keyring"))...)
 	b, err := os.ReadFile(filepath.Join(r.data, "root.key"))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(data, "root.key"), b, 0o600)
@@ -115,13 +117,17 @@ func TestABackUpUnderLoadIsRestored(t *testing.T) {
 
 	data := filepath.Join(dir, "data")
 	expect(t, cli(t, "", environ(), "restore", "--from", file, "--data", data), exitOK, "is good again", "--confirm")
+	ring, err := keyring.Load(filepath.Join(r.data, "keyring"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, cli(t, "", environ(), "restore", "--data", data, "--revocations-from", known), exitOK, "1 revocations are in force", ring.Fingerprint())
 	refused := begin(t, data)
 	<-refused.done
 	if code := refused.cmd.ProcessState.ExitCode(); code != exitRefused || !strings.Contains(refused.said.String(), "nobody has confirmed") {
 		t.Errorf("exit code %d: %s", code, refused.said)
 	}
 	expect(t, cli(t, "", environ(), "restore", "--from", file, "--data", data), exitUsage, "not empty")
-	expect(t, cli(t, "", environ(), "restore", "--data", data, "--revocations-from", known), exitOK, "1 revocations are in force")
 	// From the service itself, which knows them all; one of a key that came later.
 	expect(t, cli(t, "", environ("KEYTRAIL_KEY="+r.rootKey(t)), "restore", "--data", data, "--revocations-from", r.url), exitOK, "3 revocations are in force, 1 are of keys")
 	expect(t, cli(t, "", environ(), "restore", "--data", data, "--confirm"), exitOK)

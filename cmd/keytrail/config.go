@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +23,8 @@ import (
 // --nats-url is KEYTRAIL_NATS_URL. With none of them it is a durable service on one machine.
 type Config struct {
 	Data           string
+	RootKeyFile    string
+	Keyring        string
 	Listen         string
 	MinFree        uint64
 	Uses           string
@@ -41,6 +45,8 @@ type Config struct {
 	LogLevel       string
 	OTLPEndpoint   string
 	PprofListen    string
+
+	existing bool // the ledger is opened as it is
 }
 
 func (c *Config) flags(f *pflag.FlagSet) {
@@ -74,6 +80,8 @@ func (c *Config) flags(f *pflag.FlagSet) {
 // not served.
 func (c *Config) ledgerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Data, "data", "./keytrail-data", "directory for the ledger, the read model and the root key")
+	f.StringVar(&c.RootKeyFile, "root-key-file", "", "where the root key's secret is written; all processes of a cluster can name one; default root.key in --data")
+	f.StringVar(&c.Keyring, "keyring", "", "file with the installation's secret, which all processes of a cluster need; made at the first start; default keyring in --data")
 	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
 	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")
 	f.StringVar(&c.NATS.CAFile, "nats-ca", "", "file with the CA that NATS servers are checked against")
@@ -81,6 +89,11 @@ func (c *Config) ledgerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.NATS.KeyFile, "nats-key", "", "file with the client certificate's key")
 	f.IntVar(&c.Replicas, "replicas", 1, "replicas of the streams, when they are created on a cluster")
 }
+
+func (c *Config) rootKeyFile() string {
+	return cmp.Or(c.RootKeyFile, filepath.Join(c.Data, "root.key"))
+}
+func (c *Config) keyringFile() string { return cmp.Or(c.Keyring, filepath.Join(c.Data, "keyring")) }
 
 // ofPeople are the environment variables of the command line for people.
 var ofPeople = []string{"KEYTRAIL_URL", "KEYTRAIL_KEY", "KEYTRAIL_KEY_FILE", "KEYTRAIL_CA"}

@@ -80,6 +80,9 @@ func (r *restoration) run(ctx context.Context) error {
 		}
 	}
 	err := r.onLedger(true, func(nc *nats.Conn) error {
+		if err := r.sayKeyring(ctx, nc); err != nil {
+			return err
+		}
 		if r.revocations != "" {
 			if err := r.revoke(ctx, nc); err != nil {
 				return err
@@ -92,6 +95,19 @@ func (r *restoration) run(ctx context.Context) error {
 	})
 	if err == nil && !r.confirm {
 		r.say("It is not served yet: keytrail restore --confirm lets it be, with the same --data or --nats-url.")
+	}
+	return err
+}
+
+// sayKeyring names the keyring that the next start needs.
+func (r *restoration) sayKeyring(ctx context.Context, nc *nats.Conn) error {
+	ledger, err := eventstore.Open(ctx, nc, eventstore.Options{Existing: true, Unconfirmed: true, Logger: r.log})
+	if err != nil {
+		return err
+	}
+	k, err := commands.New(ledger, commands.Options{Logger: r.log}).Keyring(ctx)
+	if err == nil && k.Fingerprint != "" {
+		r.say("It needs the keyring with the fingerprint %s as %s.", k.Fingerprint, r.keyringFile())
 	}
 	return err
 }

@@ -21,8 +21,8 @@ import (
 
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/commands"
-	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/keyring"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
 )
@@ -132,13 +132,17 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	disk.look(ctx)
 	tasks.Go(func() error { return disk.watch(background) })
 
-	// 4. The root key, which must be kept before anybody can depend on it.
-	handler := commands.New(ledger, commands.Options{Logger: log, Index: store})
-	rootFile := filepath.Join(c.Data, "root.key")
-	created, err := ensureRootKey(ctx, handler, rootFile)
+	// 4. The files of the first start, kept before anything depends on them.
+	first := commands.New(ledger, commands.Options{Logger: log})
+	ring, err := ensureKeyring(ctx, first, c.keyringFile())
+	if err != nil {
+		return err
+	}
+	created, err := ensureRootKey(ctx, first, c.rootKeyFile())
 	if err != nil {
 		return fmt.Errorf("make the root key: %w", err)
 	}
+	handler := commands.New(ledger, commands.Options{Logger: log, Index: store, ImportIDs: ring.Derive(keyring.ImportIDs)})
 	if err := catchUp(ctx, store, ledger, background); err != nil {
 		return err
 	}
@@ -150,7 +154,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	defer within(stopTimeout, verifier.Close)
 	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, AccessLog: c.accessLogger(errs), Registry: metrics,
 		TrustedProxies: proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: programVersion()}))
-	c.greet(errs, log, front.url, rootFile, created)
+	c.greet(errs, log, front.url, c.rootKeyFile(), created)
 	defer serveProfiles(c.PprofListen)()
 	return front.stay(ctx, background)
 }
@@ -190,7 +194,7 @@ func (c *Config) ledger(ctx context.Context, server *eventstore.Server, log *slo
 	}
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
 		if nc, err = connect(); err == nil {
-			l, err = eventstore.Open(ctx, nc, eventstore.Options{Replicas: c.Replicas, UsesMaxAge: c.UsesMaxAge, UsesMaxBytes: c.UsesMaxBytes, Logger: log, Metrics: metrics})
+			l, err = eventstore.Open(ctx, nc, eventstore.Options{Existing: c.existing, Replicas: c.Replicas, UsesMaxAge: c.UsesMaxAge, UsesMaxBytes: c.UsesMaxBytes, Logger: log, Metrics: metrics})
 			if err == nil {
 				return nc, l, nil
 			}
@@ -206,51 +210,6 @@ func (c *Config) ledger(ctx context.Context, server *eventstore.Server, log *slo
 		case <-time.After(pause):
 		}
 	}
-}
-
-// ensureRootKey writes the root key's secret to path, and its digest to the ledger, if the
-// ledger has no root key. A file that another process's key beat is taken away again.
-func ensureRootKey(ctx context.Context, h *commands.Handler, path string) (created bool, err error) {
-	kept := false
-	created, err = h.EnsureRootKey(ctx, func(s domain.Secret) error {
-		kept = true
-		return errors.Join(setAside(path), writeSecret(path, s))
-	})
-	if err == nil && kept && !created {
-		err = os.Remove(path)
-	}
-	return created, err
-}
-
-// setAside keeps a root key that is there already: it may be another ledger's only one.
-func setAside(path string) error {
-	err := os.Rename(path, path+".before-"+time.Now().UTC().Format("20060102T150405.000"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// writeSecret replaces path by a file that only its owner can read, whole or not at all,
-// and on disk when it returns.
-func writeSecret(path string, s domain.Secret) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(s.Reveal() + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // catchUp waits until the read model has what was acknowledged before the start: before

@@ -1,0 +1,50 @@
+// Package secretfile writes files that hold a secret: only their owner can read them, they
+// are there whole or not at all, and they are on disk when a call returns.
+package secretfile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// Replace makes text the content of path.
+func Replace(path, text string) error { return write(path, text, os.Rename) }
+
+// Create writes a new file; fs.ErrExist if there is one, which it leaves as it is.
+func Create(path, text string) error {
+	// Unlike a rename, a link does not take the place of a file that is there.
+	return write(path, text, os.Link)
+}
+
+func write(path, text string, put func(from, to string) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = put(f.Name(), path)
+	}
+	if gone := os.Remove(f.Name()); !errors.Is(gone, os.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir puts a directory's entries on disk. Windows has no such call, and needs none.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
