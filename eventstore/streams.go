@@ -63,7 +63,7 @@ func configs(o Options) []jetstream.StreamConfig {
 // open creates a stream that is missing and checks one that exists.
 func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, o Options) (jetstream.Stream, error) {
 	s, err := l.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) && !o.Existing {
+	if errors.Is(err, jetstream.ErrStreamNotFound) && !(o.Existing && want.Name == Events.name()) {
 		return l.js.CreateStream(ctx, want)
 	}
 	if err != nil {

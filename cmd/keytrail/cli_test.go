@@ -102,6 +102,25 @@ func TestImportAndBulkRevocation(t *testing.T) {
 	expect(t, r.command(t, "", "keys", "revoke", "--owner", "old", "--org", org, "--yes"), exitOK, "already revoked 1500")
 }
 
+// TestAnUnsetVariableRevokesNothing is what a script does whose variables are not set.
+func TestAnUnsetVariableRevokesNothing(t *testing.T) {
+	r := launch(t, t.TempDir())
+	org := r.newOrg(t)
+	m := r.newKey(t, org)
+	for _, args := range [][]string{{"--owner", ""}, {"--org", org, "--owner", ""}, {"--org", "", "--all"}, {"--org", ""}, {"--org", org}, {"--org", org, "--all", "--owner", "o"},
+		{"--created-after", ""}, {m.Key.ID, "--owner", ""}, {m.Key.ID, "--all"}, {}} {
+		expect(t, r.command(t, "", append([]string{"keys", "revoke", "--yes"}, args...)...), exitUsage)
+	}
+	expect(t, r.command(t, "", "keys", "revoke", "--yes", "--all"), exitRefused, "org_id")
+	expect(t, r.command(t, "", "keys", "list", "--owner", ""), exitUsage, "--owner")
+	expect(t, r.command(t, m.Secret, "verify"), exitOK, "VALID")
+	expect(t, r.command(t, "", "keys", "revoke", "--org", org, "--all"), exitUsage, "--yes")
+	expect(t, r.command(t, "", "keys", "revoke", "--org", org, "--all", "--yes"), exitOK, "revoked 1")
+	expect(t, r.command(t, m.Secret, "verify"), exitRefused, "REVOKED")
+	expect(t, r.command(t, "", "keys", "revoke", "--status", "active", "--yes"), exitRefused, "own_key")
+	expect(t, r.command(t, "", "keys", "list"), exitOK)
+}
+
 func TestExitCodes(t *testing.T) {
 	r := launch(t, t.TempDir())
 	noKey := environ("KEYTRAIL_URL=" + r.url)

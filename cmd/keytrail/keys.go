@@ -162,14 +162,21 @@ func (f *filters) flags(set *pflag.FlagSet) {
 	}
 }
 
-func (f *filters) query() (q url.Values, any bool) {
+// query is the filter as the API takes it. An empty value is refused: it is a variable that
+// a script forgot to set, and leaving it out would choose more keys than were meant.
+func (f *filters) query(set *pflag.FlagSet) (q url.Values, err error) {
 	q = url.Values{}
 	for name, v := range f.values {
-		if *v != "" {
-			q.Set(map[bool]string{true: "org_id", false: strings.ReplaceAll(name, "-", "_")}[name == "org"], *v)
+		switch {
+		case *v == "" && set.Changed(name):
+			return nil, fmt.Errorf("--%s is empty; leave it out if it is not to matter", name)
+		case *v != "" && name == "org":
+			q.Set("org_id", *v)
+		case *v != "":
+			q.Set(strings.ReplaceAll(name, "-", "_"), *v)
 		}
 	}
-	return q, len(q) > 0
+	return q, nil
 }
 
 func listCommand(c *client) *cobra.Command {
@@ -184,7 +191,10 @@ func listCommand(c *client) *cobra.Command {
 		if all {
 			limit = math.MaxInt
 		}
-		q, _ := f.query()
+		q, err := f.query(cmd.Flags())
+		if err != nil {
+			return err
+		}
 		q.Set("sort", sort)
 		keys, more, err := c.listKeys(cmd, q, limit)
 		if err != nil {
@@ -289,13 +299,21 @@ func switchCommand(c *client, verb, short string) *cobra.Command {
 func revokeCommand(c *client) *cobra.Command {
 	var f filters
 	var reason, comment string
-	var dryRun, yes bool
+	var all, dryRun, yes bool
 	cmd := &cobra.Command{Use: "revoke [KEY_ID…]", Short: "Revoke keys for good",
 		Long: `Revoke the keys that are named, or all that the filters choose, a thousand at a time.
 It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q, filtered := f.query()
+			q, err := f.query(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			filtered := len(q) > 0 || all
 			switch {
+			case all && (len(q) > 1 || len(q) == 1 && !q.Has("org_id")):
+				return errors.New("--all means every key; only --org can stand beside it")
+			case !all && len(q) == 1 && q.Has("org_id"):
+				return errors.New("say --all to revoke all keys of an organization, or choose some of them")
 			case filtered == (len(args) > 0):
 				return errors.New("name keys, or choose them by a filter")
 			case len(args) == 1 && !dryRun:
@@ -305,9 +323,12 @@ It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`,
 			if len(args) > 0 {
 				body["ids"] = args
 			} else {
-				filter := map[string]string{}
+				filter := map[string]any{}
 				for name := range q {
 					filter[name] = q.Get(name)
+				}
+				if all {
+					filter["all"] = true
 				}
 				body["filter"], body["cursor"] = filter, "start"
 			}
@@ -321,6 +342,7 @@ It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`,
 	f.flags(cmd.Flags())
 	cmd.Flags().StringVar(&reason, "reason", "unspecified", "unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation")
 	cmd.Flags().StringVar(&comment, "comment", "", "a line for the audit trail")
+	cmd.Flags().BoolVar(&all, "all", false, "all keys of --org, or of the organization of the key that asks; that key itself is left out")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count, and change nothing")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
