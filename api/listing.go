@@ -33,11 +33,9 @@ func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQu
 	q = projections.KeyQuery{Keyspace: f.Keyspace, Owner: f.Owner, Scope: f.Scope, Name: f.Name, Prefix: f.Prefix, CreatedAfter: f.CreatedAfter,
 		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, Now: now}
 	if f.Org != "" || p.Org != domain.Installation {
-		org, err := within(p, f.Org)
-		if err != nil {
+		if q.Org, err = within(p, f.Org); err != nil {
 			return q, err
 		}
-		q.Orgs = []domain.OrgID{org}
 	}
 	if f.Keyspace != "" {
 		if _, err := domain.KeyspaceNamed(f.Keyspace); err != nil {

@@ -22,6 +22,13 @@ func SetMaxGathered(t *testing.T, n int) {
 	maxGathered = n
 }
 
+// SetMaxExamined makes a page of a walk as small as n keys until the test ends.
+func SetMaxExamined(t *testing.T, n int) {
+	before := maxExamined
+	t.Cleanup(func() { maxExamined = before })
+	maxExamined = n
+}
+
 // SetFlushRows makes the transactions of a flush as small as n rows until the test ends.
 func SetFlushRows(t *testing.T, n int) {
 	before := flushRows

@@ -42,8 +42,8 @@ func flushLimit(db *badger.DB) int {
 }
 
 // rowsPerKey is what a key needs beside its counters: its row, and the old and the new
-// place in the index by last use.
-const rowsPerKey = 3
+// places in the index by last use, of its organization and of all.
+const rowsPerKey = 5
 
 // minFlushInterval is the shortest pause between two flushes: 1 ms a use, at most 1 s, so
 // that a lone use shows up at once and a busy service flushes seldom.
@@ -268,14 +268,19 @@ func (w *usageWriter) writeLastUse(k *keyUses, u *usage, found bool) error {
 	if found && !u.last.before(k.last) {
 		return nil
 	}
-	if found {
-		w.written++
-		if err := w.delete(lastUsedRow(k.org, u.last.at, k.key)); err != nil {
+	for _, org := range reaches(k.org) {
+		if found {
+			w.written++
+			if err := w.delete(lastUsedRow(org, u.last.at, k.key)); err != nil {
+				return err
+			}
+		}
+		if err := w.put(lastUsedRow(org, k.last.at, k.key), nil); err != nil {
 			return err
 		}
 	}
 	u.last = k.last
-	return w.put(lastUsedRow(k.org, u.last.at, k.key), nil)
+	return nil
 }
 
 func lastUsedRow(org [16]byte, at int64, key [16]byte) []byte {

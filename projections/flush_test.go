@@ -79,7 +79,7 @@ func flushAtOnce(t *testing.T, dir string, l *eventstore.Ledger) {
 // A crash after each transaction of a flush, in the midst of a key's hours and windows and
 // between keys, leaves rows from which the next start comes to the same as a fresh build.
 func TestAFlushThatWasCutOffCountsNothingTwice(t *testing.T) {
-	projections.SetFlushRows(t, 6)
+	projections.SetFlushRows(t, 10)
 	l := eventstoretest.New(t)
 	m := newMeter(t, l)
 	some := func(from time.Time) {

@@ -1,8 +1,10 @@
 package projections
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -44,12 +46,12 @@ func applyKey(r rows, record *eventstore.Record) error {
 	if err != nil {
 		return nil // an event of another kind of aggregate
 	}
-	created, isNew := record.Event.(domain.KeyCreated)
-	var before domain.Key
-	if !isNew {
-		if before, _, err = loadKey(r, id); err != nil {
-			return err
-		}
+	before, _, err := loadKey(r, id)
+	if err != nil {
+		return err
+	}
+	if err := follows(before, id, record); err != nil {
+		return err
 	}
 	after := before
 	after.Apply(record.Event)
@@ -59,11 +61,30 @@ func applyKey(r rows, record *eventstore.Record) error {
 	if err := moveIndexes(r, before, after); err != nil {
 		return err
 	}
-	if isNew && !created.Imported {
+	if created, isNew := record.Event.(domain.KeyCreated); isNew && !created.Imported {
 		// Its digest is of fresh randomness: nobody else can have it.
 		return setCredentials(r, created.Digest, appendEntry(nil, encodeCredential(after, after.Secrets[0])))
 	}
 	return moveCredentials(r, before, after)
+}
+
+// follows stops at an event that cannot be one of the key that has that row: to apply it
+// would put one key, perhaps another organization's, into the place of another.
+func follows(before domain.Key, id domain.KeyID, record *eventstore.Record) error {
+	created, isNew := record.Event.(domain.KeyCreated)
+	org := before.Org
+	switch {
+	case isNew && before.State != domain.Absent:
+		return fmt.Errorf("%w: position %d creates %s, which %s has", errUnappliable, record.Position, id, before.Org)
+	case isNew:
+		org = created.Org
+	case before.State == domain.Absent:
+		return fmt.Errorf("%w: position %d is of %s, which was not created", errUnappliable, record.Position, id)
+	}
+	if org != record.Org {
+		return wrongOrganization(id, org, record.Org)
+	}
+	return nil
 }
 
 func keyRow(id domain.KeyID) []byte { b := id.Bytes(); return row(rowKey, b[:]) }
@@ -123,17 +144,26 @@ func indexRows(k domain.Key) [][]byte {
 	if k.State == domain.Absent {
 		return nil
 	}
-	org, id, created := k.Org.Bytes(), k.ID.Bytes(), moment(k.CreatedAt)
-	part := partition(k.Org, k.Keyspace, filed(k))
-	all := [][]byte{
-		row(rowByCreated, part, created, id[:]),
-		row(rowByName, part, text(k.Name), id[:]),
+	var all [][]byte
+	for _, org := range reaches(k.Org.Bytes()) {
+		all = appendIndexRows(all, k, org)
 	}
+	if !k.ExpiresAt.IsZero() && k.State != domain.Revoked && !k.ExpiryRecorded() {
+		id := k.ID.Bytes()
+		all = append(all, row(rowExpiresNext, moment(k.ExpiresAt), id[:]))
+	}
+	return all
+}
+
+// appendIndexRows adds the rows by which listings of one reach find k.
+func appendIndexRows(all [][]byte, k domain.Key, org [16]byte) [][]byte {
+	id, created := k.ID.Bytes(), moment(k.CreatedAt)
+	part := partition(org, k.Keyspace, k.State)
+	all = append(all,
+		row(rowByCreated, part, created, id[:]),
+		row(rowByName, part, text(k.Name), id[:]))
 	if !k.ExpiresAt.IsZero() {
 		all = append(all, row(rowByExpiry, part, moment(k.ExpiresAt), id[:]))
-		if k.State != domain.Revoked && !k.ExpiryRecorded() {
-			all = append(all, row(rowExpiresNext, moment(k.ExpiresAt), id[:]))
-		}
 	}
 	if k.Owner != "" {
 		all = append(all, row(rowByOwner, org[:], text(k.Owner), created, id[:]))
@@ -147,20 +177,26 @@ func indexRows(k domain.Key) [][]byte {
 	return all
 }
 
-// filed is the state that k is indexed under: its own, or expired once that is on the
-// ledger. The clock has the last word: a listing also looks at keys that it contradicts.
-func filed(k domain.Key) domain.State {
-	if k.State != domain.Revoked && k.ExpiryRecorded() {
-		return domain.Expired
+// everyOrganization stands for all of them in an index: each index row is there twice, so
+// that a listing of the whole installation walks as few rows as one of an organization,
+// however many there are.
+var everyOrganization = [16]byte(bytes.Repeat([]byte{0xff}, 16))
+
+// reaches are what a row of an organization's key is indexed under.
+func reaches(org [16]byte) [2][16]byte { return [2][16]byte{org, everyOrganization} }
+
+// reach is what a listing of org walks; "": of every organization.
+func reach(org domain.OrgID) [16]byte {
+	if org == "" {
+		return everyOrganization
 	}
-	return k.State
+	return org.Bytes()
 }
 
 // partition is what the sort indexes are cut by, so that a listing of one organization,
 // keyspace and state reads only those.
-func partition(org domain.OrgID, keyspace string, state domain.State) []byte {
-	o := org.Bytes()
-	return append(append(o[:], text(keyspace)...), byte(state))
+func partition(org [16]byte, keyspace string, state domain.State) []byte {
+	return append(append(org[:], text(keyspace)...), byte(state))
 }
 
 // Key finds one key; domain.ErrKeyNotFound.

@@ -14,7 +14,7 @@ import (
 
 // A KeyQuery is what to list. Every empty field leaves its filter out.
 type KeyQuery struct {
-	Orgs           []domain.OrgID // nil: every organization, of which there may be at most 100
+	Org            domain.OrgID // "": every organization
 	Keyspace       string
 	Status         domain.State // Absent: any
 	Owner          string
@@ -39,13 +39,13 @@ type KeyPage struct {
 
 // A page reads at most so many rows, so that each one is answered in milliseconds whatever
 // is asked of however many keys: maxGathered candidates, or maxExamined on a walk.
-var maxGathered = 1000 // candidates that are sorted in memory; tests lower it
-
-const (
+var (
+	maxGathered = 1000 // candidates that are sorted in memory; tests lower both
 	maxExamined = 2000 // keys that a walk loads
-	perLoad     = 10   // how many rows can be passed over in the time that loading a key takes
-	maxMerged   = 100  // organizations in one listing
 )
+
+// perLoad is how many rows can be passed over in the time that loading a key takes.
+const perLoad = 10
 
 const (
 	sortCreated  = "created_at"
@@ -60,15 +60,7 @@ var SortKeys = []string{sortCreated, sortLastUsed, sortName, sortExpires}
 // Keys lists a page. Keys that never expire, or were never used, come last in a sort by
 // that time, ascending or descending.
 func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
-	if q.Orgs == nil {
-		if q.Orgs, err = s.everyOrganization(); err != nil {
-			return page, err
-		}
-	}
-	l := listing{KeyQuery: q, sort: strings.TrimPrefix(q.Sort, "-"), reverse: strings.HasPrefix(q.Sort, "-"), filed: allStates}
-	if q.Status != domain.Absent {
-		l.filed = []domain.State{q.Status}
-	}
+	l := listing{KeyQuery: q, sort: strings.TrimPrefix(q.Sort, "-"), reverse: strings.HasPrefix(q.Sort, "-")}
 	if l.cursor, err = parseCursor(q.Cursor, q.hash()); err != nil {
 		return page, err
 	}
@@ -81,28 +73,9 @@ func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
 	return page, err
 }
 
-func (s *Store) everyOrganization() ([]domain.OrgID, error) {
-	all, more, err := s.Organizations("", maxMerged)
-	if err != nil {
-		return nil, err
-	}
-	if more != "" {
-		return nil, &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: "org_id",
-			Text: "there are more than 100 organizations; name one"}
-	}
-	orgs := []domain.OrgID{domain.Installation}
-	for _, o := range all {
-		orgs = append(orgs, o.ID)
-	}
-	return orgs, nil
-}
-
 // hash ties a cursor to its filters and sort.
 func (q KeyQuery) hash() string {
 	q.Limit, q.Cursor, q.Now = 0, "", time.Time{}
-	if len(q.Orgs) > 1 {
-		q.Orgs = nil // every organization: one more of them must not void the cursor
-	}
 	b, err := json.Marshal(q)
 	if err != nil {
 		panic(err) // strings and times alone
@@ -117,7 +90,6 @@ type listing struct {
 	keys, usage rows
 	sort        string
 	reverse     bool
-	filed       []domain.State // the partitions that are walked
 	cursor      cursor
 
 	// The last row looked at and its phase: where the next page goes on.
@@ -156,8 +128,10 @@ const (
 	withoutValue
 )
 
+// phases are those that can have keys: a filter on the time that is sorted by leaves out
+// keys without it.
 func (l *listing) phases() []int {
-	if l.sort == sortCreated || l.sort == sortName {
+	if low, high := l.bounds(l.sort); l.sort == sortCreated || l.sort == sortName || low != nil || high != nil {
 		return []int{withValue}
 	}
 	return []int{withValue, withoutValue}
@@ -172,10 +146,7 @@ func (l *listing) walked(page *KeyPage) error {
 		if after != nil && phase != l.cursor.Phase {
 			continue // done with before
 		}
-		m, err := l.sources(phase, after)
-		if err != nil {
-			return err
-		}
+		m := l.sources(phase, after)
 		after = nil
 		full, err := l.walkPhase(m, phase, page, &work)
 		m.close()
@@ -214,13 +185,19 @@ func (l *listing) walkPhase(m merge, phase int, page *KeyPage, work *int) (full 
 	}
 }
 
-// leavesOut tells what a row of the keys table says without its key: that the key does not
-// expire before the time that is asked for.
+// leavesOut tells what a row of the keys table says without its key, by when that expires.
 func (l *listing) leavesOut(phase int, p place) bool {
-	if l.ExpiresBefore.IsZero() || l.sort == sortLastUsed && phase == withValue {
+	if l.sort == sortLastUsed && phase == withValue {
 		return false
 	}
-	return len(p.expires) == 0 || bytes.Compare(p.expires, moment(l.ExpiresBefore)) >= 0
+	never := len(p.expires) == 0
+	if l.Status == domain.Active || l.Status == domain.Disabled {
+		if !never && bytes.Compare(p.expires, moment(l.Now)) < 0 {
+			return true
+		}
+	}
+	_, high := l.bounds(sortExpires)
+	return high != nil && (never || bytes.Compare(p.expires, high) >= 0)
 }
 
 // beyond tells that a walk has passed the last row that the filter on its own sort allows.
@@ -241,16 +218,29 @@ func (l *listing) bounds(sort string) (low, high []byte) {
 	switch {
 	case sort == sortCreated && !l.CreatedAfter.IsZero():
 		return moment(l.CreatedAfter), nil
-	case sort == sortExpires && !l.ExpiresBefore.IsZero():
-		return nil, moment(l.ExpiresBefore)
+	case sort == sortExpires && (l.Status == domain.Expired || !l.ExpiresBefore.IsZero()):
+		return nil, l.expiresBelow()
 	case sort == sortLastUsed && !l.LastUsedBefore.IsZero():
 		return nil, moment(l.LastUsedBefore)
 	}
 	return nil, nil
 }
 
+// expiresBelow is what the expiry of the listed keys is less than. An expiry counts from its
+// millisecond on.
+func (l *listing) expiresBelow() []byte {
+	now := moment(l.Now.Add(time.Millisecond))
+	switch {
+	case l.Status != domain.Expired:
+		return moment(l.ExpiresBefore)
+	case l.ExpiresBefore.IsZero() || l.ExpiresBefore.After(l.Now):
+		return now
+	}
+	return moment(l.ExpiresBefore)
+}
+
 // sources are the index spans of one phase, from after or from the first bound on.
-func (l *listing) sources(phase int, after *place) (merge, error) {
+func (l *listing) sources(phase int, after *place) merge {
 	sort := l.sort
 	if phase == withoutValue {
 		sort = sortCreated
@@ -263,13 +253,7 @@ func (l *listing) sources(phase int, after *place) (merge, error) {
 		s.after, s.reverse = after, l.reverse
 		m.sources = append(m.sources, l.table(sort).walk(s))
 	}
-	misfiled, err := l.misfiled(sort, after)
-	if err != nil {
-		m.close()
-		return m, err
-	}
-	m.sources = append(m.sources, misfiled)
-	return m, nil
+	return m
 }
 
 // lastID sorts after every id.
@@ -294,36 +278,27 @@ func (l *listing) table(sort string) rows {
 	return l.keys
 }
 
-// unpartitioned tells whether the index for a sort holds keys of all states together.
-func (l *listing) unpartitioned(sort string) bool {
-	return sort == sortLastUsed || sort == sortCreated && (l.Owner != "" || l.Scope != "")
-}
-
 // spans are the runs of the index of one sort that the query can need.
-func (l *listing) spans(sort string) (spans []span) {
-	for _, o := range l.Orgs {
-		org := o.Bytes()
-		switch {
-		case sort == sortLastUsed:
-			spans = append(spans, span{prefix: row(rowLastUsed, org[:])})
-		case sort == sortCreated && l.Owner != "":
-			spans = append(spans, span{prefix: row(rowByOwner, org[:], text(l.Owner))})
-		case sort == sortCreated && l.Scope != "":
-			spans = append(spans, span{prefix: row(rowByScope, org[:], text(l.Scope))})
-		default:
-			spans = append(spans, l.partitions(o, sort)...)
-		}
+func (l *listing) spans(sort string) []span {
+	org := reach(l.Org)
+	switch {
+	case sort == sortLastUsed:
+		return []span{{prefix: row(rowLastUsed, org[:])}}
+	case sort == sortCreated && l.Owner != "":
+		return []span{{prefix: row(rowByOwner, org[:], text(l.Owner))}}
+	case sort == sortCreated && l.Scope != "":
+		return []span{{prefix: row(rowByScope, org[:], text(l.Scope))}}
 	}
-	return spans
+	return l.partitions(org, sort)
 }
 
-func (l *listing) partitions(org domain.OrgID, sort string) (spans []span) {
+func (l *listing) partitions(org [16]byte, sort string) (spans []span) {
 	kind := map[string]byte{sortCreated: rowByCreated, sortName: rowByName, sortExpires: rowByExpiry}[sort]
 	for _, keyspace := range domain.KeyspaceNames() {
 		if l.Keyspace != "" && l.Keyspace != keyspace {
 			continue
 		}
-		for _, state := range l.filed {
+		for _, state := range statesOf(l.Status) {
 			s := span{prefix: row(kind, partition(org, keyspace, state))}
 			if sort == sortName {
 				s.within = []byte(l.Name)
@@ -334,71 +309,15 @@ func (l *listing) partitions(org domain.OrgID, sort string) (spans []span) {
 	return spans
 }
 
-// misfiled are the keys of the listing's status that are filed under another one: those
-// that have expired, as long as that is not on the ledger, and those that have not, though
-// the ledger says so, if the clock was ahead.
-func (l *listing) misfiled(sort string, after *place) (*places, error) {
-	var found places
-	take := func(id domain.KeyID) (bool, error) {
-		k, _, err := l.load(id, withValue)
-		p := place{l.sortValue(k, sort), id.Bytes(), moment(k.ExpiresAt)}
-		if l.ahead(p, after) {
-			found = append(found, p)
-		}
-		return len(found) < maxExamined, err
-	}
-	var err error
-	switch {
-	case l.unpartitioned(sort):
-	case l.Status == domain.Expired:
-		err = l.keys.eachOverdue(l.Now, take)
-	case l.Status == domain.Active || l.Status == domain.Disabled:
-		err = l.eachRevived(take)
-	}
-	l.order(found)
-	return &found, err
-}
-
-var allStates = []domain.State{domain.Active, domain.Disabled, domain.Expired, domain.Revoked}
-
-// filedAs are the states that keys of a status may be filed under.
-func filedAs(status domain.State) []domain.State {
+// statesOf are the states that keys of a status are in. Expired is none: the clock decides.
+func statesOf(status domain.State) []domain.State {
 	switch status {
 	case domain.Absent:
-		return allStates
-	case domain.Active, domain.Disabled:
-		return []domain.State{status, domain.Expired}
+		return []domain.State{domain.Active, domain.Disabled, domain.Revoked}
 	case domain.Expired:
-		return []domain.State{domain.Active, domain.Disabled, domain.Expired}
+		return []domain.State{domain.Active, domain.Disabled}
 	}
 	return []domain.State{status}
-}
-
-// eachRevived calls f with each key that is filed as expired and has not, until it returns
-// false. There are some only while the clock is behind the one that wrote the expiry.
-func (l *listing) eachRevived(f func(domain.KeyID) (bool, error)) error {
-	expired := listing{KeyQuery: l.KeyQuery, filed: []domain.State{domain.Expired}}
-	for _, org := range l.Orgs {
-		for _, s := range expired.partitions(org, sortExpires) {
-			s.after = &place{sort: moment(l.Now), id: lastID}
-			if more, err := l.keys.eachIn(s, f); err != nil || !more {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// eachIn calls f with each key of a span until it returns false.
-func (r rows) eachIn(s span, f func(domain.KeyID) (bool, error)) (more bool, err error) {
-	it := r.walk(s)
-	defer it.close()
-	for ; it.valid; it.next() {
-		if more, err := f(domain.KeyIDFromBytes(it.at.id)); err != nil || !more {
-			return false, err
-		}
-	}
-	return true, nil
 }
 
 // ahead tells whether a walk that has seen after has p still before it.
@@ -453,20 +372,16 @@ type bounded struct {
 
 // selective are the filters' own indexes, those first that tend to leave the fewest.
 func (l *listing) selective() (all [][]bounded) {
+	org := reach(l.Org)
 	filter := func(kind byte, value string, prefix bool) {
 		if value == "" {
 			return
 		}
-		var spans []bounded
-		for _, o := range l.Orgs {
-			org := o.Bytes()
-			s := span{prefix: row(kind, org[:]), within: text(value)}
-			if prefix {
-				s.within = []byte(value)
-			}
-			spans = append(spans, bounded{rows: l.keys, span: s})
+		s := span{prefix: row(kind, org[:]), within: text(value)}
+		if prefix {
+			s.within = []byte(value)
 		}
-		all = append(all, spans)
+		all = append(all, []bounded{{rows: l.keys, span: s}})
 	}
 	filter(rowByPrefix, l.Prefix, true)
 	filter(rowByOwner, l.Owner, false)
@@ -484,7 +399,7 @@ func (l *listing) selective() (all [][]bounded) {
 
 // ranged are the spans of one sort's index that the filters on it leave.
 func (l *listing) ranged(sort string) (spans []bounded) {
-	plain := listing{KeyQuery: l.KeyQuery, keys: l.keys, usage: l.usage, filed: filedAs(l.Status)}
+	plain := listing{KeyQuery: l.KeyQuery, keys: l.keys, usage: l.usage}
 	plain.Owner, plain.Scope = "", ""
 	_, high := l.bounds(sort)
 	for _, s := range plain.spans(sort) {
@@ -589,7 +504,7 @@ func (l *listing) inPhase(k KeyRow, phase int) bool {
 }
 
 func (l *listing) matches(k KeyRow) bool {
-	return k.State != domain.Absent && slices.Contains(l.Orgs, k.Org) &&
+	return k.State != domain.Absent && (l.Org == "" || k.Org == l.Org) &&
 		(l.Keyspace == "" || k.Keyspace == l.Keyspace) &&
 		(l.Status == domain.Absent || k.StateAt(l.Now) == l.Status) &&
 		(l.Owner == "" || k.Owner == l.Owner) &&

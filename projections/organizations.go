@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -25,6 +26,9 @@ func applyOrganizations(r rows, records []eventstore.Record) error {
 		id, err := domain.ParseOrgID(records[i].Subject)
 		if err != nil {
 			continue // an event of another kind of aggregate
+		}
+		if id != records[i].Org {
+			return fmt.Errorf("%w: position %d is of %s in %s", errUnappliable, records[i].Position, id, records[i].Org)
 		}
 		o, err := loadOrganization(r, id)
 		if err != nil {

@@ -164,7 +164,7 @@ func (g *group) take(ctx context.Context, b eventstore.Batch) error {
 func (g *group) persist(ctx context.Context, f func() error) error {
 	for wait := 100 * time.Millisecond; ; wait *= 2 {
 		err := f()
-		if err == nil || wait > 5*time.Second {
+		if err == nil || errors.Is(err, errUnappliable) || wait > 5*time.Second {
 			return err
 		}
 		g.store.log.WarnContext(ctx, "projection will try again", "stream", g.stream.String(), "err", err)

@@ -77,8 +77,11 @@ func moment(t time.Time) []byte {
 	return millis(t.UnixMilli())
 }
 
+// errUnappliable stops a projection at once: trying again cannot help.
+var errUnappliable = errors.New("the record cannot be applied")
+
 // wrongOrganization stops a projection: its row is one organization's, and the record on
 // the ledger another's. To apply it would give one tenant's key to the other.
 func wrongOrganization(id domain.KeyID, has, got domain.OrgID) error {
-	return fmt.Errorf("%s belongs to %s, and an event of it to %s", id, has, got)
+	return fmt.Errorf("%w: %s belongs to %s, and the record to %s", errUnappliable, id, has, got)
 }

@@ -104,7 +104,8 @@ type history struct {
 
 func newHistory(t *testing.T, l *eventstore.Ledger) *history {
 	h := &history{t: t, rand: rand.New(rand.NewPCG(1, 2)), ledger: l, keys: map[domain.KeyID]*projections.KeyRow{}}
-	for _, name := range []string{"acme", "globex"} {
+	for i := range 120 {
+		name := fmt.Sprint("org", i)
 		o := domain.OrganizationCreated{ID: domain.NewOrgID(name), Name: name, At: noon, By: "system"}
 		if _, err := l.Append(t.Context(), eventstore.OrganizationRef(o.ID), 0, eventstore.Command{}, o); err != nil {
 			t.Fatal(err)
@@ -132,7 +133,10 @@ func (h *history) create() {
 	n := len(h.ids)
 	id := domain.NewKeyID("", fmt.Sprint(n))
 	k := &projections.KeyRow{}
-	k.ID, k.Org = id, h.orgs[h.rand.IntN(len(h.orgs))]
+	k.ID, k.Org = id, h.orgs[h.rand.IntN(2)]
+	if h.rand.IntN(3) == 0 {
+		k.Org = h.orgs[h.rand.IntN(len(h.orgs))]
+	}
 	e := domain.KeyCreated{ID: id, Org: k.Org, Keyspace: domain.KeyspaceNames()[h.rand.IntN(2)],
 		Name: fmt.Sprintf("%c%d", 'a'+h.rand.IntN(5), h.rand.IntN(40)), Owner: fmt.Sprint("owner", h.rand.IntN(6)),
 		Scopes: []string{fmt.Sprintf("r%d:read", h.rand.IntN(4))}, Digest: domain.NewSecret(fmt.Sprint(n)).Digest(),
@@ -267,26 +271,30 @@ func TestListingAgreesWithAPlainModel(t *testing.T) {
 	}
 	h.use(100)
 	s, _ := run(t, t.TempDir(), l)
-	now := noon.Add(2000 * time.Second)
+	now, past := noon.Add(2000*time.Second), time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)
 	all := projections.KeyQuery{Now: now}
 	queries := map[string]func(*projections.KeyQuery){
-		"all":         func(*projections.KeyQuery) {},
-		"org":         func(q *projections.KeyQuery) { q.Orgs = h.orgs[:1] },
-		"keyspace":    func(q *projections.KeyQuery) { q.Keyspace = "default" },
-		"active":      func(q *projections.KeyQuery) { q.Status = domain.Active },
-		"disabled":    func(q *projections.KeyQuery) { q.Status = domain.Disabled },
-		"expired":     func(q *projections.KeyQuery) { q.Status = domain.Expired },
-		"revoked":     func(q *projections.KeyQuery) { q.Status = domain.Revoked },
-		"owner":       func(q *projections.KeyQuery) { q.Owner = "owner3" },
-		"scope":       func(q *projections.KeyQuery) { q.Scope = "r1:read" },
-		"name":        func(q *projections.KeyQuery) { q.Name = "b1" },
-		"prefix":      func(q *projections.KeyQuery) { q.Prefix = "kt_live_001" },
-		"created":     func(q *projections.KeyQuery) { q.CreatedAfter = noon.Add(100 * time.Second) },
-		"unused":      func(q *projections.KeyQuery) { q.LastUsedBefore = noon.Add(3 * time.Hour) },
-		"expires":     func(q *projections.KeyQuery) { q.ExpiresBefore = noon.Add(1000 * time.Second) },
-		"owner, name": func(q *projections.KeyQuery) { q.Owner, q.Name, q.Status = "owner1", "a", domain.Active },
+		"all":                                  func(*projections.KeyQuery) {},
+		"org":                                  func(q *projections.KeyQuery) { q.Org = h.orgs[0] },
+		"keyspace":                             func(q *projections.KeyQuery) { q.Keyspace = "default" },
+		"active":                               func(q *projections.KeyQuery) { q.Status = domain.Active },
+		"disabled":                             func(q *projections.KeyQuery) { q.Status = domain.Disabled },
+		"expired":                              func(q *projections.KeyQuery) { q.Status = domain.Expired },
+		"revoked":                              func(q *projections.KeyQuery) { q.Status = domain.Revoked },
+		"owner":                                func(q *projections.KeyQuery) { q.Owner = "owner3" },
+		"scope":                                func(q *projections.KeyQuery) { q.Scope = "r1:read" },
+		"name":                                 func(q *projections.KeyQuery) { q.Name = "b1" },
+		"prefix":                               func(q *projections.KeyQuery) { q.Prefix = "kt_live_001" },
+		"created":                              func(q *projections.KeyQuery) { q.CreatedAfter = noon.Add(100 * time.Second) },
+		"created, unused, expires before 1970": func(q *projections.KeyQuery) { q.CreatedAfter, q.LastUsedBefore, q.ExpiresBefore = past, past, past },
+		"created after 1960":                   func(q *projections.KeyQuery) { q.CreatedAfter = past },
+		"expired before":                       func(q *projections.KeyQuery) { q.Status, q.ExpiresBefore = domain.Expired, noon.Add(1000*time.Second) },
+		"expires later":                        func(q *projections.KeyQuery) { q.Status, q.ExpiresBefore = domain.Active, noon.Add(3000*time.Second) },
+		"unused":                               func(q *projections.KeyQuery) { q.LastUsedBefore = noon.Add(3 * time.Hour) },
+		"expires":                              func(q *projections.KeyQuery) { q.ExpiresBefore = noon.Add(1000 * time.Second) },
+		"owner, name":                          func(q *projections.KeyQuery) { q.Owner, q.Name, q.Status = "owner1", "a", domain.Active },
 		"expired of an org, by owner": func(q *projections.KeyQuery) {
-			q.Orgs, q.Owner, q.Status = h.orgs[1:], "owner2", domain.Expired
+			q.Org, q.Owner, q.Status = h.orgs[1], "owner2", domain.Expired
 		},
 	}
 	for name, set := range queries {
@@ -332,7 +340,7 @@ func (h *history) pages(s *projections.Store, q projections.KeyQuery, limit int)
 func (h *history) model(q projections.KeyQuery) (ids []domain.KeyID) {
 	var found []*projections.KeyRow
 	for _, k := range h.keys {
-		if (q.Orgs == nil || slices.Contains(q.Orgs, k.Org)) && (q.Keyspace == "" || q.Keyspace == k.Keyspace) &&
+		if (q.Org == "" || q.Org == k.Org) && (q.Keyspace == "" || q.Keyspace == k.Keyspace) &&
 			(q.Status == domain.Absent || k.StateAt(q.Now) == q.Status) && (q.Owner == "" || k.Owner == q.Owner) &&
 			(q.Scope == "" || slices.Contains(k.Scopes, q.Scope)) && strings.HasPrefix(k.Name, q.Name) &&
 			slices.ContainsFunc(k.Secrets, func(s domain.KeySecret) bool { return strings.HasPrefix(s.Prefix, q.Prefix) }) &&
@@ -485,6 +493,6 @@ func FuzzCursor(f *testing.F) {
 	}
 	defer s.Close()
 	f.Fuzz(func(t *testing.T, cursor string) {
-		_, _ = s.Keys(projections.KeyQuery{Orgs: []domain.OrgID{domain.Installation}, Sort: "name", Limit: 1, Cursor: cursor})
+		_, _ = s.Keys(projections.KeyQuery{Org: domain.Installation, Sort: "name", Limit: 1, Cursor: cursor})
 	})
 }

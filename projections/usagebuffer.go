@@ -91,7 +91,7 @@ func (b *usageBuffer) count(r *eventstore.Record, u *domain.KeyUsed) error {
 func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
 	outcome := slices.Index(outcomes, u.Code)
 	if outcome < 0 {
-		return fmt.Errorf("unknown outcome %q: written by a newer version?", u.Code)
+		return fmt.Errorf("%w: unknown outcome %q: written by a newer version?", errUnappliable, u.Code)
 	}
 	if k.last.before(now) {
 		k.last = now
@@ -106,7 +106,7 @@ func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
 	}
 	for _, length := range u.Windows {
 		if length <= 0 {
-			return fmt.Errorf("a window of %d ms", length)
+			return fmt.Errorf("%w: a window of %d ms", errUnappliable, length)
 		}
 		if k.windows == nil {
 			k.windows = map[int64]window{}
