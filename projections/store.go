@@ -67,7 +67,6 @@ type Store struct {
 	groups [2]*group // by stream
 
 	rebuilds *rebuilds
-	lag      *prometheus.GaugeVec
 }
 
 // Open opens or creates the read model in dir. Run brings it up to date.
@@ -75,9 +74,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{log: o.Logger, rebuilds: newRebuilds(), lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "keytrail_projection_lag_messages", Help: "Messages of the ledger that a projection has not applied.",
-	}, []string{"projection"})}
+	s := &Store{log: o.Logger, rebuilds: newRebuilds()}
 	for stream := range s.groups {
 		g, err := openGroup(s, dir, eventstore.Stream(stream), o.CacheBytes)
 		if err != nil {
@@ -86,7 +83,7 @@ func Open(dir string, o Options) (*Store, error) {
 		s.groups[stream] = g
 	}
 	if o.Metrics != nil {
-		o.Metrics.MustRegister(s.lag)
+		o.Metrics.MustRegister(lags{s})
 	}
 	return s, nil
 }
@@ -341,7 +338,6 @@ func (s *Store) Status() (all []ProjectionStatus) {
 			if g.halted != nil {
 				st.Halted = "an event cannot be applied; the log has the cause"
 			}
-			s.lag.WithLabelValues(r.name).Set(float64(st.Lag))
 			all = append(all, st)
 		}
 		g.mu.Unlock()

@@ -124,6 +124,10 @@ func TestTheComposeFilesClusterIsOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The image is the server that these tests run.
+	if image := "image: nats:" + server.VERSION + "-alpine"; !strings.Contains(string(b), image) {
+		t.Errorf("docker-compose.yml has no %s", image)
+	}
 	_, rest, found := strings.Cut(string(b), "    content: |\n")
 	if !found {
 		t.Fatal("docker-compose.yml has no configuration for NATS")

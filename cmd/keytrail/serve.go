@@ -129,6 +129,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	defer func() { stopBackground(); _ = tasks.Wait() }()
 	tasks.Go(func() error { return store.Run(background, ledger) })
 	disk := &space{c.Data, c.MinFree, ledger, log}
+	metrics.MustRegister(disk.metrics()...)
 	disk.look(ctx)
 	tasks.Go(func() error { return disk.watch(background) })
 

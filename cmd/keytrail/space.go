@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"log/slog"
+	"math"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -20,6 +23,25 @@ type space struct {
 	least  uint64 // free bytes of its file system
 	ledger *eventstore.Ledger
 	log    *slog.Logger
+}
+
+// metrics are the free space and whether the ledger is suspended, when they are asked for.
+func (s *space) metrics() []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keytrail_disk_free_bytes", Help: "Free space of the data directory's file system; NaN if it cannot be told."}, func() float64 {
+			free, err := freeBytes(s.dir)
+			if err != nil {
+				return math.NaN()
+			}
+			return float64(free)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keytrail_ledger_suspended", Help: "1 while nothing is recorded, for lack of disk space."}, func() float64 {
+			if s.ledger.Held() != nil {
+				return 1
+			}
+			return 0
+		}),
+	}
 }
 
 // watch looks every second until ctx ends.
