@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -50,6 +51,8 @@ type server struct {
 	trail *eventstore.Trail
 
 	backingUp sync.Mutex // held while a back-up is made
+
+	gatewayWaits atomic.Int64 // requests of gateways that wait for a position
 }
 
 // maxBody bounds the body of a management request, in bytes.
@@ -135,24 +138,36 @@ func (s *server) routes() {
 // raw adds a route that is written by hand, for callers with the scope.
 func (s *server) raw(id, pattern, scope string, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		p, err := s.authenticate(r, scope)
+		caller, err := s.authenticate(r, scope)
 		if err != nil {
 			s.problem(w, r, err)
 			return
 		}
-		noteCaller(w, p)
-		f(w, r, p)
+		noteCaller(w, caller.Principal)
+		f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)
 	})
 	s.document(id, pattern, scope, d)
 }
 
 // waitTimeout is how long a write's answer waits for the read model.
-const waitTimeout = 5 * time.Second
+var waitTimeout = 5 * time.Second
 
 // applied waits until the read model has what a command wrote, so that its caller reads
 // its own writes and a revocation, once acknowledged, is in force.
 func (s *server) applied(ctx context.Context, p eventstore.Position) error {
-	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	return s.appliedWithin(ctx, waitTimeout, p)
+}
+
+// appliedWithin is applied for another time than usual. Its refusal names the position, at
+// which the write stands all the same.
+func (s *server) appliedWithin(ctx context.Context, d time.Duration, p eventstore.Position) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	return s.Store.WaitFor(ctx, p)
+	err := s.Store.WaitFor(ctx, p)
+	if err != nil {
+		behind := *s.asProblem(ctx, err)
+		behind.position = p
+		return &behind
+	}
+	return nil
 }

@@ -25,6 +25,7 @@ const authorizeRoute = "/v1/authorize/{keyspace}"
 // A question is what a gateway asks about a client's request.
 type question struct {
 	verify.Request
+	AfterParam
 	as403 bool // 400 and 429 are answered as 403
 }
 
@@ -34,10 +35,13 @@ type question struct {
 // It is served ahead of the router: below the keyspace a gateway appends its client's own
 // path and query, which are taken as they come and not read.
 func (m *middleware) authorize(p *passage, r *http.Request, ip netip.Addr) {
-	q := question{Request: verify.Request{IP: ip, By: gateway, RequestID: p.id}}
+	q := question{Request: verify.Request{IP: ip, By: gateway, Sole: true, RequestID: p.id}}
 	err := q.read(r)
 	if err == nil {
 		err = m.admit(p, ip)
+	}
+	if err == nil {
+		err = m.gatewayCaughtUp(r.Context(), q.AfterParam)
 	}
 	var a verify.Answer
 	if err == nil {
@@ -79,6 +83,11 @@ func (q *question) read(r *http.Request) (err error) {
 			return err
 		}
 	}
+	for _, after := range r.Header["X-Keytrail-After"] {
+		if err := q.readAfter(after); err != nil {
+			return err
+		}
+	}
 	for _, scopes := range r.Header["X-Keytrail-Scope"] {
 		q.Scopes = append(q.Scopes, strings.FieldsFunc(scopes, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' })...)
 	}
@@ -106,13 +115,24 @@ func (q *question) readQuery(r *http.Request) error {
 			if err := q.refuseAs(values[0]); err != nil {
 				return err
 			}
-		case name == "refuse":
+		case name == "after" && len(values) == 1:
+			if err := q.readAfter(values[0]); err != nil {
+				return err
+			}
+		case name == "refuse" || name == "after":
 			return errRepeated(name)
 		default:
-			return invalidField(clip(name), "is not a parameter here; scope is, once for each scope, and refuse")
+			return invalidField(clip(name), "is not a parameter here; scope is, once for each scope, and refuse and after")
 		}
 	}
 	return nil
+}
+
+// readAfter takes the latest position of all that are named.
+func (q *question) readAfter(text string) error {
+	after, err := parseAfter(text)
+	q.After = max(q.After, after.After)
+	return err
 }
 
 func (q *question) refuseAs(mode string) error {

@@ -248,7 +248,10 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	var err error
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxImportTime))
 	flight := whileReading(w, func() { lines, err = readLines(http.MaxBytesReader(w, r.Body, maxImportBody)) })
-	if err = cmp.Or(flight, err); err != nil {
+	if err = cmp.Or(flight, err); err == nil { // a slow body may have outlived the caller's key
+		err = s.recheck(r.Context())
+	}
+	if err != nil {
 		s.problem(w, r, err)
 		return
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -37,14 +38,14 @@ func presented(h http.Header) (string, error) {
 }
 
 // authenticate finds out who calls and that they may.
-func (s *server) authenticate(r *http.Request, scope string) (domain.Principal, error) {
+func (s *server) authenticate(r *http.Request, scope string) (verify.Caller, error) {
 	auth, err := s.authRequest(r, scope)
 	if err != nil {
-		return domain.Principal{}, err
+		return verify.Caller{}, err
 	}
 	for _, once := range []string{"Idempotency-Key", "If-Match", "Content-Type"} {
 		if len(r.Header.Values(once)) > 1 {
-			return domain.Principal{}, invalidField(once, "may be sent once")
+			return verify.Caller{}, invalidField(once, "may be sent once")
 		}
 	}
 	return s.Verifier.Authenticate(r.Context(), auth)
@@ -53,6 +54,12 @@ func (s *server) authenticate(r *http.Request, scope string) (domain.Principal, 
 func (s *server) authRequest(r *http.Request, scope string) (verify.AuthRequest, error) {
 	secret, err := presented(r.Header)
 	return verify.AuthRequest{Secret: secret, Scope: scope, IP: s.clientIP(r), RequestID: requestID(r.Context())}, err
+}
+
+// recheck tells whether the caller of a route that is written by hand still may: a body
+// that comes slowly, or a stream, may outlive the caller's key.
+func (s *server) recheck(ctx context.Context) error {
+	return s.Verifier.Recheck(ctx.Value(callerKey).(*verify.Caller))
 }
 
 // clientIP is the peer's address; or, if the peer is a proxy that we trust, the last

@@ -36,6 +36,9 @@ func queryParam(name, details string, schema *huma.Schema) *huma.Param {
 	return &huma.Param{Name: name, In: "query", Description: details, Schema: schema}
 }
 
+// afterParam is a position to wait for.
+func afterParam(details string) *huma.Param { return queryParam("after", details, intSchema(0, 1<<62)) }
+
 func headerParam(name, details string) *huma.Param {
 	return &huma.Param{Name: name, In: "header", Description: details, Schema: textSchema()}
 }
@@ -181,6 +184,9 @@ func declareHeaders(status string, response *huma.Response) {
 	case "429", "503":
 		add("Retry-After", "In how many seconds to try again.", intSchema(1, 1<<31))
 	}
+	if status == "503" {
+		add("Keytrail-Position", "The position that the read model has not reached in time. A write there stands.", intSchema(0, 1<<62))
+	}
 }
 
 // openAPI is the document as it is served. Answers may get more fields: there a schema
@@ -250,8 +256,9 @@ func (s *server) jsonAnswer(v any) map[string]*huma.MediaType {
 
 func (s *server) documentVerify() description {
 	return description{summary: "Verify a presented key",
-		details: "The answer is 200 whatever becomes of the key; code tells. The use is on the ledger before the answer, unless the operator chose otherwise.",
-		body:    &huma.RequestBody{Required: true, Content: s.jsonAnswer(verifyBody{})}, answer: s.jsonAnswer(verifyAnswer{})}
+		details:    "The answer is 200 whatever becomes of the key; code tells. The use is on the ledger before the answer, unless the operator chose otherwise.",
+		parameters: []*huma.Param{afterParam("Wait until the read model has this position.")},
+		body:       &huma.RequestBody{Required: true, Content: s.jsonAnswer(verifyBody{})}, answer: s.jsonAnswer(verifyAnswer{})}
 }
 
 // verifyAnswer is what verify.Answer writes by hand.
@@ -285,6 +292,7 @@ func (s *server) documentAuthorize() description {
 	return description{summary: "Forward authentication for gateways", security: append(slices.Clone(withKey), map[string][]string{"basic": {}}),
 		details: "The presented key is the credential. 200 lets the request pass and says in headers whose it is. Any method is taken, and any path below, with any query, which are the client's and not read.",
 		parameters: []*huma.Param{queryParam("scope", "Scopes that the key must have, all of them.", listSchema(textSchema())), queryParam("refuse", "Answer 400 and 429 as 403.", askFor403),
+			afterParam("Wait up to a second until the read model has this position."), headerParam("X-Keytrail-After", "The same as after."),
 			headerParam("X-Keytrail-Scope", "More of them, separated by spaces or commas."), {Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403}},
 		headers:        map[string]string{"X-Keytrail-Key-Id": "The key.", "X-Keytrail-Org-Id": "Its organization.", "X-Keytrail-Owner": "Its owner, percent-encoded.", "X-Keytrail-Scopes": "Its scopes, separated by spaces.", "X-Keytrail-Outcome": outcomeHeader},
 		refusalHeaders: map[string]string{"X-Keytrail-Outcome": outcomeHeader, "X-RateLimit-Reset": "When the rate limit is free again, in seconds since the Unix epoch."}}
@@ -311,7 +319,7 @@ func (s *server) documentEvents() description {
 			queryParam("actor", "By this principal.", textSchema()), queryParam("from", "From this time on.", timeSchema()), queryParam("to", "Before this time.", timeSchema()),
 			queryParam("cursor", "The next_cursor of the page before.", textSchema()), queryParam("limit", "Events in a page.", limit),
 			queryParam("wait", "How long a page that would be empty waits for an event, up to 60s.", textSchema()),
-			queryParam("after", "Wait until the read model has this position, which was the Keytrail-Position of a write's answer.", intSchema(0, 1<<62)),
+			afterParam("Wait until the read model has this position, which was the Keytrail-Position of a write's answer."),
 			headerParam("Last-Event-ID", "Go on behind this event; it comes before cursor.")}}
 }
 

@@ -45,11 +45,11 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		q.filter.Org = ""
 	}
 	if v.Has("after") {
-		after, err := strconv.ParseUint(v.Get("after"), 10, 64)
-		if err != nil {
-			return q, errAfter
+		after, err := parseAfter(v.Get("after"))
+		if err == nil {
+			err = s.caughtUp(r.Context(), after)
 		}
-		if err := s.caughtUp(r.Context(), AfterParam{after}); err != nil {
+		if err != nil {
 			return q, err
 		}
 	}

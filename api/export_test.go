@@ -12,3 +12,10 @@ func SetFollowing(t *testing.T, check, say time.Duration) {
 	t.Cleanup(func() { checkEvery, sayEvery = before, beforeSaying })
 	checkEvery, sayEvery = check, say
 }
+
+// SetWaits makes answers wait less for the read model until the test ends.
+func SetWaits(t *testing.T, d time.Duration) {
+	wait, rotate := waitTimeout, rotateTimeout
+	t.Cleanup(func() { waitTimeout, rotateTimeout = wait, rotate })
+	waitTimeout, rotateTimeout = d, d
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -196,11 +197,7 @@ func (s *server) find(ctx context.Context, p domain.Principal, text string) (dom
 func (s *server) key(ctx context.Context, p domain.Principal, id domain.KeyID) (projections.KeyRow, error) {
 	k, err := s.Store.Key(id)
 	if errors.Is(err, domain.ErrKeyNotFound) && p.Org == domain.Installation {
-		var end eventstore.Position
-		if end, err = s.Ledger.End(ctx, eventstore.Events); err == nil {
-			err = s.applied(ctx, end)
-		}
-		if err == nil {
+		if err = s.atEnd(ctx); err == nil {
 			k, err = s.Store.Key(id)
 		}
 	}
@@ -208,6 +205,15 @@ func (s *server) key(ctx context.Context, p domain.Principal, id domain.KeyID) (
 		err = domain.ErrKeyNotFound
 	}
 	return k, err
+}
+
+// atEnd waits until the read model has all that the ledger has now.
+func (s *server) atEnd(ctx context.Context) error {
+	end, err := s.Ledger.End(ctx, eventstore.Events)
+	if err == nil && s.applied(ctx, end) != nil {
+		err = projections.ErrBehind // of no write of the caller's
+	}
+	return err
 }
 
 type readKeyRequest struct {
@@ -221,6 +227,14 @@ type AfterParam struct {
 }
 
 var errAfter = invalidField("after", "the ledger has no such position yet; name the Keytrail-Position of a write's answer")
+
+func parseAfter(text string) (AfterParam, error) {
+	after, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		err = errAfter
+	}
+	return AfterParam{after}, err
+}
 
 // caughtUp waits for the position that a reader names. One beyond the ledger's end is a
 // mistake: no write was answered with it.
@@ -237,6 +251,26 @@ func (s *server) caughtUp(ctx context.Context, in AfterParam) error {
 		return err
 	}
 	return s.applied(ctx, p)
+}
+
+// What after may cost where anybody can send it: some requests that wait a moment each, and
+// no call to the ledger.
+const (
+	maxGatewayWaits = 64
+	gatewayWait     = time.Second
+)
+
+// gatewayCaughtUp is caughtUp for forward authentication, which needs no credential.
+func (s *server) gatewayCaughtUp(ctx context.Context, in AfterParam) error {
+	p := eventstore.Position(in.After)
+	if s.Store.Position() >= p {
+		return nil
+	}
+	defer s.gatewayWaits.Add(-1)
+	if s.gatewayWaits.Add(1) > maxGatewayWaits {
+		return projections.ErrBehind
+	}
+	return s.appliedWithin(ctx, gatewayWait, p)
 }
 
 func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyRequest) (*keyAnswer, error) {
@@ -347,8 +381,31 @@ func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKe
 	if in.Body != nil {
 		c.Overlap = in.Body.Overlap
 	}
+	// A read model that is far behind is better found out before the key is rotated.
+	if err := s.atEnd(ctx); err != nil {
+		return nil, err
+	}
 	result, err := s.Commands.RotateKey(ctx, c)
+	if err == nil && c.Overlap == 0 {
+		err = s.oldSecretEnded(ctx, result)
+	}
 	return s.withSecret(ctx, result, err)
+}
+
+// rotateTimeout is how long a rotation without overlap waits for the read model. It is
+// longer than for other writes: the new secret is in its answer alone.
+var rotateTimeout = 15 * time.Second
+
+// oldSecretEnded waits until a rotation without overlap is in force: its answer says that
+// the old secret is refused.
+func (s *server) oldSecretEnded(ctx context.Context, r commands.KeyResult) error {
+	err := s.appliedWithin(ctx, rotateTimeout, r.Position)
+	var behind *Problem
+	if errors.As(err, &behind) && !r.Replayed {
+		behind.Detail = "the key is rotated, but the read model does not refuse the old secret yet, and the new one will not be shown; " +
+			"rotate it again, with another Idempotency-Key, when the service has caught up"
+	}
+	return err
 }
 
 // ReasonBody says why a key is revoked.

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A Problem is an error as RFC 9457 shows it. Code is stable and made for programs.
@@ -26,6 +27,8 @@ type Problem struct {
 	Detail string       `json:"detail"`
 	Errors []FieldError `json:"errors,omitempty"`
 	wait   time.Duration
+	// position is what was waited for: a write that was given it stands.
+	position eventstore.Position
 }
 
 // A FieldError names the field or parameter at fault.
@@ -49,7 +52,11 @@ func (p *Problem) GetHeaders() http.Header {
 	case http.StatusUnauthorized:
 		return http.Header{"Www-Authenticate": {`Bearer realm="keytrail"`}}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return http.Header{"Retry-After": {strconv.Itoa(max(1, int(math.Ceil(p.wait.Seconds()))))}}
+		h := http.Header{"Retry-After": {strconv.Itoa(max(1, int(math.Ceil(p.wait.Seconds()))))}}
+		if p.position != 0 {
+			h["Keytrail-Position"] = []string{strconv.FormatUint(uint64(p.position), 10)}
+		}
+		return h
 	}
 	return nil
 }

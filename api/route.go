@@ -32,6 +32,7 @@ const (
 	principalKey contextKey = iota
 	requestIDKey
 	bodyKey
+	callerKey
 )
 
 // route adds a management route: f is a function of caller and request. Before f, the
@@ -47,20 +48,23 @@ func route[In, Out any](s *server, id, pattern, scope string, status int, summar
 	}
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
-		p, err := s.authenticate(r, scope)
+		caller, err := s.authenticate(r, scope)
 		if err == nil {
-			noteCaller(w, p)
+			noteCaller(w, caller.Principal)
 			err = repeatedParameter(r)
 		}
 		var body []byte
 		if err == nil && method != http.MethodGet {
 			body, err = takeBody(w, r)
 		}
+		if err == nil { // a slow body may have outlived the caller's key
+			err = s.Verifier.Recheck(&caller)
+		}
 		if err != nil {
 			s.problem(w, r, err)
 			return
 		}
-		next(huma.WithValue(huma.WithValue(ctx, principalKey, p), bodyKey, body))
+		next(huma.WithValue(huma.WithValue(ctx, principalKey, caller.Principal), bodyKey, body))
 	}}
 	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
 		out, err := f(ctx, ctx.Value(principalKey).(domain.Principal), in)

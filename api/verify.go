@@ -49,9 +49,6 @@ func (m *middleware) verify(p *passage, r *http.Request, ip netip.Addr) {
 
 // decide reads the body before it takes a place in flight: a slow client holds none.
 func (m *middleware) decide(v *verification, p *passage, r *http.Request, ip netip.Addr) error {
-	if r.URL.RawQuery != "" {
-		return invalidField("query", "is not taken here; ask in the body")
-	}
 	secret, err := presented(r.Header)
 	if err != nil {
 		return err
@@ -69,17 +66,43 @@ func (m *middleware) decide(v *verification, p *passage, r *http.Request, ip net
 	if err != nil {
 		return err
 	}
+	if r.URL.RawQuery != "" {
+		if err := m.verifyAfter(r); err != nil {
+			return err
+		}
+	}
 	v.request = verify.Request{Scopes: v.request.Scopes[:0]}
 	if err := parseVerify(v.body, &v.request); err != nil {
 		return err
 	}
-	v.request.By, v.request.RequestID = caller, p.id
+	v.request.By, v.request.RequestID = caller.Principal, p.id
 	p.access.principal = caller.ID
 	if err := m.Verifier.Verify(r.Context(), &v.request, &v.answer); err != nil {
 		return err
 	}
 	p.access.verified(&v.answer)
-	return nil
+	return m.Verifier.Recheck(&caller)
+}
+
+// verifyAfter waits for the position that the query names.
+func (s *server) verifyAfter(r *http.Request) error {
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	for name, values := range query {
+		if name != "after" {
+			return invalidField(clip(name), "is not a parameter here; after is, and the rest is asked in the body")
+		}
+		if len(values) > 1 {
+			return errRepeated(name)
+		}
+	}
+	after, err := parseAfter(query.Get("after"))
+	if err != nil {
+		return err
+	}
+	return s.caughtUp(r.Context(), after)
 }
 
 var errBodyTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too Large", Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -48,15 +49,29 @@ func fill(ctx context.Context, dir string, p population, keys int) (filling, err
 }
 
 // recorded tallies the uses in the ledger in dir that the verifier asked about. Refused
-// unknown credentials are summed up on the ledger: they count for as many as they stand.
+// unknown credentials are summed up on the ledger: they count for as many as they stand. Of
+// a request that was decided again, because its key changed, the refusal was answered.
 func recorded(ctx context.Context, dir, verifier string) (*tally, error) {
 	var t tally
+	refused := map[string]bool{} // requests
 	err := withLedger(ctx, dir, func(l *eventstore.Ledger) error {
+		err := l.Read(ctx, eventstore.Query{Stream: eventstore.Uses}, func(b eventstore.Batch) error {
+			for _, r := range b.Records {
+				if e, ok := r.Event.(domain.KeyUsed); ok && e.Code != domain.UseValid && e.RequestID != "" {
+					refused[strings.Clone(e.RequestID)] = true
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		return l.Read(ctx, eventstore.Query{Stream: eventstore.Uses}, func(b eventstore.Batch) error {
 			for _, r := range b.Records {
 				switch e := r.Event.(type) {
 				case domain.KeyUsed:
-					if e.Principal == verifier && string(e.Key) != verifier {
+					again := e.Code == domain.UseValid && refused[e.RequestID]
+					if e.Principal == verifier && string(e.Key) != verifier && !again {
 						t.add(string(e.Code), 1)
 					}
 				case domain.CredentialsRefused:

@@ -49,6 +49,8 @@ func TestUsesAreTalliedForTheOneWhoAsked(t *testing.T) {
 			{Key: keyOf(1), Code: domain.UseValid, Principal: verifier},
 			{Key: keyOf(1), Code: domain.UseRevoked, Principal: verifier},
 			{Key: keyOf(1), Code: domain.UseValid, Principal: "key_other"},
+			{Key: keyOf(2), Code: domain.UseValid, Principal: verifier, RequestID: "again"},
+			{Key: keyOf(2), Code: domain.UseRevoked, Principal: verifier, RequestID: "again"},
 			{Key: verifier, Code: domain.UseValid, Principal: verifier},
 		} {
 			u.At = time.UnixMilli(1e12).UTC()
@@ -57,7 +59,7 @@ func TestUsesAreTalliedForTheOneWhoAsked(t *testing.T) {
 		if _, err := l.AppendUses(t.Context(), org, &b); err != nil {
 			return err
 		}
-		_, err := l.AppendRefused(t.Context(), org, domain.CredentialsRefused{Principal: verifier, Count: 3})
+		_, err := l.AppendSummary(t.Context(), &eventstore.Summary{Org: org, Event: domain.CredentialsRefused{Principal: verifier, Count: 3}})
 		return err
 	})
 	if err != nil {
@@ -67,7 +69,7 @@ func TestUsesAreTalliedForTheOneWhoAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &tally{counts: map[string]int64{"VALID": 2, "REVOKED": 1, "NOT_FOUND": 3}}
+	want := &tally{counts: map[string]int64{"VALID": 2, "REVOKED": 2, "NOT_FOUND": 3}}
 	if d := want.differs(got); d != "" {
 		t.Error(d)
 	}

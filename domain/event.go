@@ -116,7 +116,8 @@ type KeyExpired struct {
 	At        time.Time `json:"at"`
 }
 
-// KeyUsed is one verification of a key, whatever its outcome.
+// KeyUsed is one verification of a key, whatever its outcome; or, with a Count, several
+// refusals that were summed up.
 type KeyUsed struct {
 	Key       KeyID     `json:"key_id"`
 	Code      Outcome   `json:"code"`
@@ -124,9 +125,15 @@ type KeyUsed struct {
 	IP        string    `json:"ip,omitempty"`
 	Principal string    `json:"principal,omitempty"` // who asked
 	RequestID string    `json:"request_id,omitempty"`
-	Windows   []int64   `json:"windows,omitempty"` // the rate limit windows that it counts in, in milliseconds
-	At        time.Time `json:"at"`
+	Windows   []int64   `json:"windows,omitempty"`   // the rate limit windows that it counts in, in milliseconds
+	At        time.Time `json:"at"`                  // of the last one of a sum
+	Count     int64     `json:"count,omitempty"`     // how many uses it stands for, if more than one
+	First     time.Time `json:"first,omitzero"`      // when the first one of a sum was
+	Addresses []string  `json:"addresses,omitempty"` // some that a sum's uses came from
 }
+
+// Uses is how many uses it stands for.
+func (u KeyUsed) Uses() int64 { return max(u.Count, 1) }
 
 // CredentialsRefused sums up presented secrets that belong to no key within the asker's
 // reach, so that a flood of them cannot flood the ledger.

@@ -95,22 +95,38 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 	return p, nil
 }
 
-// AppendUses writes b as one message.
+// AppendUses writes b as one message. Repeated with the same batch it is the same message,
+// which is written once if it is repeated within the streams' duplicate window.
 func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) (Position, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return 0, err
+	if b.id == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return 0, err
+		}
+		b.id = id.String()
 	}
-	return l.publish(ctx, Uses, usesMessage(org, id.String(), b))
+	return l.publish(ctx, Uses, usesMessage(org, b.id, b))
 }
 
-// AppendRefused writes a summary of refused credentials into the uses stream.
-func (l *Ledger) AppendRefused(ctx context.Context, org domain.OrgID, e domain.CredentialsRefused) (Position, error) {
-	m, err := message(Uses.root()+string(org), org, "", Uses, Command{Actor: e.Principal}, e)
-	if err != nil {
-		return 0, &failed{Refused, err}
+// A Summary is refused credentials of one organization's asker, summed up. It must not be
+// changed once it is appended.
+type Summary struct {
+	Org     domain.OrgID
+	Event   domain.CredentialsRefused
+	message *nats.Msg // made by the first append
+}
+
+// AppendSummary writes s into the uses stream. Repeated with the same summary it is the
+// same message, as with AppendUses.
+func (l *Ledger) AppendSummary(ctx context.Context, s *Summary) (Position, error) {
+	if s.message == nil {
+		m, err := message(Uses.root()+string(s.Org), s.Org, "", Uses, Command{Actor: s.Event.Principal}, s.Event)
+		if err != nil {
+			return 0, &failed{Refused, err}
+		}
+		s.message = m
 	}
-	return l.publish(ctx, Uses, m)
+	return l.publish(ctx, Uses, s.message)
 }
 
 // publish appends m, whose message id makes repeating it safe: the streams' duplicate
@@ -119,10 +135,11 @@ func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jet
 	opts = append(opts, jetstream.WithRetryAttempts(0)) // insist repeats
 	start, u := time.Now(), &l.pulses[s]
 	applied := Position(u.applied.Load()) // before it is sent
+	again := false                        // an earlier call had written it
 	err = insist(ctx, func(ctx context.Context) error {
 		ack, err := l.js.PublishMsg(ctx, m, opts...)
 		if err == nil {
-			p = Position(ack.Sequence)
+			p, again = Position(ack.Sequence), ack.Duplicate
 		}
 		return err
 	})
@@ -132,7 +149,7 @@ func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jet
 		return 0, err
 	}
 	l.acknowledge()
-	if p <= applied {
+	if p <= applied && !again {
 		l.log.ErrorContext(ctx, "the ledger gave a position away for the second time", "stream", s.String(), "position", p, "applied", applied)
 		u.mismatch.Store(true)
 		u.doubt()

@@ -45,9 +45,14 @@ func FuzzUsesScanner(f *testing.F) {
 		b.Add(&domain.KeyUsed{Key: "k", Code: "VALID", Scopes: []string{"a:b", id}, IP: "::1", Principal: "p", RequestID: id, Windows: []int64{60000, 1}, At: time.UnixMilli(5)})
 		f.Add(string(b.body()))
 		b.Reset()
+		b.Add(&domain.KeyUsed{Key: "k", Code: "REVOKED", Principal: id, At: time.UnixMilli(5), Count: 3, First: time.UnixMilli(4), Addresses: []string{"::1", id}})
+		f.Add(string(b.body()))
+		b.Reset()
 	}
 	f.Add(`[]`)
 	f.Add(`[{"key_id":"k","code":"c","time":01}]`)
+	f.Add(`[{"key_id":"k","code":"c","time":1,"count":2}]`)
+	f.Add(`[{"key_id":"k","code":"c","time":1,"count":1,"first":9,"addresses":[]}]`)
 	f.Fuzz(func(t *testing.T, body string) {
 		fast, ok := scanUses(nil, Record{}, body)
 		if !ok {
@@ -83,6 +88,7 @@ func TestTheScannerReadsWhatIsWritten(t *testing.T) {
 	}
 	var b UseBatch
 	b.Add(&domain.KeyUsed{Key: "k", Code: "VALID", Scopes: []string{"a:b"}, IP: "::1", Principal: "p", RequestID: "r", Windows: []int64{60000}, At: time.Now()})
+	b.Add(&domain.KeyUsed{Key: "k", Code: "REVOKED", At: time.Now(), Count: 2, First: time.Now(), Addresses: []string{"::1", "192.0.2.1"}})
 	if _, ok := scanUses(nil, Record{}, string(b.body())); !ok {
 		t.Errorf("the fast path does not take %s", b.body())
 	}

@@ -22,13 +22,17 @@ const maxBatchBytes = 63 << 10
 type UseBatch struct {
 	buf []byte
 	n   int
+	id  string // of the message, given by the first append
 }
 
 // Len is the number of uses in b.
 func (b *UseBatch) Len() int { return b.n }
 
-// Reset empties b and keeps its memory.
-func (b *UseBatch) Reset() { b.buf, b.n = b.buf[:0], 0 }
+// Size is the memory of its uses in bytes.
+func (b *UseBatch) Size() int { return len(b.buf) }
+
+// Reset empties b for another message and keeps its memory.
+func (b *UseBatch) Reset() { b.buf, b.n, b.id = b.buf[:0], 0, "" }
 
 // Add puts u into b, or tells that it is full and leaves it as it was.
 func (b *UseBatch) Add(u *domain.KeyUsed) bool {
@@ -95,7 +99,28 @@ func appendUse(b []byte, u *domain.KeyUsed) []byte {
 		}
 		b = append(b, ']')
 	}
+	if u.Count > 1 {
+		b = appendSum(b, u)
+	}
 	return append(b, '}')
+}
+
+// appendSum appends what only a use that stands for several has.
+func appendSum(b []byte, u *domain.KeyUsed) []byte {
+	b = strconv.AppendInt(append(b, `,"count":`...), u.Count, 10)
+	b = strconv.AppendInt(append(b, `,"first":`...), u.First.UnixMilli(), 10)
+	for i, address := range u.Addresses {
+		if i == 0 {
+			b = append(b, `,"addresses":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = AppendString(b, address)
+	}
+	if len(u.Addresses) > 0 {
+		b = append(b, ']')
+	}
+	return b
 }
 
 func appendMember(b []byte, name, value string) []byte {
@@ -128,6 +153,9 @@ type useOnWire struct {
 	Principal string         `json:"principal,omitempty"`
 	RequestID string         `json:"request_id,omitempty"`
 	Windows   []int64        `json:"windows,omitempty"`
+	Count     int64          `json:"count,omitempty"`
+	First     int64          `json:"first,omitempty"`
+	Addresses []string       `json:"addresses,omitempty"`
 }
 
 // appendUses adds the uses of one message to records; base has what they share.
@@ -173,6 +201,8 @@ func (s *scanner) use(u *useOnWire) bool {
 		s.optional(`,"principal":`, &u.Principal) &&
 		s.optional(`,"request_id":`, &u.RequestID) &&
 		(!s.skip(`,"windows":[`) || s.numbers(&u.Windows)) &&
+		(!s.skip(`,"count":`) || s.number(&u.Count) && s.skip(`,"first":`) && s.number(&u.First)) &&
+		s.optionalTexts(`,"addresses":[`, &u.Addresses) &&
 		s.skip("}")
 }
 
@@ -180,7 +210,11 @@ func useRecord(base Record, index int, u *useOnWire) Record {
 	r := base
 	r.Index, r.Subject, r.Time = index, string(u.Key), time.UnixMilli(u.Time).UTC()
 	r.Actor, r.Correlation = u.Principal, u.RequestID
-	r.Event = domain.KeyUsed{Key: u.Key, Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.Principal,
-		RequestID: u.RequestID, Windows: u.Windows, At: r.Time}
+	e := domain.KeyUsed{Key: u.Key, Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.Principal,
+		RequestID: u.RequestID, Windows: u.Windows, At: r.Time, Count: u.Count, Addresses: u.Addresses}
+	if u.Count > 1 {
+		e.First = time.UnixMilli(u.First).UTC()
+	}
+	r.Event = e
 	return r
 }

@@ -22,19 +22,15 @@ type Credential struct {
 	Owner    string
 	Name     string
 	Metadata string // as a JSON object
+
+	entry string // what it was decoded from
 }
 
 // Credential finds the key with that digest which reach may see: its own, or for the
 // installation the first that the ledger has. It puts it into c, whose slices it uses
 // again, or tells that there is none.
 func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) (found bool, err error) {
-	g := s.groups[eventstore.Events]
-	list, cached := g.cache.find(d)
-	if !cached {
-		if list, err = g.lookUp(s.keys(), d); err != nil {
-			return false, err
-		}
-	}
+	list, err := s.credentials(d)
 	for len(list) > 0 {
 		var entry string
 		entry, list = cutEntry(list)
@@ -42,7 +38,31 @@ func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) 
 			return true, nil
 		}
 	}
-	return false, nil
+	return false, err
+}
+
+// Unchanged tells whether Credential with the same d and reach would put the same into c
+// again.
+func (s *Store) Unchanged(d *domain.Digest, reach domain.OrgID, c *Credential) (bool, error) {
+	list, err := s.credentials(d)
+	for len(list) > 0 {
+		var entry string
+		entry, list = cutEntry(list)
+		if reach == domain.Installation || entryOrg(entry) == entryOrg(c.entry) {
+			return entry == c.entry, nil
+		}
+	}
+	return false, err
+}
+
+// credentials is the row of d, "" if there is none.
+func (s *Store) credentials(d *domain.Digest) (list string, err error) {
+	g := s.groups[eventstore.Events]
+	list, cached := g.cache.find(d)
+	if !cached {
+		return g.lookUp(s.keys(), d)
+	}
+	return list, nil
 }
 
 // lookUp gives the row of d in the table of r, and puts it into the cache; "" if there is
@@ -228,8 +248,12 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
 }
 
+// entryOrg is the organization's bytes in an entry.
+func entryOrg(e string) string { return e[16:32] }
+
 // decode reads an entry that encodeCredential wrote. Its strings share e.
 func (c *Credential) decode(e string) {
+	c.entry = e
 	c.Key = domain.KeyIDFromBytes([16]byte([]byte(e[:16])))
 	c.Org = domain.OrgIDFromBytes([16]byte([]byte(e[16:32])))
 	c.State = domain.State(e[32])

@@ -84,7 +84,7 @@ func (b *usageBuffer) count(r *eventstore.Record, u *domain.KeyUsed) error {
 		return err
 	}
 	b.rows += len(k.hours) + len(k.windows) - before
-	b.uses++
+	b.uses += int(u.Uses())
 	return nil
 }
 
@@ -97,9 +97,9 @@ func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
 		k.last = now
 	}
 	if hour := now.at / hourMillis; hour == k.hour {
-		k.counts[outcome]++
+		k.counts[outcome] += uint32(u.Uses())
 	} else {
-		k.countHour(hour, outcome)
+		k.countHour(hour, outcome, u.Uses())
 	}
 	if u.Code != domain.UseValid {
 		return nil
@@ -117,12 +117,12 @@ func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
 	return nil
 }
 
-func (k *keyUses) countHour(hour int64, outcome int) {
+func (k *keyUses) countHour(hour int64, outcome int, uses int64) {
 	if k.hours == nil {
 		k.hours = map[int64]counts{}
 	}
 	c := k.hours[hour]
-	c[outcome]++
+	c[outcome] += uint64(uses)
 	k.hours[hour] = c
 }
 

@@ -2,10 +2,14 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -29,47 +33,49 @@ type AuthRequest struct {
 	RequestID string
 }
 
+// A Caller is who sent a request: a management key that was found good.
+type Caller struct {
+	domain.Principal
+	request  AuthRequest
+	position eventstore.Position // of the read model that decided
+}
+
 // Authenticate finds out who calls, and records the use of their key.
-func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (domain.Principal, error) {
+func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (Caller, error) {
+	if r.Secret == "" {
+		return v.caller(r, nil, ErrMissingCredentials)
+	}
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
-	p, err := v.caller(r, a)
-	if err != nil {
-		return p, err
+	request := r.ofOwnKey()
+	err := v.begin(&request, a)
+	if err == nil {
+		err = v.settle(ctx, &request, a)
 	}
-	if err := v.recordCaller(ctx, r, p, a); err != nil {
-		return p, err
-	}
-	return p, a.refusal(r, v.now())
+	return v.caller(r, a, err)
 }
 
-func (v *Verifier) recordCaller(ctx context.Context, r AuthRequest, p domain.Principal, a *Answer) error {
-	request := Request{IP: r.IP, By: p, RequestID: r.RequestID}
+// ofOwnKey asks about the caller's own key.
+func (r AuthRequest) ofOwnKey() Request {
+	request := Request{Secret: r.Secret, Keyspace: domain.ManagementKeyspace, IP: r.IP, RequestID: r.RequestID, Sole: true, Own: true,
+		By: domain.Principal{ID: "authentication", Org: domain.Installation}}
 	if r.Scope != "" {
 		request.Scopes = []string{r.Scope}
 	}
-	return v.record(ctx, &request, a, v.now().UTC().Truncate(time.Millisecond))
+	return request
 }
 
-// caller decides about a management key and records nothing.
-func (v *Verifier) caller(r AuthRequest, a *Answer) (domain.Principal, error) {
-	if r.Secret == "" {
-		return domain.Principal{}, ErrMissingCredentials
+// caller is whom a found, if err is nil, or why they are refused.
+func (v *Verifier) caller(r AuthRequest, a *Answer, err error) (Caller, error) {
+	if err == nil {
+		err = a.refusal(r, v.now())
 	}
-	request := Request{Secret: r.Secret, Keyspace: domain.ManagementKeyspace, IP: r.IP, By: domain.Principal{ID: "authentication", Org: domain.Installation}}
-	if r.Scope != "" {
-		request.Scopes = []string{r.Scope}
-	}
-	at, err := v.decide(&request, a)
 	if err != nil {
-		return domain.Principal{}, err
-	}
-	if a.Outcome == domain.UseNotFound {
-		v.refused.count(request.By, at)
-		return domain.Principal{}, ErrInvalidCredentials
+		v.callers.countRefusal(a, err)
+		return Caller{}, err
 	}
 	c := &a.Credential
-	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, nil
+	return Caller{domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, r, a.Position}, nil
 }
 
 // refusal is what a caller is told of what became of their own key.
@@ -105,8 +111,9 @@ func (a *Answer) Reset() (at int64) {
 // callers remembers who asks for verifications, which they do all the time: what was
 // decided about them is good as long as the read model stands where it stood.
 type callers struct {
-	mu    sync.RWMutex
-	known map[callerKey]caller
+	mu      sync.RWMutex
+	known   map[callerKey]knownCaller
+	refused *prometheus.CounterVec
 }
 
 type callerKey struct {
@@ -114,11 +121,10 @@ type callerKey struct {
 	ip     netip.Addr
 }
 
-type caller struct {
-	principal domain.Principal
-	position  eventstore.Position // of the read model that decided
-	until     time.Time           // when time alone may change the decision
-	recorded  time.Time           // when a use of the key was last recorded
+type knownCaller struct {
+	Caller
+	until    time.Time // when time alone may change the decision
+	recorded time.Time // when a use of the key was last recorded
 }
 
 const (
@@ -126,36 +132,54 @@ const (
 	recordAgain = time.Minute
 )
 
+func newCallers() callers {
+	return callers{known: map[callerKey]knownCaller{}, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keytrail_management_refusals_total", Help: "Requests whose management key was refused, by reason."}, []string{"reason"})}
+}
+
+// countRefusal counts err by its reason, if it is the caller's key and not ours.
+func (c *callers) countRefusal(a *Answer, err error) {
+	var refusal *domain.Error
+	switch {
+	case errors.Is(err, ErrMissingCredentials):
+		c.refused.WithLabelValues("missing").Inc()
+	case errors.As(err, &refusal) && refusal.Kind != domain.Unavailable:
+		c.refused.WithLabelValues(strings.ToLower(string(a.Outcome))).Inc()
+	}
+}
+
 // AuthenticateVerifier is Authenticate for those who verify: each verification names them
 // on the ledger as its principal, so a use of their own key is recorded once a minute, not
 // each time. Keys with rate limits are not spared.
-func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (domain.Principal, error) {
+func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Caller, error) {
 	if r.Secret == "" {
-		return domain.Principal{}, ErrMissingCredentials
+		return v.caller(r, nil, ErrMissingCredentials)
 	}
 	key := callerKey{domain.NewSecret(r.Secret).Digest(), r.IP}
 	now := v.now()
-	c := v.callers.find(key)
-	if c.position == v.store.Position() && now.Before(c.until) && now.Before(c.recorded.Add(recordAgain)) {
-		return c.principal, nil
+	k := v.callers.find(key)
+	if k.position == v.store.Position() && now.Before(k.until) && now.Before(k.recorded.Add(recordAgain)) {
+		return k.Caller, nil
 	}
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
-	p, err := v.caller(r, a)
-	if err != nil {
-		return p, err
+	request := r.ofOwnKey()
+	err := v.begin(&request, a)
+	if err == nil && !(a.unlimited() && now.Before(k.recorded.Add(recordAgain))) {
+		err = v.settle(ctx, &request, a)
+		k.recorded = now
 	}
-	plain := a.Outcome == domain.UseValid && len(a.Credential.RateLimits) == 0
-	if !plain || !now.Before(c.recorded.Add(recordAgain)) {
-		if err := v.recordCaller(ctx, r, p, a); err != nil {
-			return p, err
-		}
-		c.recorded = now
+	k.Caller, err = v.caller(r, a, err)
+	if err == nil && a.unlimited() {
+		k.until = a.until(now.Add(recordAgain))
+		v.callers.keep(key, k)
 	}
-	if plain {
-		v.callers.keep(key, caller{p, a.Position, a.until(now.Add(recordAgain)), c.recorded})
-	}
-	return p, a.refusal(r, now)
+	return k.Caller, err
+}
+
+// unlimited tells of a valid key that its uses need not be counted.
+func (a *Answer) unlimited() bool {
+	return a.Outcome == domain.UseValid && len(a.Credential.RateLimits) == 0
 }
 
 // until is when what was decided may change by itself, at most latest.
@@ -168,17 +192,17 @@ func (a *Answer) until(latest time.Time) time.Time {
 	return latest
 }
 
-func (c *callers) find(k callerKey) caller {
+func (c *callers) find(k callerKey) knownCaller {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.known[k]
 }
 
-func (c *callers) keep(k callerKey, who caller) {
+func (c *callers) keep(key callerKey, k knownCaller) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known == nil || len(c.known) >= maxCallers {
-		c.known = map[callerKey]caller{}
+	if len(c.known) >= maxCallers {
+		clear(c.known)
 	}
-	c.known[k] = who
+	c.known[key] = k
 }

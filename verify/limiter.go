@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/projections"
@@ -12,6 +14,7 @@ import (
 // hold is taken over from the read model, so that a restart forgets nothing.
 type limiter struct {
 	store  *projections.Store
+	now    func() time.Time
 	shards [64]shard
 }
 
@@ -20,12 +23,17 @@ type shard struct {
 	keys map[domain.KeyID][]windowCount
 }
 
-// A windowCount is the uses of one key in the window that began at start. Times are
-// milliseconds.
-type windowCount struct{ length, start, count int64 }
+// A window is a time in which uses are counted. Times are milliseconds.
+type window struct{ length, start int64 }
 
-func newLimiter(s *projections.Store) *limiter {
-	l := &limiter{store: s}
+// A windowCount is the valid uses of one key in a window.
+type windowCount struct {
+	window
+	count int64
+}
+
+func newLimiter(s *projections.Store, now func() time.Time) *limiter {
+	l := &limiter{store: s, now: now}
 	for i := range l.shards {
 		l.shards[i].keys = map[domain.KeyID][]windowCount{}
 	}
@@ -33,7 +41,8 @@ func newLimiter(s *projections.Store) *limiter {
 }
 
 // decide asks the domain with the counts of the key, and counts the use if it is valid.
-// The lock is held over both: no two uses take the same place.
+// The lock is held over both: no two uses take the same place. The time is taken behind it,
+// so that it goes backwards only if the clock does.
 func (l *limiter) decide(r domain.UseRequest, a *Answer) error {
 	c := &a.Credential
 	s := l.shard(c.Key)
@@ -46,24 +55,30 @@ func (l *limiter) decide(r domain.UseRequest, a *Answer) error {
 			return err
 		}
 	}
-	now := r.At.UnixMilli()
+	a.at = instant(l.now)
+	r.At = a.at
+	now := a.at.UnixMilli()
 	a.counts = a.counts[:0]
 	for _, limit := range c.RateLimits {
-		held = atWindow(held, limit.Window.Milliseconds(), limit.Start(now))
-		a.counts = append(a.counts, countOf(held, limit.Window.Milliseconds()))
+		w := windowOf(limit, now)
+		held = hold(held, w)
+		a.counts = append(a.counts, a.others(held, w))
 	}
 	r.Counts = a.counts
 	if a.Outcome = c.Decide(r); a.Outcome == domain.UseValid {
 		for _, limit := range c.RateLimits {
-			take(held, limit.Window.Milliseconds())
-			a.windows = append(a.windows, limit.Window.Milliseconds())
+			a.count(held, windowOf(limit, now))
 		}
 	}
 	s.keys[domain.KeyID(string([]byte(c.Key)))] = held
 	if a.Outcome != domain.UseNotFound {
-		a.tell(held, now)
+		a.showLimits(held, now)
 	}
 	return nil
+}
+
+func windowOf(l domain.RateLimit, now int64) window {
+	return window{l.Window.Milliseconds(), l.Start(now)}
 }
 
 func (l *limiter) shard(id domain.KeyID) *shard {
@@ -76,61 +91,73 @@ func (l *limiter) seed(id domain.KeyID) ([]windowCount, error) {
 	counters, err := l.store.Counters(id)
 	held := make([]windowCount, len(counters))
 	for i, c := range counters {
-		held[i] = windowCount{c.Window, c.Start, c.Count}
+		held[i] = windowCount{window{c.Window, c.Start}, c.Count}
 	}
 	return held, err
 }
 
-// atWindow moves the count for one length on to the window that begins at start.
-func atWindow(held []windowCount, length, start int64) []windowCount {
+// hold makes w the window of its length, without a use if it is another one than before. A
+// window that begins in the future is another one, too: a clock told it that was ahead.
+func hold(held []windowCount, w window) []windowCount {
 	for i := range held {
-		if held[i].length == length {
-			if held[i].start < start {
-				held[i].start, held[i].count = start, 0
+		if held[i].length == w.length {
+			if held[i].window != w {
+				held[i] = windowCount{window: w}
 			}
 			return held
 		}
 	}
-	return append(held, windowCount{length, start, 0})
+	return append(held, windowCount{window: w})
 }
 
-func countOf(held []windowCount, length int64) int64 {
-	for _, w := range held {
-		if w.length == length {
-			return w.count
+func countOf(held []windowCount, w window) int64 {
+	for _, h := range held {
+		if h.window == w {
+			return h.count
 		}
 	}
 	return 0
 }
 
-func take(held []windowCount, length int64) {
+// others is how many requests other than a's count in w.
+func (a *Answer) others(held []windowCount, w window) int64 {
+	n := countOf(held, w)
+	if slices.Contains(a.counted, w) {
+		n--
+	}
+	return n
+}
+
+// count makes the request count in w, once.
+func (a *Answer) count(held []windowCount, w window) {
+	if slices.Contains(a.counted, w) {
+		return
+	}
+	a.counted, a.windows = append(a.counted, w), append(a.windows, w.length)
 	for i := range held {
-		if held[i].length == length {
+		if held[i].window == w {
 			held[i].count++
 		}
 	}
 }
 
-// tell puts how each limit stands into the answer.
-func (a *Answer) tell(held []windowCount, now int64) {
+// showLimits puts how each limit stands into the answer.
+func (a *Answer) showLimits(held []windowCount, now int64) {
 	for _, limit := range a.Credential.RateLimits {
-		length := limit.Window.Milliseconds()
-		a.Limits = append(a.Limits, LimitState{limit, max(0, limit.Limit-countOf(held, length)), (limit.Start(now) + length) / 1000})
+		w := windowOf(limit, now)
+		a.Limits = append(a.Limits, LimitState{limit, max(0, limit.Limit-countOf(held, w)), (w.start + w.length) / 1000})
 	}
 }
 
-// sweep lets go of keys all of whose windows have passed, with a window's length to spare
-// for the read model, from which a key that comes back is taken over again.
+// sweep lets go of keys all of whose windows are far from now, with a window's length to
+// spare for the read model, from which a key that comes back is taken over again.
 func (l *limiter) sweep(now int64) {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
 		for id, held := range s.keys {
-			passed := true
-			for _, w := range held {
-				passed = passed && w.start+2*w.length < now
-			}
-			if passed {
+			near := func(w windowCount) bool { return max(now-w.start, w.start-now) <= 2*w.length }
+			if !slices.ContainsFunc(held, near) {
 				delete(s.keys, id)
 			}
 		}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"container/list"
 	"context"
 	"log/slog"
 	"sync"
@@ -12,160 +13,319 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A recorder brings uses to the ledger. A lone use goes out at once; while a message is on
+// A UseLog is the ledger as verifications need it. Tests wrap the real one with faults.
+type UseLog interface {
+	// Held is why nothing new is to be recorded, nil if all is well.
+	Held() error
+	// Fresh is why what was read of it may be old, nil if all is well.
+	Fresh() error
+	// AppendUses writes a batch. Repeated with the same batch, it writes it once.
+	AppendUses(context.Context, domain.OrgID, *eventstore.UseBatch) (eventstore.Position, error)
+	// AppendSummary writes a summary. Repeated with the same one, it writes it once.
+	AppendSummary(context.Context, *eventstore.Summary) (eventstore.Position, error)
+}
+
+// A recorder appends uses to the ledger. A lone use goes out at once; while a message is on
 // its way, the uses of the same organization that come meanwhile collect for the next one,
 // so that many share one fsync.
 type recorder struct {
-	ledger     *eventstore.Ledger
+	ledger     UseLog
 	durability Durability
+	maxBytes   int // of waiting uses
 	log        *slog.Logger
 	sizes      prometheus.Histogram
+	lost       prometheus.Counter
 
-	mu    sync.Mutex
-	orgs  map[domain.OrgID]*lane
-	lanes sync.WaitGroup
+	mu      sync.Mutex
+	queues  map[domain.OrgID]*queue
+	waiting list.List     // every *batch that is not written, oldest first
+	uses    int           // in them
+	bytes   int           // of them
+	room    chan struct{} // closed when a batch was written; nil if no request waits for that
+	writers sync.WaitGroup
 
-	draining chan struct{} // closed when the service ends
+	stopping chan struct{} // closed when the service ends
 }
 
-// A lane is the uses of one organization that wait, oldest batch first. It exists while
-// there are any, with one goroutine that writes them.
-type lane struct {
-	waiting []*batch
+// A queue is the batches of one organization, oldest first. It exists while there are any,
+// with one goroutine that writes them.
+type queue struct {
+	batches []*batch
 }
 
-// A batch is one message to be. done is closed when err is known.
+// A batch is the uses of one message. done is closed when err is known.
 type batch struct {
-	uses *eventstore.UseBatch // while it waits and is written
-	done chan struct{}
-	err  error
+	uses     *eventstore.UseBatch
+	begun    time.Time // when its first use came
+	deadline time.Time // of its last use
+	place    *list.Element
+	done     chan struct{}
+	err      error
 }
 
 var useBatches = sync.Pool{New: func() any { return new(eventstore.UseBatch) }}
 
-// maxWaiting bounds the batches of one organization that wait for a ledger that does not
-// take them: some 10,000 uses.
-const maxWaiting = 32
+// useTimeout is how long after its arrival a verification is answered at the latest: with
+// its outcome, or with 503 if its use is not recorded. It is longer than most elections of
+// a new leader, and shorter than most clients wait.
+var useTimeout = 5 * time.Second
 
-func newRecorder(l *eventstore.Ledger, d Durability, log *slog.Logger) *recorder {
-	return &recorder{ledger: l, durability: d, log: log, orgs: map[domain.OrgID]*lane{}, draining: make(chan struct{}), sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "keytrail_use_batch_size", Help: "Uses in one message to the ledger.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)})}
+// defaultBufferBytes is the memory for uses that wait: 12 seconds of 40,000 verifications a
+// second, the time in which a cluster recovers from the loss of any one server.
+const defaultBufferBytes = 128 << 20
+
+// maxWait is how old the oldest waiting use may be while relaxed verifications are answered:
+// a crash would lose all that wait.
+var maxWait = 30 * time.Second
+
+// repeatFor is how long one message is tried: its first try may have been written, and the
+// ledger knows a repeated message again for two minutes.
+var repeatFor = 90 * time.Second
+
+// repeatPause is the pause between two appends of one message, each of which has tried for
+// seconds itself unless it was refused.
+var repeatPause = 500 * time.Millisecond
+
+func newRecorder(l UseLog, o Options, lost prometheus.Counter) *recorder {
+	return &recorder{ledger: l, durability: o.Durability, maxBytes: o.BufferBytes, log: o.Logger, lost: lost, queues: map[domain.OrgID]*queue{}, stopping: make(chan struct{}),
+		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "keytrail_use_batch_size", Help: "Uses in one message to the ledger.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)})}
 }
 
-// record puts u on its way. Durable waits until the ledger has it, but not longer than the
-// ledger's own deadline for an append, after which the error is ErrUnavailable. Where the
-// ledger takes less than comes, both wait for room.
-func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed) error {
+func (r *recorder) metrics() []prometheus.Collector {
+	return []prometheus.Collector{r.sizes,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keytrail_uses_waiting", Help: "Uses that are not on the ledger yet."}, func() float64 {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return float64(r.uses)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keytrail_uses_oldest_waiting_seconds", Help: "Age of the oldest use that is not on the ledger yet."}, func() float64 {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.oldest(time.Now()).Seconds()
+		})}
+}
+
+// record puts u into a batch. Durable waits until the ledger has it; where the ledger takes
+// less than comes, both wait for room. After deadline the error is ErrUnavailable; the use
+// may then still be written, once.
+func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed, deadline time.Time) error {
 	if err := r.ledger.Held(); err != nil {
 		return err
 	}
 	for {
-		b, oldest := r.enqueue(org, u)
-		if b == nil {
-			if err := oldest.wait(ctx); err != nil {
+		b, room, err := r.enqueue(org, u, deadline)
+		switch {
+		case err != nil:
+			return err
+		case b == nil:
+			if err := await(ctx, room, deadline); err != nil {
 				return err
 			}
-			continue
-		}
-		if r.durability == Relaxed {
+		case r.durability == Relaxed:
 			return nil
+		default:
+			if err := await(ctx, b.done, deadline); err != nil {
+				return err
+			}
+			return b.err
 		}
-		return b.wait(ctx)
 	}
 }
 
-func (b *batch) wait(ctx context.Context) error {
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+
+// await waits for c to be closed, but not after deadline or the end of ctx.
+func await(ctx context.Context, c <-chan struct{}, deadline time.Time) error {
+	timer := timers.Get().(*time.Timer)
+	timer.Reset(time.Until(deadline))
+	defer func() {
+		timer.Stop()
+		timers.Put(timer)
+	}()
 	select {
-	case <-b.done:
-		return b.err
+	case <-c:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-timer.C:
+		return eventstore.ErrUnavailable
 	}
 }
 
-// enqueue gives the batch that u is in; or, if there is no room, none and the batch that
-// is next to be written.
-func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed) (b, oldest *batch) {
+// enqueue gives the batch that u is in; or, if there is no room for it, none and what is
+// closed when there may be.
+func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed, deadline time.Time) (*batch, <-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := r.orgs[org]
-	if l == nil {
-		l = &lane{}
+	if r.durability == Relaxed && r.oldest(deadline.Add(-useTimeout)) > maxWait {
+		return nil, nil, eventstore.ErrUnavailable
+	}
+	if r.bytes >= r.maxBytes {
+		if r.room == nil {
+			r.room = make(chan struct{})
+		}
+		return nil, r.room, nil
+	}
+	b := r.batchFor(org, deadline)
+	before := b.uses.Size()
+	if !b.uses.Add(u) {
+		b = r.newBatch(r.queues[org], deadline)
+		before = 0
+		b.uses.Add(u)
+	}
+	b.deadline = deadline
+	r.uses++
+	r.bytes += b.uses.Size() - before
+	return b, nil, nil
+}
+
+// batchFor is the last batch of the organization's queue, both of which it makes if there
+// is none.
+func (r *recorder) batchFor(org domain.OrgID, deadline time.Time) *batch {
+	q := r.queues[org]
+	if q == nil {
+		q = &queue{}
 		org = domain.OrgID(string([]byte(org)))
-		r.orgs[org] = l
-		r.lanes.Add(1)
-		go r.run(org, l)
+		r.queues[org] = q
+		r.writers.Add(1)
+		go r.run(org, q)
 	}
-	if n := len(l.waiting); n > 0 && l.waiting[n-1].uses.Add(u) {
-		return l.waiting[n-1], nil
+	if n := len(q.batches); n > 0 {
+		return q.batches[n-1]
 	}
-	if len(l.waiting) == maxWaiting {
-		return nil, l.waiting[0]
-	}
-	b = &batch{uses: useBatches.Get().(*eventstore.UseBatch), done: make(chan struct{})}
-	b.uses.Add(u)
-	l.waiting = append(l.waiting, b)
-	return b, nil
+	return r.newBatch(q, deadline)
 }
 
-// run writes the lane's batches, one after the other, until there are none.
-func (r *recorder) run(org domain.OrgID, l *lane) {
-	defer r.lanes.Done()
-	var uses int           // in the last message
-	var took time.Duration // by the last append
-	for {
-		if r.few(l) {
-			r.gather(r.patience(uses, took))
-		}
-		b := r.take(org, l)
-		if b == nil {
-			return
-		}
-		uses = b.uses.Len()
-		r.sizes.Observe(float64(uses))
-		begun := time.Now()
-		// Not the request's context: the batch belongs to many, and AppendUses has a deadline.
-		if _, b.err = r.ledger.AppendUses(context.Background(), org, b.uses); b.err != nil {
-			r.log.Error("uses not recorded", "org", org, "uses", uses, "err", b.err)
-		}
-		took = time.Since(begun)
-		close(b.done)
-		b.uses.Reset()
-		useBatches.Put(b.uses)
-	}
+func (r *recorder) newBatch(q *queue, deadline time.Time) *batch {
+	b := &batch{uses: useBatches.Get().(*eventstore.UseBatch), begun: deadline.Add(-useTimeout), done: make(chan struct{})}
+	b.place = r.waiting.PushBack(b)
+	q.batches = append(q.batches, b)
+	return b
 }
 
-// window is how long relaxed uses collect before they go out: nobody waits for them, and
-// fewer messages leave more of the machine to those who verify. It is also, with the time
-// of one append, what a crash can lose.
-const window = 10 * time.Millisecond
-
-// many uses in a message show that so many ask at once that those who were just answered
-// are about to ask again.
-const many = 16
-
-// patience is how long uses collect after a message of that many uses, which took so long.
-// Durable ones wait only among many: a third of an append more makes the messages so much
-// larger that all are answered sooner.
-func (r *recorder) patience(uses int, took time.Duration) time.Duration {
-	switch {
-	case r.durability == Relaxed:
-		return window
-	case uses >= many:
-		return min(took/3, window)
+// oldest is how long the oldest batch waits.
+func (r *recorder) oldest(now time.Time) time.Duration {
+	if first := r.waiting.Front(); first != nil {
+		return now.Sub(first.Value.(*batch).begun)
 	}
 	return 0
 }
 
-// few tells whether less than a whole message waits.
-func (r *recorder) few(l *lane) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(l.waiting) < 2
+// run writes the queue's batches, one after the other, until there are none.
+func (r *recorder) run(org domain.OrgID, q *queue) {
+	defer r.writers.Done()
+	var uses int           // in the last message
+	var took time.Duration // by its append
+	for {
+		if r.underOneMessage(q) {
+			r.collect(r.batchWindow(uses, took))
+		}
+		b := r.take(org, q)
+		if b == nil {
+			return
+		}
+		uses = b.uses.Len()
+		begun := time.Now()
+		r.write(org, b)
+		took = time.Since(begun)
+		r.finish(b)
+	}
 }
 
-// gather waits for d to pass, or for the end of the service.
-func (r *recorder) gather(d time.Duration) {
+// write appends b, and says in b.err what its requests are told.
+func (r *recorder) write(org domain.OrgID, b *batch) {
+	r.sizes.Observe(float64(b.uses.Len()))
+	var err error
+	if r.durability == Durable {
+		err = r.writeDurable(org, b)
+	} else {
+		err = r.writeRelaxed(org, b)
+	}
+	if err != nil {
+		b.err = eventstore.ErrUnavailable
+		r.log.Error("uses not acknowledged by the ledger", "org", org, "uses", b.uses.Len(), "err", err)
+	}
+}
+
+// writeDurable tries until the last of its requests is told that it failed. Uses whose
+// requests have all been told so before the first try are not written.
+func (r *recorder) writeDurable(org domain.OrgID, b *batch) error {
+	ctx, cancel := context.WithDeadline(context.Background(), b.deadline)
+	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := r.ledger.AppendUses(ctx, org, b.uses)
+	return err
+}
+
+// writeRelaxed tries longer: its uses were answered.
+func (r *recorder) writeRelaxed(org domain.OrgID, b *batch) error {
+	ctx, cancel := context.WithTimeout(context.Background(), repeatFor)
+	defer cancel()
+	for {
+		_, err := r.ledger.AppendUses(ctx, org, b.uses)
+		if err == nil {
+			return nil
+		}
+		r.log.Warn("uses wait for the ledger", "org", org, "uses", b.uses.Len(), "err", err)
+		select {
+		case <-ctx.Done():
+			r.lost.Add(float64(b.uses.Len()))
+			return err
+		case <-time.After(repeatPause):
+		}
+	}
+}
+
+// finish lets go of a batch and of what waits for it or its room.
+func (r *recorder) finish(b *batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(b.done)
+	r.waiting.Remove(b.place)
+	r.uses -= b.uses.Len()
+	r.bytes -= b.uses.Size()
+	if r.room != nil {
+		close(r.room)
+		r.room = nil
+	}
+	b.uses.Reset()
+	useBatches.Put(b.uses)
+}
+
+// maxBatchWindow is how long relaxed uses collect before they go out: no request waits for
+// them, and fewer messages leave more of the machine to verification. It is also, with the
+// time of one append, what a crash can lose while the ledger is well.
+const maxBatchWindow = 10 * time.Millisecond
+
+// busyBatch is a size of a message that shows so many concurrent requests that those which
+// were just answered are about to be followed by as many.
+const busyBatch = 16
+
+// batchWindow is how long uses collect after a message of that many uses, which took so
+// long. Durable ones wait only when busy: a third of an append more makes the messages so
+// much larger that all are answered sooner.
+func (r *recorder) batchWindow(uses int, took time.Duration) time.Duration {
+	switch {
+	case r.durability == Relaxed:
+		return maxBatchWindow
+	case uses >= busyBatch:
+		return min(took/3, maxBatchWindow)
+	}
+	return 0
+}
+
+// underOneMessage tells whether less than a whole message waits.
+func (r *recorder) underOneMessage(q *queue) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(q.batches) < 2
+}
+
+// collect waits for d to pass, or for the end of the service.
+func (r *recorder) collect(d time.Duration) {
 	if d == 0 {
 		return
 	}
@@ -173,31 +333,35 @@ func (r *recorder) gather(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-r.draining:
+	case <-r.stopping:
 	}
 }
 
-func (r *recorder) take(org domain.OrgID, l *lane) *batch {
+// take removes the oldest batch from the queue, or the queue if it has none.
+func (r *recorder) take(org domain.OrgID, q *queue) *batch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(l.waiting) == 0 {
-		delete(r.orgs, org)
+	if len(q.batches) == 0 {
+		delete(r.queues, org)
 		return nil
 	}
-	b := l.waiting[0]
-	l.waiting = l.waiting[1:]
+	b := q.batches[0]
+	q.batches = q.batches[1:]
 	return b
 }
 
 // drain returns when everything is written, or ctx ends.
 func (r *recorder) drain(ctx context.Context) error {
-	close(r.draining)
+	close(r.stopping)
 	done := make(chan struct{})
-	go func() { r.lanes.Wait(); close(done) }()
+	go func() { r.writers.Wait(); close(done) }()
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log.Error("stopped before the ledger took every use", "uses", r.uses)
+	return ctx.Err()
 }

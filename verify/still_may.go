@@ -1,28 +1,33 @@
 package verify
 
-import (
-	"time"
+import "github.com/keytrail/keytrail/domain"
 
-	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/projections"
-)
+// Recheck is StillMay for a caller whose request was read or carried out meanwhile. Most
+// often the read model has not moved since, which costs nothing to find out.
+func (v *Verifier) Recheck(c *Caller) error {
+	if v.store.Position() == c.position {
+		return nil
+	}
+	return v.StillMay(c.request)
+}
 
 // StillMay tells whether a caller who was authenticated at the beginning of a long request
 // may go on: nil, or the refusal that its key would get now. It records no use and counts
 // against no rate limit: the request is the one that was recorded.
 func (v *Verifier) StillMay(r AuthRequest) error {
-	var c projections.Credential
-	digest := domain.NewSecret(r.Secret).Digest()
-	found, err := v.store.Credential(&digest, domain.Installation, &c)
+	a := answers.Get().(*Answer)
+	defer answers.Put(a)
+	a.Outcome, a.digest = domain.UseNotFound, domain.NewSecret(r.Secret).Digest()
+	found, err := v.store.Credential(&a.digest, domain.Installation, &a.Credential)
 	if err != nil {
 		return err
 	}
-	if !found {
-		return ErrInvalidCredentials
+	if found {
+		own := r.ofOwnKey()
+		key := a.Credential.Credential
+		key.RateLimits = nil
+		a.Outcome = key.Decide(domain.UseRequest{At: instant(v.now), Keyspace: own.Keyspace, Scopes: own.Scopes, IP: own.IP, By: own.By})
 	}
-	key := c.Credential
-	key.RateLimits = nil
-	a := Answer{Outcome: key.Decide(domain.UseRequest{At: v.now().UTC().Truncate(time.Millisecond), Keyspace: domain.ManagementKeyspace,
-		Scopes: []string{r.Scope}, IP: r.IP, By: domain.Principal{Org: domain.Installation}})}
-	return a.refusal(r, v.now())
+	_, err = v.caller(r, a, nil)
+	return err
 }

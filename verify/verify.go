@@ -44,45 +44,72 @@ func ParseDurability(s string) (Durability, error) {
 // Options of a verifier. The zero value is durable.
 type Options struct {
 	Durability Durability
-	Now        func() time.Time
-	Logger     *slog.Logger
-	Metrics    prometheus.Registerer // nil: none
+	// RefusalsRecorded is how many refusals of one key are recorded one by one, for each
+	// outcome and minute, where the presented key is the only credential; further ones are
+	// summed up. 0: 60.
+	RefusalsRecorded int
+	// BufferBytes bounds the memory for uses that wait for the ledger. 0: 128 MiB.
+	BufferBytes int
+	Now         func() time.Time
+	Logger      *slog.Logger
+	Metrics     prometheus.Registerer // nil: none
 }
 
-// A Verifier decides about presented secrets. It is safe for concurrent use.
-type Verifier struct {
-	store    *projections.Store
-	now      func() time.Time
-	log      *slog.Logger
-	limits   *limiter
-	recorder *recorder
-	refused  *refusals
-	callers  callers
-	outcomes map[domain.Outcome]prometheus.Counter
-}
-
-// New makes a verifier that reads store and records on ledger.
-func New(store *projections.Store, ledger *eventstore.Ledger, o Options) *Verifier {
+func (o *Options) setDefaults() {
+	if o.RefusalsRecorded == 0 {
+		o.RefusalsRecorded = defaultRefusalsRecorded
+	}
+	if o.BufferBytes == 0 {
+		o.BufferBytes = defaultBufferBytes
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+}
+
+// A Verifier decides about presented secrets. It is safe for concurrent use.
+type Verifier struct {
+	store    *projections.Store
+	ledger   UseLog
+	now      func() time.Time
+	limits   *limiter
+	recorder *recorder
+	unknown  *unknownSecrets
+	refusals *refusals
+	callers  callers
+	outcomes map[domain.Outcome]prometheus.Counter
+
+	flushing  sync.Mutex
+	summaries summaries // to be written; flushing is held
+}
+
+// New makes a verifier that reads store and records on ledger.
+func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
+	o.setDefaults()
 	total := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_verifications_total", Help: "Verifications by outcome."}, []string{"outcome"})
-	v := &Verifier{store: store, now: o.Now, log: o.Logger, limits: newLimiter(store), recorder: newRecorder(ledger, o.Durability, o.Logger),
-		refused: newRefusals(ledger, o.Now, o.Logger), outcomes: map[domain.Outcome]prometheus.Counter{}}
-	for _, outcome := range []domain.Outcome{domain.UseValid, domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled,
-		domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseRateLimited} {
+	lost := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_uses_lost_total",
+		Help: "Uses that were answered and are given up, one by one or in sums: the ledger did not take them in time."}, []string{"recorded"})
+	v := &Verifier{store: store, ledger: ledger, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
+		unknown: newUnknownSecrets(), refusals: newRefusals(o.RefusalsRecorded), callers: newCallers(), outcomes: map[domain.Outcome]prometheus.Counter{},
+		summaries: summaries{log: o.Logger, lost: lost.WithLabelValues("summed")}}
+	for _, outcome := range outcomes {
 		v.outcomes[outcome] = total.WithLabelValues(string(outcome))
 	}
 	if o.Metrics != nil {
-		o.Metrics.MustRegister(total, v.recorder.sizes)
+		o.Metrics.MustRegister(total, lost, v.refusals.summed, v.callers.refused)
+		o.Metrics.MustRegister(v.recorder.metrics()...)
 	}
 	return v
 }
 
-// Run writes summaries of refused secrets until ctx ends, and clears what has passed.
+// outcomes are what a verification can answer.
+var outcomes = []domain.Outcome{domain.UseValid, domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled,
+	domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseRateLimited}
+
+// Run writes summaries of refusals until ctx ends, and clears what has passed.
 func (v *Verifier) Run(ctx context.Context) error {
 	tick := time.NewTicker(summaryEvery)
 	defer tick.Stop()
@@ -91,15 +118,28 @@ func (v *Verifier) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			v.refused.write(ctx)
+			v.flush(ctx)
 			v.limits.sweep(v.now().UnixMilli())
 		}
 	}
 }
 
+// flush writes what was counted since the last time, after what is still pending.
+func (v *Verifier) flush(ctx context.Context) {
+	v.flushing.Lock()
+	defer v.flushing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, summaryEvery)
+	defer cancel()
+	if v.summaries.write(ctx); len(v.summaries.pending) > 0 {
+		return
+	}
+	v.summaries.pending = append(v.unknown.collect(v.ledger), v.refusals.collect(v.ledger, minuteOf(v.now()))...)
+	v.summaries.write(ctx)
+}
+
 // Close writes what is still to be written. No verification may run or begin any more.
 func (v *Verifier) Close(ctx context.Context) error {
-	v.refused.write(ctx)
+	v.flush(ctx)
 	return v.recorder.drain(ctx)
 }
 
@@ -111,6 +151,11 @@ type Request struct {
 	IP        netip.Addr // the zero Addr: not said
 	By        domain.Principal
 	RequestID string
+	// Sole: the secret is the request's only credential. Anybody can send it as often as
+	// they like, so that repeated refusals are summed up.
+	Sole bool
+	// Own: the secret is the asker's own, who is its key.
+	Own bool
 }
 
 // An Answer is what became of a Request. It can be used again.
@@ -119,8 +164,13 @@ type Answer struct {
 	Credential projections.Credential // of no meaning if Outcome is UseNotFound
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
-	counts     []int64
-	windows    []int64
+
+	at       time.Time // of the decision
+	deadline time.Time // of the request
+	digest   domain.Digest
+	counts   []int64
+	windows  []int64  // the lengths of those that this decision counts in
+	counted  []window // all that the request counts in
 }
 
 // A LimitState is how one rate limit stands after a use.
@@ -135,40 +185,84 @@ var answers = sync.Pool{New: func() any { return new(Answer) }}
 // Verify decides about r and records the use. It fails only if the use cannot be recorded;
 // then nothing is answered.
 func (v *Verifier) Verify(ctx context.Context, r *Request, a *Answer) error {
-	at, err := v.decide(r, a)
-	if err != nil {
-		return err
+	err := v.begin(r, a)
+	if err == nil {
+		err = v.settle(ctx, r, a)
 	}
-	v.outcomes[a.Outcome].Inc()
-	if a.Outcome == domain.UseNotFound {
-		v.refused.count(r.By, at)
-		return nil
+	if err == nil {
+		v.outcomes[a.Outcome].Inc()
 	}
-	return v.record(ctx, r, a, at)
+	return err
 }
 
-func (v *Verifier) decide(r *Request, a *Answer) (at time.Time, err error) {
-	if err := v.recorder.ledger.Fresh(); err != nil {
-		return at, err
+// begin decides about a request that has just arrived.
+func (v *Verifier) begin(r *Request, a *Answer) error {
+	a.deadline, a.counted = time.Now().Add(useTimeout), a.counted[:0]
+	return v.decide(r, a)
+}
+
+// settle records what was decided. If the key changed meanwhile, it decides again and
+// records that, too: an answer is as new as the read model when it is given, however long
+// the ledger took or the process stood still.
+func (v *Verifier) settle(ctx context.Context, r *Request, a *Answer) error {
+	for {
+		if a.Outcome == domain.UseNotFound {
+			v.unknown.count(r.By, a.at)
+			return nil
+		}
+		if err := v.record(ctx, r, a); err != nil {
+			return err
+		}
+		current, err := v.current(r, a)
+		if current || err != nil {
+			return err
+		}
+		if err := v.decide(r, a); err != nil {
+			return err
+		}
 	}
-	at = v.now().UTC().Truncate(time.Millisecond)
+}
+
+// current tells whether a stands on the key as it is now.
+func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
+	now := v.store.Position()
+	if now == a.Position {
+		return true, nil
+	}
+	unchanged, err := v.store.Unchanged(&a.digest, r.By.Org, &a.Credential)
+	if unchanged {
+		a.Position = now
+	}
+	return unchanged, err
+}
+
+// decide is about the key as it is now. It counts a valid use against the key's rate limits,
+// but only once however often it decides about one request.
+func (v *Verifier) decide(r *Request, a *Answer) error {
+	if err := v.ledger.Fresh(); err != nil {
+		return err
+	}
+	a.at = instant(v.now)
 	a.Outcome, a.Limits, a.windows = domain.UseNotFound, a.Limits[:0], a.windows[:0]
 	a.Position = v.store.Position()
 	if !presentable(r.Secret) {
-		return at, nil
+		return nil
 	}
-	digest := domain.NewSecret(r.Secret).Digest()
-	found, err := v.store.Credential(&digest, r.By.Org, &a.Credential)
+	a.digest = domain.NewSecret(r.Secret).Digest()
+	found, err := v.store.Credential(&a.digest, r.By.Org, &a.Credential)
 	if err != nil || !found {
-		return at, err
+		return err
 	}
-	request := domain.UseRequest{At: at, Keyspace: r.Keyspace, Scopes: r.Scopes, IP: r.IP, By: r.By}
+	request := domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, IP: r.IP, By: r.By}
 	if len(a.Credential.RateLimits) == 0 {
 		a.Outcome = a.Credential.Decide(request)
-		return at, nil
+		return nil
 	}
-	return at, v.limits.decide(request, a)
+	return v.limits.decide(request, a)
 }
+
+// instant is the time as it is recorded.
+func instant(now func() time.Time) time.Time { return now().UTC().Truncate(time.Millisecond) }
 
 // maxSecret bounds what is worth a hash, in bytes.
 const maxSecret = 512
@@ -186,10 +280,16 @@ func presentable(s string) bool {
 	return !domain.Mangled(s)
 }
 
-func (v *Verifier) record(ctx context.Context, r *Request, a *Answer, at time.Time) error {
-	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID, Windows: a.windows, At: at}
+func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
+	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID, Windows: a.windows, At: a.at}
+	if r.Own {
+		u.Principal = string(u.Key)
+	}
 	if r.IP.IsValid() {
 		u.IP = r.IP.String()
 	}
-	return v.recorder.record(ctx, a.Credential.Org, &u)
+	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(a.Credential.Org, &u) {
+		return nil
+	}
+	return v.recorder.record(ctx, a.Credential.Org, &u, a.deadline)
 }

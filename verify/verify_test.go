@@ -33,6 +33,12 @@ type desk struct {
 
 func open(t *testing.T, durability verify.Durability) *desk {
 	t.Helper()
+	return openWith(t, verify.Options{Durability: durability}, nil)
+}
+
+// openWith is open with other options, on a ledger that faults makes of the real one.
+func openWith(t *testing.T, o verify.Options, faults func(*desk) verify.UseLog) *desk {
+	t.Helper()
 	server := eventstoretest.Server(t)
 	d := &desk{t: t, server: server, ledger: eventstoretest.Open(t, server), org: domain.NewOrgID("customer")}
 	d.asker = domain.Principal{ID: "gateway", Org: d.org}
@@ -50,7 +56,12 @@ func open(t *testing.T, durability verify.Durability) *desk {
 			t.Error(err)
 		}
 	})
-	d.Verifier = verify.New(d.store, d.ledger, verify.Options{Durability: durability, Now: func() time.Time { return time.UnixMilli(d.clock.Load()) }})
+	o.Now = func() time.Time { return time.UnixMilli(d.clock.Load()) }
+	var log verify.UseLog = d.ledger
+	if faults != nil {
+		log = faults(d)
+	}
+	d.Verifier = verify.New(d.store, log, o)
 	return d
 }
 
@@ -293,7 +304,8 @@ func TestAVerifiersOwnKey(t *testing.T) {
 	created := domain.KeyCreated{Name: "gateway", Keyspace: domain.ManagementKeyspace, Scopes: []string{"keys:verify"}}
 	id := d.key(created)
 	ask := func(scope string) (domain.Principal, error) {
-		return d.AuthenticateVerifier(t.Context(), verify.AuthRequest{Secret: "gateway", Scope: scope})
+		c, err := d.AuthenticateVerifier(t.Context(), verify.AuthRequest{Secret: "gateway", Scope: scope})
+		return c.Principal, err
 	}
 	for range 100 {
 		if p, err := ask("keys:verify"); err != nil || p.ID != string(id) || p.Org != d.org {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,34 +18,37 @@ import (
 
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/verify"
 )
 
 // A Config is all settings of the service. Each is a flag, and an environment variable:
 // --nats-url is KEYTRAIL_NATS_URL. With none of them it is a durable service on one machine.
 type Config struct {
-	Data           string
-	RootKeyFile    string
-	Keyring        string
-	Listen         string
-	MinFree        uint64
-	Uses           string
-	CacheBytes     uint64
-	NATS           eventstore.ConnectOptions
-	Replicas       int
-	UsesMaxAge     time.Duration
-	UsesMaxBytes   int64
-	TrustedProxies []string
-	Limits         api.Limits
-	Connections    connectionLimits
-	ReadTimeout    time.Duration
-	TLSCert        string
-	TLSKey         string
-	PlainHTTP      bool
-	AccessLog      bool
-	LogFormat      string
-	LogLevel       string
-	OTLPEndpoint   string
-	PprofListen    string
+	Data             string
+	RootKeyFile      string
+	Keyring          string
+	Listen           string
+	MinFree          uint64
+	Uses             string
+	RefusalsRecorded int
+	UsesBufferBytes  int
+	CacheBytes       uint64
+	NATS             eventstore.ConnectOptions
+	Replicas         int
+	UsesMaxAge       time.Duration
+	UsesMaxBytes     int64
+	TrustedProxies   []string
+	Limits           api.Limits
+	Connections      connectionLimits
+	ReadTimeout      time.Duration
+	TLSCert          string
+	TLSKey           string
+	PlainHTTP        bool
+	AccessLog        bool
+	LogFormat        string
+	LogLevel         string
+	OTLPEndpoint     string
+	PprofListen      string
 
 	existing bool // the ledger is opened as it is
 }
@@ -57,6 +61,8 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.PlainHTTP, "plain-http", false, "serve plain HTTP on an address that other machines reach: behind a proxy that speaks TLS, or in a container")
 	f.Uint64Var(&c.MinFree, "min-free", 256<<20, "record nothing while the data directory's file system has fewer bytes free; 0: do not look")
 	f.StringVar(&c.Uses, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
+	f.IntVar(&c.UsesBufferBytes, "uses-buffer-bytes", 128<<20, "memory for uses that wait for the ledger; when it is full, verifications are answered 503")
+	f.IntVar(&c.RefusalsRecorded, "refusals-recorded", 60, "refusals that are recorded one by one where the refused key is the only credential, for each key, outcome and minute; further ones are summed up")
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
@@ -128,6 +134,20 @@ func environment(cmd *cobra.Command, environ []string) error {
 // ofKubernetes are the variables that it sets for a Service named keytrail.
 func ofKubernetes(name string) bool {
 	return name == "KEYTRAIL_PORT" || strings.HasPrefix(name, "KEYTRAIL_PORT_") || strings.HasPrefix(name, "KEYTRAIL_SERVICE_")
+}
+
+// verification is how verifications are recorded.
+func (c *Config) verification() (o verify.Options, err error) {
+	switch o.Durability, err = verify.ParseDurability(c.Uses); {
+	case err != nil:
+		return o, fmt.Errorf("--uses: %w", err)
+	case c.RefusalsRecorded < 1:
+		return o, errors.New("--refusals-recorded: must be at least 1")
+	case c.UsesBufferBytes < 1<<20:
+		return o, errors.New("--uses-buffer-bytes: must be at least 1048576")
+	}
+	o.RefusalsRecorded, o.BufferBytes = c.RefusalsRecorded, c.UsesBufferBytes
+	return o, nil
 }
 
 func (c *Config) proxies() (all []netip.Prefix, err error) {

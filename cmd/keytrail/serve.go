@@ -73,9 +73,9 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	durability, err := verify.ParseDurability(c.Uses)
+	verification, err := c.verification()
 	if err != nil {
-		return fmt.Errorf("--uses: %w", err)
+		return err
 	}
 	proxies, err := c.proxies()
 	if err != nil {
@@ -149,7 +149,8 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	}
 
 	// 5. What answers.
-	verifier := verify.New(store, ledger, verify.Options{Durability: durability, Logger: log, Metrics: metrics})
+	verification.Logger, verification.Metrics = log, metrics
+	verifier := verify.New(store, ledger, verification)
 	tasks.Go(func() error { return verifier.Run(background) })
 	tasks.Go(func() error { return expirePass(background, store, handler, log) })
 	defer within(stopTimeout, verifier.Close)

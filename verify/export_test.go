@@ -1,0 +1,35 @@
+package verify
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// Flush writes what was counted, as Run does from time to time.
+func (v *Verifier) Flush(ctx context.Context) { v.flush(ctx) }
+
+// Sweep clears what has passed, as Run does from time to time.
+func (v *Verifier) Sweep() { v.limits.sweep(v.now().UnixMilli()) }
+
+// SetUseTimeout makes requests wait less for the ledger until the test ends.
+func SetUseTimeout(t *testing.T, d time.Duration) { set(t, &useTimeout, d) }
+
+// SetMaxWait makes relaxed verification stop sooner until the test ends.
+func SetMaxWait(t *testing.T, d time.Duration) { set(t, &maxWait, d) }
+
+// SetRepeat makes messages be repeated for less time, and after shorter pauses, until the
+// test ends.
+func SetRepeat(t *testing.T, d, pause time.Duration) {
+	set(t, &repeatFor, d)
+	set(t, &repeatPause, pause)
+}
+
+// SetMaxRefusedKeys makes fewer keys have sums until the test ends.
+func SetMaxRefusedKeys(t *testing.T, n int) { set(t, &maxRefusedKeys, n) }
+
+func set[T any](t *testing.T, v *T, value T) {
+	before := *v
+	t.Cleanup(func() { *v = before })
+	*v = value
+}

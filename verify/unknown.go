@@ -1,0 +1,62 @@
+package verify
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// unknownSecrets counts presented secrets that belong to no key within the asker's reach,
+// for one summary an asker every few seconds: a flood of them stays a trickle.
+type unknownSecrets struct {
+	mu     sync.Mutex
+	counts map[string]*unknownCount // by the asker's id
+}
+
+type unknownCount struct {
+	org   domain.OrgID
+	event domain.CredentialsRefused
+}
+
+// maxAskers is how many askers have a summary of their own; the rest share one.
+const maxAskers = 1000
+
+func newUnknownSecrets() *unknownSecrets {
+	return &unknownSecrets{counts: map[string]*unknownCount{}}
+}
+
+func (u *unknownSecrets) count(by domain.Principal, at time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c := u.counts[by.ID]
+	if c == nil {
+		if len(u.counts) >= maxAskers {
+			by = domain.Principal{ID: "others", Org: domain.Installation}
+		}
+		if c = u.counts[by.ID]; c == nil {
+			c = &unknownCount{by.Org, domain.CredentialsRefused{Principal: by.ID, From: at}}
+			u.counts[by.ID] = c
+		}
+	}
+	c.event.Count++
+	c.event.To = at
+}
+
+// collect gives a summary for each asker, and begins to count anew.
+func (u *unknownSecrets) collect(l UseLog) (all []summary) {
+	u.mu.Lock()
+	counts := u.counts
+	u.counts = map[string]*unknownCount{}
+	u.mu.Unlock()
+	for _, c := range counts {
+		m := &eventstore.Summary{Org: c.org, Event: c.event}
+		all = append(all, summary{refusals: c.event.Count, append: func(ctx context.Context) error {
+			_, err := l.AppendSummary(ctx, m)
+			return err
+		}})
+	}
+	return all
+}
