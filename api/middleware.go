@@ -16,7 +16,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -59,9 +59,6 @@ func (s *server) middleware() http.Handler {
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16)}, []string{"route"})}
 	m.verified, m.verifyTime = m.requests.WithLabelValues(verifyRoute, "200"), m.latency.WithLabelValues(verifyRoute)
 	s.Registry.MustRegister(m.requests, m.latency)
-	if s.Tracing {
-		return otelhttp.NewHandler(m, "http")
-	}
 	return m
 }
 
@@ -75,6 +72,7 @@ type passage struct {
 	status    int  // 0: not answered yet
 	streaming bool // each write has a deadline of its own
 	access    access
+	span      trace.Span
 }
 
 // WriteHeader sends the status, of which there is one.
@@ -116,6 +114,9 @@ func isHealth(path string) bool { return path == "/livez" || path == "/readyz" |
 func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := &passage{ResponseWriter: w, place: place{gate: m.gate}, id: m.ids.of(r), route: "none", begun: time.Now()}
 	w.Header()["X-Request-Id"] = []string{p.id}
+	if m.Tracing {
+		r = p.startSpan(r)
+	}
 	ip := m.clientIP(r)
 	if m.AccessLog != nil {
 		defer m.logAccess(p, r, ip)
@@ -198,6 +199,7 @@ func (m *middleware) leave(p *passage, r *http.Request) {
 	if p.status == 0 {
 		p.WriteHeader(http.StatusOK)
 	}
+	p.endSpan(r)
 	took := time.Since(p.begun)
 	if p.route == verifyRoute && p.status == http.StatusOK {
 		m.verified.Inc()

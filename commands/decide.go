@@ -6,11 +6,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
-
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/tracing"
 )
 
 // ErrKeyBusy says that a command lost every race for its aggregate until its deadline.
@@ -35,10 +33,9 @@ type outcome[A any] struct {
 // history already: that one look covers lost acknowledgements, repeated requests and
 // Idempotency-Key alike. replayed tells that an earlier call, not an earlier attempt of
 // this one, wrote the event.
-func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, f func(A) (domain.Event, error)) (outcome[A], error) {
-	ctx, span := otel.Tracer("github.com/keytrail/keytrail/commands").Start(ctx, "decide "+ref.Kind)
-	defer span.End()
-	span.SetAttributes(attribute.String("keytrail.aggregate", ref.ID))
+func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, f func(A) (domain.Event, error)) (_ outcome[A], err error) {
+	ctx, finish := tracing.Start(ctx, "decide")
+	defer func() { finish(err) }()
 	ctx, cancel := context.WithTimeout(ctx, eventstore.Deadline)
 	defer cancel()
 

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/tracing"
 )
 
 // Options of a ledger. The zero value is one replica and uses kept for 400 days.
@@ -77,7 +78,9 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 // repeated under one message id until it is answered; FailureOf classifies its error. An
 // earlier try that was written although its answer was lost makes the next one a conflict
 // on one replica, and a success on three.
-func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command, e domain.Event) (Position, error) {
+func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command, e domain.Event) (p Position, err error) {
+	ctx, finish := tracing.Start(ctx, "append to the ledger")
+	defer func() { finish(err) }()
 	if err := l.Held(); err != nil {
 		return 0, err
 	}
@@ -88,7 +91,7 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 	if err != nil {
 		return 0, &failed{Refused, err}
 	}
-	p, err := l.publish(ctx, Events, m, jetstream.WithExpectLastSequencePerSubject(uint64(after)))
+	p, err = l.publish(ctx, Events, m, jetstream.WithExpectLastSequencePerSubject(uint64(after)))
 	if err != nil {
 		return 0, fmt.Errorf("append %s to %s after %d: %w", e.EventType(), ref, after, err)
 	}
@@ -168,6 +171,8 @@ var maxSingleReads = 32
 // position of the last one, or after if there is none; on an error too, so that a load can
 // go on where another one stopped. The end is asked of the stream's leader.
 func (l *Ledger) Load(ctx context.Context, ref Ref, after Position, each func(Record)) (end Position, err error) {
+	ctx, finish := tracing.Start(ctx, "load from the ledger")
+	defer func() { finish(err) }()
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
 	end = after

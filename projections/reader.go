@@ -14,6 +14,7 @@ import (
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/tracing"
 )
 
 // A runner is a projection and how far it is. table and mark change under its group's lock.
@@ -303,7 +304,9 @@ var ErrBehind = &domain.Error{Kind: domain.Unavailable, Code: "read_model_behind
 	Text: "the read model has not reached that position yet; a write that was acknowledged stands; ask again in a moment"}
 
 // WaitFor returns when the events up to p are applied, or with ErrBehind when ctx ends.
-func (s *Store) WaitFor(ctx context.Context, p eventstore.Position) error {
+func (s *Store) WaitFor(ctx context.Context, p eventstore.Position) (err error) {
+	ctx, finish := tracing.Start(ctx, "wait for the read model")
+	defer func() { finish(err) }()
 	return s.groups[eventstore.Events].waitFor(ctx, p)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/tracing"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -291,5 +292,8 @@ func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
 	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(a.Credential.Org, &u) {
 		return nil
 	}
-	return v.recorder.record(ctx, a.Credential.Org, &u, a.deadline)
+	ctx, finish := tracing.Start(ctx, "record the use")
+	err := v.recorder.record(ctx, a.Credential.Org, &u, a.deadline)
+	finish(err)
+	return err
 }

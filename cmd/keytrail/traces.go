@@ -21,8 +21,13 @@ func traces(ctx context.Context, endpoint string) (stop func(context.Context) er
 	if err != nil {
 		return nil, err
 	}
-	provider := trace.NewTracerProvider(trace.WithBatcher(exporter),
-		trace.WithResource(resource.NewSchemaless(attribute.String("service.name", "keytrail"), attribute.String("service.version", programVersion()))))
+	// What the environment says of the service, in OTEL_SERVICE_NAME and
+	// OTEL_RESOURCE_ATTRIBUTES, comes before what we say.
+	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "keytrail"), attribute.String("service.version", programVersion())), resource.WithFromEnv())
+	if err != nil {
+		return nil, err
+	}
+	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(about))
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	return provider.Shutdown, nil

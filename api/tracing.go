@@ -1,0 +1,44 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// startSpan begins a request's span, in the caller's trace if it named one.
+func (p *passage) startSpan(r *http.Request) *http.Request {
+	ctx := otel.GetTextMapPropagator().Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx, p.span = otel.Tracer("github.com/keytrail/keytrail").Start(ctx, "request", trace.WithSpanKind(trace.SpanKindServer))
+	return r.WithContext(ctx)
+}
+
+// endSpan names the span after the route. Path, query and headers do not go into it: a
+// secret may have been put there by mistake.
+func (p *passage) endSpan(r *http.Request) {
+	if p.span == nil {
+		return
+	}
+	method := r.Method
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+	default:
+		method = "_OTHER" // as the conventions have it, and a method can be any text
+	}
+	_, route, named := strings.Cut(p.route, " ")
+	if !named {
+		route = p.route
+	}
+	p.span.SetName(method + " " + route)
+	p.span.SetAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route),
+		attribute.Int("http.response.status_code", p.status), attribute.String("keytrail.request_id", p.id))
+	if p.status >= http.StatusInternalServerError {
+		p.span.SetStatus(codes.Error, "")
+	}
+	p.span.End()
+}
