@@ -16,10 +16,10 @@ type RequestIndex interface {
 	Request(commandID string) (fingerprint string, found bool, err error)
 }
 
-const (
-	rememberedFor = 24 * time.Hour
-	maxRemembered = 20_000 // requests, about 300 bytes each
-)
+const rememberedFor = 24 * time.Hour
+
+// maxRemembered bounds the memory for requests, at about 300 bytes each; tests lower it.
+var maxRemembered = 20_000
 
 // requests are those with an Idempotency-Key that this process carries out or has carried
 // out: what the index does not have yet, and those that had nothing to change, which no
@@ -36,7 +36,7 @@ type requests struct {
 type request struct {
 	fingerprint string
 	running     int            // calls that carry it out
-	settled     int            // calls that wrote an event, may have, or had nothing to change
+	settled     bool           // one wrote an event, may have, or had nothing to change
 	unchanged   eventstore.Ref // where it had nothing to change
 }
 
@@ -125,12 +125,11 @@ func (q *requests) end(commandID string, ref eventstore.Ref, now time.Time, sett
 	if unchanged {
 		known.unchanged = ref
 	}
-	if settled {
-		if known.settled++; known.settled == 1 {
-			q.settled = append(q.settled, settledRequest{commandID, now})
-		}
+	if settled && !known.settled {
+		known.settled = true
+		q.settled = append(q.settled, settledRequest{commandID, now})
 	}
-	if known.running == 0 && known.settled == 0 {
+	if known.running == 0 && !known.settled {
 		delete(q.known, commandID)
 	}
 	for len(q.settled) > maxRemembered || len(q.settled) > 0 && now.Sub(q.settled[0].at) > rememberedFor {
@@ -141,7 +140,7 @@ func (q *requests) end(commandID string, ref eventstore.Ref, now time.Time, sett
 
 func (q *requests) forget(commandID string) {
 	known := q.known[commandID]
-	if known.settled = 0; known.running == 0 {
+	if known.settled = false; known.running == 0 {
 		delete(q.known, commandID)
 	}
 }

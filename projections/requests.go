@@ -3,6 +3,7 @@ package projections
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -13,8 +14,8 @@ import (
 // The kinds of rows of the requests table: which request each Idempotency-Key came with,
 // and a queue that tells the oldest.
 const (
-	rowRequest = 'r' // command id → when it was stored, fingerprint
-	rowQueued  = 'q' // number → command id
+	rowRequest = 'r' // command id → fingerprint
+	rowQueued  = 'q' // number → when it was stored, command id
 	rowQueue   = 'n' // → numbers of the first that is queued and of the next to come
 )
 
@@ -22,76 +23,75 @@ const (
 // the records.
 const keptFor = 48 * time.Hour
 
+// A requestQueue is the requests that are found, in the order in which they came.
+type requestQueue struct {
+	rows
+	first, next uint64
+}
+
 func applyRequests(r rows, records []eventstore.Record) error {
+	keyed := slices.ContainsFunc(records, func(rec eventstore.Record) bool { return rec.Fingerprint != "" })
+	if !keyed {
+		return nil
+	}
+	q := requestQueue{rows: r}
+	if _, err := r.get(row(rowQueue), func(v []byte) error {
+		q.first, q.next = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+		return nil
+	}); err != nil {
+		return err
+	}
 	for i := range records {
 		if records[i].Fingerprint == "" {
 			continue
 		}
-		if err := applyRequest(r, &records[i]); err != nil {
+		if err := q.add(&records[i]); err != nil {
+			return err
+		}
+	}
+	return r.set(row(rowQueue), append(number(q.first), number(q.next)...))
+}
+
+// add adds a request, of which a bulk one has many records, and takes out at most two that
+// are too old: more than come in, and no more work than that.
+func (q *requestQueue) add(record *eventstore.Record) error {
+	key := row(rowRequest, []byte(record.Command.ID))
+	known, err := q.get(key, func([]byte) error { return nil })
+	if err != nil || known {
+		return err
+	}
+	if err := q.set(key, []byte(record.Fingerprint)); err != nil {
+		return err
+	}
+	if err := q.set(row(rowQueued, number(q.next)), append(moment(record.Stored), record.Command.ID...)); err != nil {
+		return err
+	}
+	q.next++
+	for range 2 {
+		if old, err := q.dropOld(moment(record.Stored.Add(-keptFor))); err != nil || !old {
 			return err
 		}
 	}
 	return nil
 }
 
-// applyRequest adds a request, of which a bulk one has many records, and takes out at most
-// two that are too old: more than come in, and no more work than that.
-func applyRequest(r rows, record *eventstore.Record) error {
-	key := row(rowRequest, []byte(record.Command.ID))
-	known, err := r.get(key, func([]byte) error { return nil })
-	if err != nil || known {
-		return err
-	}
-	first, next, err := loadQueue(r)
-	if err != nil {
-		return err
-	}
-	if err := r.set(key, append(moment(record.Stored), record.Fingerprint...)); err != nil {
-		return err
-	}
-	if err := r.set(row(rowQueued, number(next)), []byte(record.Command.ID)); err != nil {
-		return err
-	}
-	for range 2 {
-		old, err := dropOld(r, first, record.Stored.Add(-keptFor))
-		if err != nil {
-			return err
-		}
-		if !old {
-			break
-		}
-		first++
-	}
-	return r.set(row(rowQueue), append(number(first), number(next+1)...))
-}
-
-func loadQueue(r rows) (first, next uint64, err error) {
-	_, err = r.get(row(rowQueue), func(v []byte) error {
-		first, next = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
-		return nil
-	})
-	return first, next, err
-}
-
-// dropOld takes out the n-th request if it was stored before a moment.
-func dropOld(r rows, n uint64, before time.Time) (old bool, err error) {
+// dropOld takes out the first request if it was stored before a moment.
+func (q *requestQueue) dropOld(before []byte) (old bool, err error) {
 	var key []byte
-	if _, err := r.get(row(rowQueued, number(n)), func(v []byte) error {
-		key = row(rowRequest, v)
-		return nil
-	}); err != nil || key == nil {
-		return false, err
-	}
-	if _, err := r.get(key, func(v []byte) error {
-		old = bytes.Compare(v[:8], moment(before)) < 0
+	if _, err := q.get(row(rowQueued, number(q.first)), func(v []byte) error {
+		if old = bytes.Compare(v[:8], before) < 0; old {
+			key = row(rowRequest, v[8:])
+		}
 		return nil
 	}); err != nil || !old {
 		return false, err
 	}
-	if err := r.delete(key); err != nil {
+	if err := q.delete(key); err != nil {
 		return false, err
 	}
-	return true, r.delete(row(rowQueued, number(n)))
+	err = q.delete(row(rowQueued, number(q.first)))
+	q.first++
+	return true, err
 }
 
 // Request finds the fingerprint of the request that a command id came with, if it has come
@@ -100,7 +100,7 @@ func (s *Store) Request(commandID string) (fingerprint string, found bool, err e
 	r := s.runner("requests")
 	err = s.groups[r.stream].snapshot.view(func(tx *badger.Txn) (err error) {
 		found, err = rows{tx: tx, table: r.currentTable()}.get(row(rowRequest, []byte(commandID)), func(v []byte) error {
-			fingerprint = string(v[8:])
+			fingerprint = string(v)
 			return nil
 		})
 		return err
