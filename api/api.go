@@ -133,6 +133,7 @@ func (s *server) routes() {
 	s.finish()
 	s.mux.HandleFunc("GET /openapi.json", s.serveOpenAPI())
 	s.mux.HandleFunc("GET /docs", s.docs)
+	s.mux.HandleFunc("GET /docs/{file}", s.docs)
 }
 
 // raw adds a route that is written by hand, for callers with the scope.

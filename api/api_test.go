@@ -688,7 +688,7 @@ func TestTheDocumentDescribesEveryRoute(t *testing.T) {
 	if doc["openapi"] != "3.1.0" {
 		t.Errorf("OpenAPI %v", doc["openapi"])
 	}
-	for path, want := range map[string]string{"/docs": "/v1/verify", "/metrics": "keytrail_http_requests_total", "/livez": "live", "/readyz": `"ready":true`} {
+	for path, want := range map[string]string{"/docs": "/docs/start.js", "/metrics": "keytrail_http_requests_total", "/livez": "live", "/readyz": `"ready":true`} {
 		if status, _, text := s.do("", "GET", path, ""); status != 200 || !strings.Contains(text, want) {
 			t.Errorf("%s: %d %.100s", path, status, text)
 		}

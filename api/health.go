@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"html/template"
 	"net/http"
-	"sort"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -58,26 +56,4 @@ func (s *server) principal(_ context.Context, p domain.Principal, _ *struct{}) (
 		a.Body.Org = &p.Org
 	}
 	return a, nil
-}
-
-var docsPage = template.Must(template.New("docs").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Keytrail API</title>
-<style>body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}code{font-size:14px}td{padding:.2rem 1rem .2rem 0;vertical-align:top}</style>
-<h1>Keytrail API</h1><p>The whole description, with every field and bound, is <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).</p>
-<table>{{range .}}<tr><td><code>{{.Method}}</code><td><code>{{.Path}}</code><td>{{.Summary}} {{.Description}}{{end}}</table></html>`))
-
-// docs lists the routes on a page that loads nothing from elsewhere.
-func (s *server) docs(w http.ResponseWriter, _ *http.Request) {
-	type entry struct{ Method, Path, Summary, Description string }
-	var all []entry
-	for path, item := range s.huma.OpenAPI().Paths {
-		for method, op := range map[string]*struct{ S, D string }{"GET": opText(item.Get), "POST": opText(item.Post), "PATCH": opText(item.Patch), "DELETE": opText(item.Delete)} {
-			if op != nil {
-				all = append(all, entry{method, path, op.S, op.D})
-			}
-		}
-	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Path+all[i].Method < all[j].Path+all[j].Method })
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	_ = docsPage.Execute(w, all)
 }

@@ -14,19 +14,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keytrail/keytrail/domain"
 )
-
-func opText(op *huma.Operation) *struct{ S, D string } {
-	if op == nil {
-		return nil
-	}
-	return &struct{ S, D string }{op.Summary, op.Description}
-}
 
 func encode(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) }
 
@@ -211,6 +203,8 @@ func (m *middleware) leave(p *passage, r *http.Request) {
 	m.Logger.DebugContext(r.Context(), "request", "request_id", p.id, "route", p.route, "status", p.status, "took", took)
 }
 
+var errNoRoute = blank(http.StatusNotFound, "route_not_found", "there is nothing at this path; /docs lists the routes")
+
 // noRoute says in our shape what the mux would say in text.
 func (s *server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	told := &silent{header: http.Header{}}
@@ -220,7 +214,7 @@ func (s *server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler)
 		s.problem(w, r, blank(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+told.header.Get("Allow")))
 		return
 	}
-	s.problem(w, r, blank(http.StatusNotFound, "route_not_found", "there is nothing at this path; /docs lists the routes"))
+	s.problem(w, r, errNoRoute)
 }
 
 // silent takes an answer without sending it.
