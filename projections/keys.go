@@ -23,6 +23,7 @@ const (
 	rowByScope     = 's' // org, scope, created, id
 	rowByPrefix    = 'p' // org, prefix, created, id
 	rowExpiresNext = 'x' // expiry, id; until the key's end is on the ledger
+	rowKeyTotals   = 't' // → numbers of keys by state
 )
 
 // A KeyRow is one key as it is listed. Revision is the position of its last event.
@@ -33,15 +34,19 @@ type KeyRow struct {
 }
 
 func applyKeys(r rows, records []eventstore.Record) error {
+	var totals keyTotals
 	for i := range records {
-		if err := applyKey(r, &records[i]); err != nil {
+		if err := applyKey(r, &records[i], &totals); err != nil {
 			return err
 		}
 	}
-	return nil
+	if totals == (keyTotals{}) {
+		return nil
+	}
+	return totals.add(r)
 }
 
-func applyKey(r rows, record *eventstore.Record) error {
+func applyKey(r rows, record *eventstore.Record, totals *keyTotals) error {
 	id, err := domain.ParseKeyID(record.Subject)
 	if err != nil {
 		return nil // an event of another kind of aggregate
@@ -55,6 +60,7 @@ func applyKey(r rows, record *eventstore.Record) error {
 	}
 	after := before
 	after.Apply(record.Event)
+	totals.move(before, after)
 	if err := storeKey(r, after, record.Position); err != nil {
 		return err
 	}

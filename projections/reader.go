@@ -95,6 +95,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	tasks.Go(func() error { return l.Beat(ctx) })
 	for _, g := range s.groups {
 		tasks.Go(func() error { g.run(ctx, l); return nil })
+		tasks.Go(func() error { g.collectGarbage(ctx); return nil })
 	}
 	tasks.Go(func() error { s.groups[eventstore.Uses].keepFlushing(ctx); return nil })
 	tasks.Go(func() error { s.warm(ctx, l); return nil })

@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 
 	badger "github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/eventstore"
@@ -83,16 +82,14 @@ func Open(dir string, o Options) (*Store, error) {
 		s.groups[stream] = g
 	}
 	if o.Metrics != nil {
-		o.Metrics.MustRegister(lags{s})
+		o.Metrics.MustRegister(collector{s})
 	}
 	return s, nil
 }
 
 func openGroup(s *Store, dir string, stream eventstore.Stream, cacheBytes uint64) (*group, error) {
 	dir = filepath.Join(dir, stream.String())
-	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithCompression(options.None).
-		WithNumVersionsToKeep(1).WithDetectConflicts(false).WithMetricsEnabled(false).
-		WithBlockCacheSize(0).WithIndexCacheSize(0).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(20))
+	db, err := badger.Open(badgerOptions(dir, s.log))
 	if err != nil {
 		return nil, fmt.Errorf("open the read model in %s: %w", dir, err)
 	}
