@@ -5,6 +5,7 @@
 //	go run ./bench                       # the whole, some forty minutes
 //	go run ./bench -sizes 1000 -rounds 1 # a look
 //	go run ./bench -smoke                # seconds; checks answers, never time
+//	go run ./bench -followers 1,10,100,1000 -sizes 10000 -connections 128
 //
 // Every answer is checked, and in the end the uses on the ledger are compared with the
 // answers that were given: a run that measured wrong answers fails.
@@ -82,6 +83,7 @@ type options struct {
 	dir         string
 	binary      string
 	profiles    string
+	followers   []int
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -99,6 +101,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.writes, "writes", 5000, "how many keys are created and revoked through the API")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys are revoked while they are being verified")
 	f.IntVar(&o.pages, "pages", 200, "how many pages are listed of each kind")
+	f.Func("followers", "measure what so many followers, with commas, take away from verification, and nothing else", list(&o.followers))
 	f.BoolVar(&o.smoke, "smoke", false, "tiny sizes; check answers and records, and report no figures")
 	f.BoolVar(&o.keep, "keep", false, "keep the data directories")
 	f.StringVar(&o.out, "out", "", "where the results go, without extension (default bench/results/<date>-<commit>)")
@@ -152,6 +155,13 @@ func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 		if b, err := exec.CommandContext(ctx, "go", "build", "-o", r.binary, "github.com/keytrail/keytrail/cmd/keytrail").CombinedOutput(); err != nil {
 			return fmt.Errorf("build cmd/keytrail: %w: %s", err, b)
 		}
+	}
+	if o.followers != nil {
+		rep, err := r.followed(ctx, o.followers)
+		if err != nil {
+			return err
+		}
+		return rep.save(o.out, stdout)
 	}
 	rep, err := r.measure(ctx)
 	if err != nil {

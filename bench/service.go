@@ -25,8 +25,9 @@ const (
 // A deployment is one data directory and the services that run on it one after the other.
 type deployment struct {
 	binary   string
-	dir      string // of the service's log and data
-	debug    string // the address for profiles
+	dir      string   // of the service's log and data
+	debug    string   // the address for profiles
+	flags    []string // of the service, beside those of every run
 	orgs     []domain.OrgID
 	root     string // the root key
 	verifier madeKey
@@ -53,6 +54,7 @@ func (d *deployment) start(ctx context.Context, uses durability) (*service, erro
 		return nil, err
 	}
 	args := []string{"serve", "--data", d.data(), "--listen", address, "--uses", string(uses), "--pprof-listen", d.debug}
+	args = append(args, d.flags...)
 	begin := time.Now()
 	p, err := start(ctx, filepath.Join(d.dir, "service.log"), nil, nil, d.binary, args...)
 	if err != nil {
