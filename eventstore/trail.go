@@ -30,6 +30,15 @@ func (f *Filter) Matches(r *Record) bool {
 		(f.From.IsZero() || !r.Time.Before(f.From)) && (f.To.IsZero() || r.Time.Before(f.To))
 }
 
+// usesTypes are the types of the events in the stream of uses.
+var usesTypes = []string{"key.used", "credentials.refused"}
+
+// leavesOut tells whether f chooses nothing of a stream: a reader of changes need not look
+// at the uses, of which there are a thousand times as many.
+func (f *Filter) leavesOut(s Stream) bool {
+	return f.Types != nil && !slices.ContainsFunc(f.Types, func(name string) bool { return slices.Contains(usesTypes, name) == (s == Uses) })
+}
+
 // query reads what f may choose of a stream.
 func (f *Filter) query(s Stream) Query {
 	q := Query{Stream: s, Org: f.Org}
@@ -223,7 +232,7 @@ func (t *Trail) read(ctx context.Context, f Filter, c *Cursor, handle func(*Reco
 		return false, err
 	}
 	for i := range sources {
-		if sources[i], err = t.open(ctx, f.query(Stream(i)), *c); err != nil {
+		if sources[i], err = t.open(ctx, f, Stream(i), c); err != nil {
 			return false, err
 		}
 	}
@@ -259,7 +268,7 @@ const lateness = time.Minute
 // begin moves a new cursor to where a stream holds the first events that f may choose.
 func (t *Trail) begin(ctx context.Context, f Filter, c *Cursor) error {
 	for _, s := range []Stream{Events, Uses} {
-		if c.At[s] > 0 || f.From.IsZero() {
+		if c.At[s] > 0 || f.From.IsZero() || f.leavesOut(s) {
 			continue
 		}
 		p, err := t.ledger.seek(ctx, s, f.From.Add(-lateness))
@@ -299,17 +308,21 @@ type source struct {
 	given   bool          // records are of a batch that is not yet returned
 }
 
-func (t *Trail) open(ctx context.Context, q Query, c Cursor) (*source, error) {
-	s := &source{query: q}
-	s.query.After = c.after(q.Stream)
+// open begins to read what f may choose of a stream after c. It moves c past a stream that
+// f leaves out.
+func (t *Trail) open(ctx context.Context, f Filter, stream Stream, c *Cursor) (*source, error) {
+	s := &source{query: f.query(stream)}
 	var err error
-	if s.end, err = t.ledger.End(ctx, q.Stream); err != nil {
+	if s.end, err = t.ledger.End(ctx, stream); err != nil {
 		return nil, err
 	}
-	if c.At[q.Stream] > s.end {
+	if c.At[stream] > s.end {
 		return nil, ErrBeyondEnd
 	}
-	if s.query.After == s.end {
+	if f.leavesOut(stream) {
+		c.moveTo(stream, s.end)
+	}
+	if s.query.After = c.after(stream); s.query.After == s.end {
 		return s, nil
 	}
 	s.batches, s.taken = make(chan []Record), make(chan struct{})

@@ -114,6 +114,42 @@ func TestPagesAreTheReplay(t *testing.T) {
 	}
 }
 
+// TestAReaderOfChangesLooksAtNoUses: with types of one stream the other is not read.
+func TestAReaderOfChangesLooksAtNoUses(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, server)
+	trail := eventstore.NewTrail(l)
+	for range 10 {
+		use(t, l, orgs[0], "k", 5)
+	}
+	for types, reads := range map[string]bool{"key.created": false, "key.used": true, "credentials.refused": true} {
+		before := apiCalls(t, server)
+		page, err := trail.Page(t.Context(), eventstore.Filter{Types: []string{types}}, eventstore.Cursor{}, 100)
+		if err != nil || !page.AtEnd || page.Next.At[eventstore.Uses] != 10 {
+			t.Errorf("%s: %+v %v", types, page, err)
+		}
+		const asking = 2 + 1 // for the ends, and apiCalls
+		if calls := apiCalls(t, server) - before - asking; (calls > 0) != reads {
+			t.Errorf("%s makes %d calls", types, calls)
+		}
+	}
+}
+
+// TestTheTypesOfTheUsesStream are those of what is stored there.
+func TestTheTypesOfTheUsesStream(t *testing.T) {
+	l := eventstoretest.New(t)
+	history(t, l, 12, 20)
+	if _, err := l.AppendRefused(t.Context(), orgs[0], domain.CredentialsRefused{Principal: "p", Count: 1, From: noon, To: noon}); err != nil {
+		t.Fatal(err)
+	}
+	trail := eventstore.NewTrail(l)
+	for _, e := range replayed(t, trail, eventstore.Filter{}) {
+		if got := replayed(t, trail, eventstore.Filter{Types: []string{e.Event.EventType()}}); len(got) == 0 {
+			t.Errorf("%s is not found by its type", e.Event.EventType())
+		}
+	}
+}
+
 // TestAFilterMatchesItsOrganizationAlone: between tenants there is nothing else.
 func TestAFilterMatchesItsOrganizationAlone(t *testing.T) {
 	l := eventstoretest.New(t)
