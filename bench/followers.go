@@ -172,11 +172,21 @@ func newFollowers(ctx context.Context, address, key string) *followers {
 
 func (f *followers) close() { f.http.CloseIdleConnections() }
 
-// open opens n streams, from now on, and returns when all have begun.
+// open opens n streams, from the ledger's end on, and returns when all have begun.
 func (f *followers) open(n int, query string) error {
-	from := "&from=" + time.Now().UTC().Format(time.RFC3339)
+	reader := newClient(f.address, f.key, 1)
+	defer reader.close()
+	var page struct {
+		Next  string `json:"next_cursor"`
+		AtEnd bool   `json:"at_end"`
+	}
+	for !page.AtEnd {
+		if err := reader.call(f.ctx, http.MethodGet, "/v1/events?"+idleQuery+"&cursor="+page.Next, nil, &page, http.StatusOK); err != nil {
+			return err
+		}
+	}
 	for range n {
-		req, err := http.NewRequestWithContext(f.ctx, http.MethodGet, "http://"+f.address+"/v1/events?"+query+from, nil)
+		req, err := http.NewRequestWithContext(f.ctx, http.MethodGet, "http://"+f.address+"/v1/events?"+query+"&cursor="+page.Next, nil)
 		if err != nil {
 			return err
 		}
