@@ -139,7 +139,7 @@ func TestAReaderOfChangesLooksAtNoUses(t *testing.T) {
 func TestTheTypesOfTheUsesStream(t *testing.T) {
 	l := eventstoretest.New(t)
 	history(t, l, 12, 20)
-	if _, err := l.AppendRefused(t.Context(), orgs[0], domain.CredentialsRefused{Principal: "p", Count: 1, From: noon, To: noon}); err != nil {
+	if _, err := l.AppendSummary(t.Context(), &eventstore.Summary{Org: orgs[0], Event: domain.CredentialsRefused{Principal: "p", Count: 1, From: noon, To: noon}}); err != nil {
 		t.Fatal(err)
 	}
 	trail := eventstore.NewTrail(l)
