@@ -20,12 +20,22 @@ type ConnectOptions struct {
 	KeyFile   string
 }
 
-// Connect reaches an external server. A frozen server is noticed within seconds, and
-// nothing is buffered for a server that is away: a publish then fails at once.
+// Connect reaches an external server. What is asked for while none can be reached fails at
+// once; its caller tries again until its deadline.
 func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
 	options := []nats.Option{
-		nats.Name("keytrail"), nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
-		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second),
+		nats.Name("keytrail"),
+		// A server that is gone without a word is noticed after 3 to 4 s, by when appends through
+		// it fail anyway; the default is 6 min.
+		nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2),
+		// An append that waited in a buffer would be sent after its caller was told that it failed.
+		nats.ReconnectBufSize(-1),
+		// Another server is tried at once, and the same one again four times a second, for ever. The
+		// jitter keeps many services from coming back in one moment.
+		nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 250*time.Millisecond),
+		// A frozen server accepts connections and says nothing: the next one in the list must not
+		// wait long for its turn.
+		nats.Timeout(2 * time.Second), nats.FlusherTimeout(2 * time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			log.WarnContext(context.Background(), "ledger connection lost", "err", err)
 		}),

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
@@ -312,31 +310,6 @@ func TestASecondServerOnADirectoryIsRefused(t *testing.T) {
 	defer again.Close()
 	if end, err := eventstoretest.Open(t, again).End(t.Context(), eventstore.Events); err != nil || end != 1 {
 		t.Errorf("after a restart the ledger ends at %d, %v; want 1", end, err)
-	}
-}
-
-func TestAStreamThatCouldLoseEventsIsRefused(t *testing.T) {
-	for name, config := range map[string]jetstream.StreamConfig{
-		"no deny_delete": {DenyPurge: true},
-		"no deny_purge":  {DenyDelete: true},
-		"limited age":    {DenyDelete: true, DenyPurge: true, MaxAge: time.Hour},
-		"in memory":      {DenyDelete: true, DenyPurge: true, Storage: jetstream.MemoryStorage},
-	} {
-		t.Run(name, func(t *testing.T) {
-			nc, err := eventstoretest.Server(t).Connect()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			js, _ := jetstream.New(nc)
-			config.Name, config.Subjects = "KEYTRAIL_EVENTS", []string{"keytrail.events.>"}
-			if _, err := js.CreateStream(t.Context(), config); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); err == nil {
-				t.Error("accepted")
-			}
-		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -37,10 +38,7 @@ func startServer(dir string, log *slog.Logger, sync bool) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "keytrail", DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir,
-		SyncAlways: sync, JetStreamMaxMemory: -1, JetStreamMaxStore: -1, MaxPayload: 1 << 20,
-	})
+	s, err := server.NewServer(serverOptions(dir, sync))
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -51,6 +49,38 @@ func startServer(dir string, log *slog.Logger, sync bool) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("the ledger in %s did not become ready within 30 s", dir), lock.Close())
 	}
 	return &Server{s, lock}, nil
+}
+
+// serverOptions sets what touches exposure, durability, size and time; the rest is the
+// library's.
+func serverOptions(dir string, sync bool) *server.Options {
+	return &server.Options{
+		ServerName: "keytrail", NoSigs: true, JetStream: true, StoreDir: dir,
+
+		// Nothing outside this process reaches it: no port for clients, monitoring, profiles or
+		// other servers, and no account whose user could change it.
+		DontListen: true, NoSystemAccount: true,
+
+		// A message is on disk before it is acknowledged. SyncInterval is for what is not a
+		// message; a loss there costs a longer start.
+		SyncAlways: sync, SyncInterval: 2 * time.Minute,
+
+		// Free disk space is watched by the service, which stops in good order before there is
+		// none. A limit of the server's own would come first: its default is three quarters of
+		// what is free at the start.
+		JetStreamMaxStore: math.MaxInt64,
+
+		// No stream is in memory.
+		JetStreamMaxMemory: 64 << 20,
+
+		// An event is a few KiB, a message of uses under 64 KiB.
+		MaxPayload: maxMessage,
+
+		// A reader that does not take what it asked for is this process itself, stalled: its
+		// connection must outlive a stall, and what waits for it is bounded by what readers ask
+		// for at once.
+		WriteDeadline: time.Minute, MaxPending: 1 << 30, PingInterval: time.Minute, MaxPingsOut: 10,
+	}
 }
 
 // errLocked is another process's lock.
@@ -73,8 +103,9 @@ func lockDir(dir string) (*os.File, error) {
 
 // Connect is a connection inside the process.
 func (s *Server) Connect() (*nats.Conn, error) {
-	return nats.Connect("", nats.InProcessServer(s.nats), nats.Name("keytrail"), nats.MaxReconnects(-1),
-		nats.ReconnectBufSize(-1))
+	return nats.Connect("", nats.InProcessServer(s.nats), nats.Name("keytrail"),
+		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), // as for an external server
+		nats.PingInterval(time.Minute), nats.MaxPingsOutstanding(10)) // a stall of the process is no loss of the server
 }
 
 // Close stops the server when everything is on disk, and gives up the lock.

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -88,6 +89,13 @@ var readyLine = regexp.MustCompile(`ready on (https?://[0-9.:]+)`)
 func launch(t testing.TB, data string, args ...string) *running {
 	t.Helper()
 	r := begin(t, data, args...)
+	r.untilReady(t)
+	return r
+}
+
+// untilReady returns when serve says that it is ready.
+func (r *running) untilReady(t testing.TB) {
+	t.Helper()
 	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -95,7 +103,7 @@ func launch(t testing.TB, data string, args ...string) *running {
 	for {
 		if m := readyLine.FindStringSubmatch(r.said.String()); m != nil {
 			r.url = m[1]
-			return r
+			return
 		}
 		select {
 		case <-r.done:
@@ -110,8 +118,15 @@ func launch(t testing.TB, data string, args ...string) *running {
 // begin starts serve on data and does not wait.
 func begin(t testing.TB, data string, args ...string) *running {
 	t.Helper()
+	return beginWith(t, data, nil, args...)
+}
+
+// beginWith is begin for a command that runs the rest of its arguments.
+func beginWith(t testing.TB, data string, wrapper []string, args ...string) *running {
+	t.Helper()
 	r := &running{data: data, said: &safeBuffer{}, done: make(chan struct{})}
-	r.cmd = exec.Command(binary, append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
+	command := slices.Concat(wrapper, []string{binary, "serve", "--data", data, "--listen", "127.0.0.1:0"}, args)
+	r.cmd = exec.Command(command[0], command[1:]...)
 	r.cmd.Env, r.cmd.Stdout, r.cmd.Stderr = environ(), r.said, r.said
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

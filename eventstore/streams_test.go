@@ -1,0 +1,133 @@
+package eventstore_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+)
+
+// TestStreamsThatLoseOrMisleadAreRefused lets a real server make a stream that differs from
+// ours in one setting. Some settings change others: what the refusal names is what counts.
+func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
+	const events, uses = "KEYTRAIL_EVENTS", "KEYTRAIL_USES"
+	s := eventstoretest.Server(t)
+	eventstoretest.Open(t, s)
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		stream string
+		change func(*jetstream.StreamConfig)
+		said   string
+	}{
+		{events, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "file storage"},
+		{uses, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "file storage"},
+		{events, func(c *jetstream.StreamConfig) { c.NoAck = true }, "no_ack"},
+		{uses, func(c *jetstream.StreamConfig) { c.NoAck = true }, "no_ack"},
+		{uses, func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, "persist mode"},
+		{events, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "limits retention"},
+		{uses, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "limits retention"},
+		{events, func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "orders.>") }, "orders"},
+		{uses, func(c *jetstream.StreamConfig) { c.Subjects = []string{"keytrail.uses"} }, "keytrail.uses.>"},
+		{events, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
+		{uses, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
+		{events, func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} }, "sources"},
+		{uses, func(c *jetstream.StreamConfig) {
+			c.Subjects, c.Mirror = nil, &jetstream.StreamSource{Name: "OTHER"}
+		}, "keytrail.uses.>"},
+		{events, func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "keytrail.events.>", Destination: "elsewhere.>"}
+		}, "subject_transform"},
+		{events, func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 }, "max_consumers"},
+		{events, func(c *jetstream.StreamConfig) { c.DenyDelete = false }, "deny_delete"},
+		{uses, func(c *jetstream.StreamConfig) { c.DenyDelete = false }, "deny_delete"},
+		{events, func(c *jetstream.StreamConfig) { c.DenyPurge = false }, "deny_purge"},
+		{events, func(c *jetstream.StreamConfig) { c.DenyPurge, c.AllowRollup = false, true }, "deny_purge"},
+		{uses, func(c *jetstream.StreamConfig) { c.AllowRollup = true }, "allow_rollup_hdrs"},
+		{events, func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 << 40 }, "max_msgs"},
+		{uses, func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 << 40 }, "max_msgs"},
+		{events, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, "max_msgs_per_subject"},
+		{uses, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, "max_msgs_per_subject"},
+		{events, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		{events, func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 }, "max_bytes"},
+		{events, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }, "discard"},
+		{uses, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardNew }, "discard"},
+		{events, func(c *jetstream.StreamConfig) { c.Duplicates = time.Second }, "duplicate_window"},
+		{uses, func(c *jetstream.StreamConfig) { c.Duplicates = time.Second }, "duplicate_window"},
+		{events, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
+		{uses, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, "allow_msg_ttl"},
+		{uses, func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = true }, "allow_msg_schedules"},
+		{uses, func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true }, "allow_msg_counter"},
+		{events, func(c *jetstream.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
+		{uses, func(c *jetstream.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
+		{events, func(c *jetstream.StreamConfig) {
+			c.RePublish = &jetstream.RePublish{Source: "keytrail.events.>", Destination: "copies.>"}
+		}, "republish"},
+	} {
+		t.Run(c.stream+" "+c.said, func(t *testing.T) {
+			have, err := js.Stream(t.Context(), c.stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours := have.CachedInfo().Config
+			theirs := ours
+			c.change(&theirs)
+			remake(t, js, theirs)
+			if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); err == nil || !strings.Contains(err.Error(), c.said) {
+				t.Errorf("%v, want it refused for %s", err, c.said)
+			}
+			remake(t, js, ours)
+			if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); err != nil {
+				t.Error("our own:", err)
+			}
+		})
+	}
+}
+
+func remake(t *testing.T, js jetstream.JetStream, c jetstream.StreamConfig) {
+	t.Helper()
+	if err := js.DeleteStream(t.Context(), c.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A sealed stream takes nothing more; only an existing one can be sealed.
+func TestASealedStreamIsRefused(t *testing.T) {
+	s := eventstoretest.Server(t)
+	eventstoretest.Open(t, s)
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, err := js.Stream(t.Context(), "KEYTRAIL_USES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := have.CachedInfo().Config
+	c.Sealed = true
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); err == nil || !strings.Contains(err.Error(), "sealed") {
+		t.Errorf("%v", err)
+	}
+}
