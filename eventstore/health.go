@@ -90,6 +90,28 @@ func (l *Ledger) Fresh() error {
 	return nil
 }
 
+// AwaitFresh waits until Fresh is nil, which a new leader or a new consumer makes it; until
+// ctx ends; or until a deadline. It costs no more than Fresh if all is well.
+func (l *Ledger) AwaitFresh(ctx context.Context, deadline time.Time) error {
+	err := l.Fresh()
+	if err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond) // thousands may wait
+	defer tick.Stop()
+	for errors.Is(err, errStale) {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+			err = l.Fresh()
+		}
+	}
+	return err
+}
+
 // CaughtUp tells whether the readers of both streams have passed an end that lies behind
 // everything that was acknowledged before they began.
 func (l *Ledger) CaughtUp() bool {

@@ -119,6 +119,7 @@ func (r *reader) run(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		r.follow.begin(ctx, c)
+		defer r.follow.pulse.fresh.Store(nil)
 	}
 	return r.batches(ctx, c)
 }

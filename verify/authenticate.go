@@ -48,7 +48,7 @@ func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (Caller, err
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
 	request := r.ofOwnKey()
-	err := v.begin(&request, a)
+	err := v.begin(ctx, &request, a)
 	if err == nil {
 		err = v.settle(ctx, &request, a)
 	}
@@ -164,7 +164,7 @@ func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Cal
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
 	request := r.ofOwnKey()
-	err := v.begin(&request, a)
+	err := v.begin(ctx, &request, a)
 	if err == nil && !(a.unlimited() && now.Before(k.recorded.Add(recordAgain))) {
 		err = v.settle(ctx, &request, a)
 		k.recorded = now

@@ -17,8 +17,8 @@ import (
 type UseLog interface {
 	// Held is why nothing new is to be recorded, nil if all is well.
 	Held() error
-	// Fresh is why what was read of it may be old, nil if all is well.
-	Fresh() error
+	// AwaitFresh waits for what was read of it to be no older than a moment, until a deadline.
+	AwaitFresh(ctx context.Context, deadline time.Time) error
 	// AppendUses writes a batch. Repeated with the same batch, it writes it once.
 	AppendUses(context.Context, domain.OrgID, *eventstore.UseBatch) (eventstore.Position, error)
 	// AppendSummary writes a summary. Repeated with the same one, it writes it once.
@@ -66,9 +66,9 @@ type batch struct {
 var useBatches = sync.Pool{New: func() any { return new(eventstore.UseBatch) }}
 
 // useTimeout is how long after its arrival a verification is answered at the latest: with
-// its outcome, or with 503 if its use is not recorded. It is longer than most elections of
-// a new leader, and shorter than most clients wait.
-var useTimeout = 5 * time.Second
+// its outcome, or with 503 if its use is not recorded. It is that of the ledger, which is
+// longer than the election of a new leader took.
+var useTimeout = eventstore.Deadline
 
 // defaultBufferBytes is the memory for uses that wait: 12 seconds of 40,000 verifications a
 // second, the time in which a cluster recovers from the loss of any one server.

@@ -186,7 +186,7 @@ var answers = sync.Pool{New: func() any { return new(Answer) }}
 // Verify decides about r and records the use. It fails only if the use cannot be recorded;
 // then nothing is answered.
 func (v *Verifier) Verify(ctx context.Context, r *Request, a *Answer) error {
-	err := v.begin(r, a)
+	err := v.begin(ctx, r, a)
 	if err == nil {
 		err = v.settle(ctx, r, a)
 	}
@@ -196,9 +196,12 @@ func (v *Verifier) Verify(ctx context.Context, r *Request, a *Answer) error {
 	return err
 }
 
-// begin decides about a request that has just arrived.
-func (v *Verifier) begin(r *Request, a *Answer) error {
+// begin decides about a request that has just arrived, on what is known to be fresh.
+func (v *Verifier) begin(ctx context.Context, r *Request, a *Answer) error {
 	a.deadline, a.counted = time.Now().Add(useTimeout), a.counted[:0]
+	if err := v.ledger.AwaitFresh(ctx, a.deadline); err != nil {
+		return err
+	}
 	return v.decide(r, a)
 }
 
@@ -212,6 +215,9 @@ func (v *Verifier) settle(ctx context.Context, r *Request, a *Answer) error {
 			return nil
 		}
 		if err := v.record(ctx, r, a); err != nil {
+			return err
+		}
+		if err := v.ledger.AwaitFresh(ctx, a.deadline); err != nil {
 			return err
 		}
 		current, err := v.current(r, a)
@@ -240,9 +246,6 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 // decide is about the key as it is now. It counts a valid use against the key's rate limits,
 // but only once however often it decides about one request.
 func (v *Verifier) decide(r *Request, a *Answer) error {
-	if err := v.ledger.Fresh(); err != nil {
-		return err
-	}
 	a.at = instant(v.now)
 	a.Outcome, a.Limits, a.windows = domain.UseNotFound, a.Limits[:0], a.windows[:0]
 	a.Position = v.store.Position()
