@@ -35,7 +35,7 @@ func run(ctx context.Context, url, key string) error {
 	if err != nil || created.JSON201 == nil || created.JSON201.Secret == nil || len(created.JSON201.Key.Scopes) != 1 {
 		return fmt.Errorf("create: %v %w", created, err)
 	}
-	verified, err := client.VerifyKeyWithResponse(ctx, keytrail.VerifyKeyJSONRequestBody{Key: *created.JSON201.Secret, Scopes: &scopes})
+	verified, err := client.VerifyKeyWithResponse(ctx, nil, keytrail.VerifyKeyJSONRequestBody{Key: *created.JSON201.Secret, Scopes: &scopes})
 	if err != nil || verified.JSON200 == nil || !verified.JSON200.Valid {
 		return fmt.Errorf("verify: %v %w", verified, err)
 	}
