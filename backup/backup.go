@@ -4,6 +4,7 @@
 // it. Then come the two streams, events/00000001.ndjson.zst and so on, then uses/…: a message
 // a line, as the stream holds it, with its position and its time. summary.json comes last:
 // counts, ends and a SHA-256 of the lines of each stream. A file without it was cut off.
+// The installation's keyring, which never leaves it over the network, may be put before all.
 //
 // Both writing and reading take a few megabytes of memory, however large the ledger is.
 package backup
@@ -25,6 +26,7 @@ const format = 1
 
 // The entries of the tar that are not messages.
 const (
+	keyringName  = "keyring"
 	manifestName = "manifest.json"
 	summaryName  = "summary.json"
 )

@@ -63,7 +63,7 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 		defer backup.SetChunkBytes(10_000)()
 		l := filled(t, n)
 		file := written(t, l)
-		_, summary, err := backup.Verify(bytes.NewReader(file))
+		_, summary, err := backup.Verify(bytes.NewReader(file), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestAGapAtTheBeginningIsKept(t *testing.T) {
 	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(7)); err != nil {
 		t.Fatal(err)
 	}
-	_, summary, err := backup.Verify(bytes.NewReader(written(t, l)))
+	_, summary, err := backup.Verify(bytes.NewReader(written(t, l)), nil)
 	if want := (eventstore.Ends{First: 7, Last: 10}); err != nil || summary.Streams["uses"].Ends() != want || summary.Streams["uses"].Messages != 4 {
 		t.Errorf("%+v, %v", summary, err)
 	}
@@ -151,19 +151,19 @@ func TestAGapAtTheBeginningIsKept(t *testing.T) {
 func TestADamagedFileIsRefused(t *testing.T) {
 	defer backup.SetChunkBytes(2_000)()
 	file := written(t, filled(t, 20))
-	manifest, summary, err := backup.Verify(bytes.NewReader(file))
+	manifest, summary, err := backup.Verify(bytes.NewReader(file), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	whole := fmt.Sprint(manifest, summary)
 	end := bytes.LastIndex(file, []byte("}\n"))
 	for at := 0; at < end; at += 97 {
-		if _, _, err := backup.Verify(bytes.NewReader(file[:at])); err == nil {
+		if _, _, err := backup.Verify(bytes.NewReader(file[:at]), nil); err == nil {
 			t.Errorf("a file cut at %d of %d is taken", at, len(file))
 		}
 		broken := bytes.Clone(file)
 		broken[at] ^= 0x20
-		if manifest, summary, err := backup.Verify(bytes.NewReader(broken)); err == nil && fmt.Sprint(manifest, summary) != whole {
+		if manifest, summary, err := backup.Verify(bytes.NewReader(broken), nil); err == nil && fmt.Sprint(manifest, summary) != whole {
 			t.Errorf("a file that is broken at %d is taken for another one", at)
 		}
 	}

@@ -21,6 +21,7 @@ const maxEntryBytes = 64 << 20
 // A Reader reads one file from its beginning to its end.
 type Reader struct {
 	Manifest Manifest
+	Keyring  []byte // nil: the file has none
 	tar      *tar.Reader
 	unpacker *zstd.Decoder
 	name     string // of the entry that comes next
@@ -38,6 +39,14 @@ func Open(from io.Reader) (*Reader, error) {
 	r := &Reader{tar: tar.NewReader(from), unpacker: unpacker, found: Summary{Streams: map[string]Content{}}}
 	if err := r.advance(); err != nil {
 		return nil, err
+	}
+	if r.name == keyringName {
+		if r.Keyring, err = r.content(); err == nil {
+			err = r.advance()
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if r.found.Manifest, err = r.json(manifestName, &r.Manifest); err != nil {
 		return nil, err
@@ -164,14 +173,19 @@ func (r *Reader) Close() (Summary, error) {
 	return written, nil
 }
 
-// Verify reads a file whole and tells what it holds.
-func Verify(from io.Reader) (Manifest, Summary, error) {
+// Verify reads a file whole and tells what it holds. look, if it is not nil, is handed each
+// event.
+func Verify(from io.Reader, look func(*eventstore.Raw) error) (Manifest, Summary, error) {
 	r, err := Open(from)
 	if err != nil {
 		return Manifest{}, Summary{}, err
 	}
 	for _, s := range streams {
-		if err := r.Stream(s, func(*eventstore.Raw) error { return nil }); err != nil {
+		handle := func(*eventstore.Raw) error { return nil }
+		if s == eventstore.Events && look != nil {
+			handle = look
+		}
+		if err := r.Stream(s, handle); err != nil {
 			return r.Manifest, Summary{}, err
 		}
 	}

@@ -50,6 +50,15 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 	return w.tar.Close()
 }
 
+// WriteKeyring puts a keyring, as its file has it, before what Write writes.
+func WriteKeyring(to io.Writer, keyring []byte) error {
+	w := &writer{tar: tar.NewWriter(to)}
+	if err := w.entry(keyringName, keyring); err != nil {
+		return err
+	}
+	return w.tar.Flush() // not Close: the end of the tar is yet to come
+}
+
 // A writer writes the entries of one file.
 type writer struct {
 	tar        *tar.Writer

@@ -358,3 +358,37 @@ func TestAnInstallationMovesToAnother(t *testing.T) {
 		t.Errorf("there are %d organizations", len(here))
 	}
 }
+
+// TestABackUpHasTheKeyringIfItIsAskedTo restores with and without it.
+func TestABackUpHasTheKeyringIfItIsAskedTo(t *testing.T) {
+	r := launch(t, t.TempDir())
+	m := r.newKey(t, r.newOrg(t))
+	dir, ring := t.TempDir(), filepath.Join(r.data, "keyring")
+	without, with := filepath.Join(dir, "without.tar"), filepath.Join(dir, "with.tar")
+	r.backUp(t, without)
+	expect(t, r.command(t, "", "backup", "--out", with, "--with-keyring", ring), exitOK)
+	secret, err := os.ReadFile(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]bool{without: false, with: true} {
+		text, err := os.ReadFile(file)
+		if err != nil || bytes.Contains(text, bytes.TrimSpace(secret)) != want {
+			t.Errorf("%s: the keyring is in it: %t, %v", file, !want, err)
+		}
+	}
+	other := launch(t, t.TempDir())
+	expect(t, r.command(t, "", "backup", "--out", filepath.Join(dir, "other.tar"), "--with-keyring", filepath.Join(other.data, "keyring")), exitUsage, "has the fingerprint")
+
+	data := filepath.Join(dir, "without")
+	expect(t, cli(t, "", environ(), "restore", "--from", without, "--data", data, "--confirm"), exitOK, "It needs the keyring")
+	refused := begin(t, data)
+	<-refused.done
+	if !strings.Contains(refused.said.String(), "keyring has the fingerprint") {
+		t.Errorf("%s", refused.said)
+	}
+	data = filepath.Join(dir, "with")
+	expect(t, cli(t, "", environ(), "restore", "--from", with, "--data", data, "--confirm"), exitOK)
+	again := launch(t, data)
+	expect(t, cli(t, m.Secret, environ("KEYTRAIL_URL="+again.url, "KEYTRAIL_KEY="+r.rootKey(t)), "verify"), exitOK, "VALID")
+}

@@ -28,7 +28,7 @@ func flagValues() map[string][]string {
 
 // files are the flags and the commands whose values, or arguments, are names of files.
 var (
-	fileFlags    = []string{"ca", "data", "from", "key-file", "keyring", "map", "nats-ca", "nats-cert", "nats-creds", "nats-key", "org-map", "out", "output", "revocations-from", "root-key-file", "tls-cert", "tls-key"}
+	fileFlags    = []string{"ca", "data", "from", "key-file", "keyring", "map", "nats-ca", "nats-cert", "nats-creds", "nats-key", "org-map", "out", "output", "revocations-from", "root-key-file", "tls-cert", "tls-key", "with-keyring"}
 	fileCommands = []string{"import"}
 )
 

@@ -23,6 +23,7 @@ import (
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/secretfile"
 )
 
 // A restoration brings a back-up back. Its order is its safety: the file is read whole
@@ -117,7 +118,7 @@ func (r *restoration) say(format string, v ...any) {
 }
 
 func (r *restoration) restore(ctx context.Context) error {
-	manifest, summary, err := verifyFile(r.cmd, r.from)
+	manifest, summary, err := verifyFile(r.cmd, r.from, nil)
 	if err != nil {
 		return err
 	}
@@ -195,7 +196,9 @@ func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.S
 				return err
 			}
 		}
-		_, err = file.Close()
+		if _, err = file.Close(); err == nil && file.Keyring != nil {
+			err = r.writeKeyring(file.Keyring)
+		}
 		return err
 	})
 }
@@ -207,11 +210,27 @@ func (r *restoration) sync() error {
 		return nil
 	}
 	return filepath.WalkDir(r.Data, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+		if err == nil {
+			err = syncDir(path)
 		}
-		return syncDir(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the server clears away behind itself for a moment
+		}
+		return err
 	})
+}
+
+// writeKeyring puts the keyring that the back-up has where the next start looks for it.
+func (r *restoration) writeKeyring(text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(r.keyringFile()), 0o700); err != nil {
+		return err
+	}
+	err := secretfile.Create(r.keyringFile(), string(text))
+	if errors.Is(err, fs.ErrExist) {
+		r.say("The back-up has a keyring; %s is there already and stays.", r.keyringFile())
+		return nil
+	}
+	return err
 }
 
 // compare reads back what was written, and marks it as whole.
