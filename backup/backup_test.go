@@ -118,9 +118,9 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 func TestAGapAtTheBeginningIsKept(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
-	var b eventstore.UseBatch
-	b.Add(&domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon})
 	for range 10 {
+		var b eventstore.UseBatch
+		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon})
 		if _, err := l.AppendUses(t.Context(), domain.NewOrgID("o"), &b); err != nil {
 			t.Fatal(err)
 		}

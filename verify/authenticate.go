@@ -133,8 +133,15 @@ const (
 )
 
 func newCallers() callers {
-	return callers{known: map[callerKey]knownCaller{}, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "keytrail_management_refusals_total", Help: "Requests whose management key was refused, by reason."}, []string{"reason"})}
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keytrail_management_refusals_total", Help: "Requests whose management key was refused, by reason."}, []string{"reason"})
+	refused.WithLabelValues("missing") // so that the first one is an increase
+	for _, outcome := range outcomes {
+		if outcome != domain.UseValid {
+			refused.WithLabelValues(strings.ToLower(string(outcome)))
+		}
+	}
+	return callers{known: map[callerKey]knownCaller{}, refused: refused}
 }
 
 // countRefusal counts err by its reason, if it is the caller's key and not ours.
