@@ -242,6 +242,16 @@ func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
 	return Position(info.State.LastSeq), nil
 }
 
+// Gone is the last position of a stream up to which nothing is left, 0 if all is there: uses
+// age out.
+func (l *Ledger) Gone(ctx context.Context, s Stream) (Mark, error) {
+	info, err := l.info(ctx, s)
+	if err != nil {
+		return Mark{}, err
+	}
+	return Mark{Created: info.Created, Position: Position(max(info.State.FirstSeq, 1) - 1)}, nil
+}
+
 func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo, err error) {
 	err = insist(ctx, func(ctx context.Context) (err error) {
 		info, err = l.streams[s].Info(ctx)

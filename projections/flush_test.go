@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
@@ -213,4 +215,46 @@ func TestHoursThatAreOverAreDeleted(t *testing.T) {
 	}
 	fresh, _ := run(t, t.TempDir(), l)
 	same(t, "pruned and fresh", dump(t, s), dump(t, fresh))
+}
+
+// Uses age out. A read model that lacks some of those that are gone has caught up when it
+// has the others, of which there may be none.
+func TestUsesThatAreGoneAreNotWaitedFor(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, server)
+	m := newMeter(t, l)
+	m.use(1, noon)
+	m.send()
+	dir := t.TempDir()
+	_, stop := run(t, dir, l)
+	stop()
+	m.use(1, noon)
+	m.send()
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses, err := js.Stream(t.Context(), "KEYTRAIL_USES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := uses.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := run(t, dir, l) // waits until it has caught up
+	report, err := s.Usage(meteredKey(1), noon, noon.Add(time.Hour), time.Hour)
+	if err != nil || report.Totals[domain.UseValid] != 1 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	rebuilt(t, s, "usage") // from nothing
+	m.use(1, noon)
+	m.send()
+	catchUp(t, s, l)
+	fresh, _ := run(t, t.TempDir(), l)
+	same(t, "rebuilt and fresh", dump(t, s), dump(t, fresh))
 }

@@ -114,7 +114,10 @@ func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
 		limit = usesAtOnce
 	}
 	for {
-		err := l.Follow(ctx, g.stream, g.oldest(), limit, func(b eventstore.Batch) error { return g.take(ctx, b) })
+		err := g.skipGone(ctx, l)
+		if err == nil {
+			err = l.Follow(ctx, g.stream, g.oldest(), limit, func(b eventstore.Batch) error { return g.take(ctx, b) })
+		}
 		if errors.Is(err, eventstore.ErrMismatch) {
 			err = g.prepare(ctx, l)
 		}
@@ -129,6 +132,35 @@ func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
 			return
 		}
 	}
+}
+
+// skipGone moves on to the first use that the ledger still holds: nothing else would, if
+// there is none left.
+func (g *group) skipGone(ctx context.Context, l *eventstore.Ledger) error {
+	if g.stream != eventstore.Uses {
+		return nil
+	}
+	gone, err := l.Gone(ctx, g.stream)
+	if err != nil {
+		return err
+	}
+	g.feed.Lock()
+	defer g.feed.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.runners {
+		r.skip(gone)
+	}
+	g.publish()
+	return nil
+}
+
+// skip makes r stand for all up to gone, unless there is something to flush before.
+func (r *runner) skip(gone eventstore.Mark) {
+	if r.flush != nil && gone.Position < r.flush.Mark.Position || r.buffer.uses > 0 || gone.Position <= r.mark.Position {
+		return
+	}
+	r.begin(gone, r.buffer.clock)
 }
 
 // oldest is the mark of the projection that is behind the others.

@@ -263,9 +263,24 @@ func (g *group) replay(ctx context.Context, r *runner, p progress) error {
 		return g.flushBuilding(r)
 	})
 	if err == nil && ctx.Err() == nil && r.buffer != nil {
+		err = g.finishBuilding(ctx, r)
+	}
+	if err = errors.Join(err, ctx.Err()); err == nil {
+		p(r.mark.Position, r.mark.Position)
+	}
+	return err
+}
+
+// finishBuilding flushes what is left. Uses that are gone count as read.
+func (g *group) finishBuilding(ctx context.Context, r *runner) error {
+	gone, err := g.store.ledger.Load().Gone(ctx, r.stream)
+	if err == nil {
 		err = g.flushBuilding(r)
 	}
-	return errors.Join(err, ctx.Err())
+	if err == nil {
+		r.skip(gone)
+	}
+	return err
 }
 
 func (g *group) flushBuilding(r *runner) error {
