@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,13 +37,14 @@ type recorder struct {
 	sizes      prometheus.Histogram
 	lost       prometheus.Counter
 
-	mu      sync.Mutex
-	queues  map[domain.OrgID]*queue
-	waiting list.List     // every *batch that is not written, oldest first
-	uses    int           // in them
-	bytes   int           // of them
-	room    chan struct{} // closed when a batch was written; nil if no request waits for that
-	writers sync.WaitGroup
+	mu       sync.Mutex
+	queues   map[domain.OrgID]*queue
+	waiting  list.List     // every *batch that is not written, oldest first
+	uses     int           // in them
+	bytes    int           // of them
+	room     chan struct{} // closed when there may be room; nil if no request waits for that
+	sweeping bool
+	writers  sync.WaitGroup
 
 	stopping chan struct{} // closed when the service ends
 }
@@ -53,13 +55,14 @@ type queue struct {
 	batches []*batch
 }
 
-// A batch is the uses of one message. done is closed when err is known.
+// A batch is the uses of one message.
 type batch struct {
 	uses     *eventstore.UseBatch
 	begun    time.Time // when its first use came
 	deadline time.Time // of its last use
 	place    *list.Element
-	done     chan struct{}
+	wake     chan struct{} // closed, and replaced, when its requests are to look again
+	written  atomic.Bool   // or given up: err is known
 	err      error
 }
 
@@ -69,6 +72,9 @@ var useBatches = sync.Pool{New: func() any { return new(eventstore.UseBatch) }}
 // its outcome, or with 503 if its use is not recorded. It is that of the ledger, which is
 // longer than the election of a new leader took.
 var useTimeout = eventstore.Deadline
+
+// sweeps is how often in that time it is looked whose deadline has passed.
+const sweeps = 50
 
 // defaultBufferBytes is the memory for uses that wait: 12 seconds of 40,000 verifications a
 // second, the time in which a cluster recovers from the loss of any one server.
@@ -113,48 +119,82 @@ func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUs
 	if err := r.ledger.Held(); err != nil {
 		return err
 	}
+	b, wake, err := r.enqueue(org, u, deadline)
+	for b == nil && err == nil {
+		if err = await(ctx, wake); err == nil {
+			err = late(deadline)
+		}
+		if err == nil {
+			b, wake, err = r.enqueue(org, u, deadline)
+		}
+	}
+	if err != nil || r.durability == Relaxed {
+		return err
+	}
 	for {
-		b, room, err := r.enqueue(org, u, deadline)
-		switch {
-		case err != nil:
+		if err := await(ctx, wake); err != nil {
 			return err
-		case b == nil:
-			if err := await(ctx, room, deadline); err != nil {
-				return err
-			}
-		case r.durability == Relaxed:
-			return nil
-		default:
-			if err := await(ctx, b.done, deadline); err != nil {
-				return err
-			}
+		}
+		if b.written.Load() {
 			return b.err
 		}
+		if err := late(deadline); err != nil {
+			return err
+		}
+		wake = r.wakeOf(b)
 	}
 }
 
-var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
-
-// await waits for c to be closed, but not after deadline or the end of ctx.
-func await(ctx context.Context, c <-chan struct{}, deadline time.Time) error {
-	timer := timers.Get().(*time.Timer)
-	timer.Reset(time.Until(deadline))
-	defer func() {
-		timer.Stop()
-		timers.Put(timer)
-	}()
+func await(ctx context.Context, wake <-chan struct{}) error {
 	select {
-	case <-c:
+	case <-wake:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
-		return eventstore.ErrUnavailable
 	}
 }
 
-// enqueue gives the batch that u is in; or, if there is no room for it, none and what is
-// closed when there may be.
+func late(deadline time.Time) error {
+	if time.Now().After(deadline) {
+		return eventstore.ErrUnavailable
+	}
+	return nil
+}
+
+func (r *recorder) wakeOf(b *batch) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return b.wake
+}
+
+// sweep wakes the requests of batches in which a deadline may have passed, and those that
+// wait for room, and does so again as long as anything waits. One timer for all is cheaper
+// than one for each request.
+func (r *recorder) sweep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for e := r.waiting.Front(); e != nil && r.durability == Durable; e = e.Next() {
+		if b := e.Value.(*batch); now.After(b.begun.Add(useTimeout)) {
+			close(b.wake)
+			b.wake = make(chan struct{})
+		}
+	}
+	r.wakeForRoom()
+	if r.sweeping = r.waiting.Len() > 0; r.sweeping {
+		time.AfterFunc(useTimeout/sweeps, r.sweep)
+	}
+}
+
+func (r *recorder) wakeForRoom() {
+	if r.room != nil {
+		close(r.room)
+		r.room = nil
+	}
+}
+
+// enqueue gives the batch that u is in and what wakes its requests; or, if there is no room
+// for it, none and what is closed when there may be.
 func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed, deadline time.Time) (*batch, <-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -177,7 +217,7 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed, deadline time.Ti
 	b.deadline = deadline
 	r.uses++
 	r.bytes += b.uses.Size() - before
-	return b, nil, nil
+	return b, b.wake, nil
 }
 
 // batchFor is the last batch of the organization's queue, both of which it makes if there
@@ -198,8 +238,12 @@ func (r *recorder) batchFor(org domain.OrgID, deadline time.Time) *batch {
 }
 
 func (r *recorder) newBatch(q *queue, deadline time.Time) *batch {
-	b := &batch{uses: useBatches.Get().(*eventstore.UseBatch), begun: deadline.Add(-useTimeout), done: make(chan struct{})}
+	b := &batch{uses: useBatches.Get().(*eventstore.UseBatch), begun: deadline.Add(-useTimeout), wake: make(chan struct{})}
 	b.place = r.waiting.PushBack(b)
+	if !r.sweeping {
+		r.sweeping = true
+		time.AfterFunc(useTimeout/sweeps, r.sweep)
+	}
 	q.batches = append(q.batches, b)
 	return b
 }
@@ -283,14 +327,12 @@ func (r *recorder) writeRelaxed(org domain.OrgID, b *batch) error {
 func (r *recorder) finish(b *batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	close(b.done)
+	b.written.Store(true)
+	close(b.wake)
 	r.waiting.Remove(b.place)
 	r.uses -= b.uses.Len()
 	r.bytes -= b.uses.Size()
-	if r.room != nil {
-		close(r.room)
-		r.room = nil
-	}
+	r.wakeForRoom()
 	b.uses.Reset()
 	useBatches.Put(b.uses)
 }
