@@ -26,6 +26,7 @@ type followersReport struct {
 	Connections int             `json:"connections"`
 	Rounds      int             `json:"rounds"`
 	Duration    float64         `json:"turn_seconds"`
+	Load        string          `json:"load_average"` // of the machine when the run began: above zero it was not alone
 	Turns       []followersTurn `json:"turns"`
 }
 
@@ -53,7 +54,11 @@ const idleQuery = "type=key.revoked"
 // followed measures verification with crowds of followers by turns, in an order that changes.
 func (r *run) followed(ctx context.Context, numbers []int) (*followersReport, error) {
 	rep := &followersReport{Date: time.Now().UTC(), Keys: r.sizes[0], Connections: r.connections[len(r.connections)-1], Rounds: r.rounds, Duration: r.duration.Seconds()}
-	var err error
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return nil, err
+	}
+	rep.Load, _, _ = strings.Cut(string(load), " ")
 	if rep.Machine, err = thisMachine(r.dir); err != nil {
 		return nil, err
 	}
@@ -258,8 +263,8 @@ func (r *followersReport) save(out string, stdout io.Writer) error {
 
 func (r *followersReport) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Followers, %s\n\nCommit %s, %s, %d cores, %s, %s; %d keys, durable, %d connections, %d rounds of %.0f s in changing order.\n\n",
-		r.Date.Format("2006-01-02"), r.Machine.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Keys, r.Connections, r.Rounds, r.Duration)
+	fmt.Fprintf(&b, "# Followers, %s\n\nCommit %s, %s, %d cores, %s, %s; %d keys, durable, %d connections, %d rounds of %.0f s in changing order. Load average of the machine when the run began: %s.\n\n",
+		r.Date.Format("2006-01-02"), r.Machine.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Keys, r.Connections, r.Rounds, r.Duration, r.Load)
 	b.WriteString("Medians of the rounds; shares are of the turn without followers in the same round, with their range. The readers of the streams\nare in the bench's process, on the same processors. Each follower of `type=key.revoked` was sent the revocation that ended its turn.\n\n")
 	b.WriteString("| followers | of | verifications/s | share | p99 µs | p99 share | service CPU µs per answer | memory per follower | events received/s |\n|--:|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	var seen []crowd

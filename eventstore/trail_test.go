@@ -251,6 +251,29 @@ func TestFollowersMissNothing(t *testing.T) {
 	until(t, "the feed has ended", func() bool { return consumers(t, l) == 0 })
 }
 
+// TestASlowReaderFallsOutOfTheRing and misses nothing: it reads the ledger until it is back.
+func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	trail.SetRing(8)
+	slow, quick := trail.Subscribe(eventstore.Filter{}, eventstore.Cursor{}), trail.Subscribe(eventstore.Filter{}, eventstore.Cursor{})
+	defer slow.Close()
+	defer quick.Close()
+	for _, s := range []*eventstore.Subscription{slow, quick} {
+		if _, err := s.Next(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const messages = 30
+	for range messages {
+		use(t, l, orgs[0], "k", 3)
+		collect(t, quick, 3, 10) // the feed has it
+	}
+	if got, want := identities(collect(t, slow, 3*messages, 7)), identities(replayed(t, trail, eventstore.Filter{})); !slices.Equal(got, want) {
+		t.Errorf("it got %v, want %v", got, want)
+	}
+}
+
 // replayedTo is what lies before a cursor.
 func replayedTo(t testing.TB, trail *eventstore.Trail, c eventstore.Cursor) (before []*eventstore.Entry) {
 	after := map[string]bool{}
