@@ -103,20 +103,22 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	return tasks.Wait()
 }
 
-// usesAtOnce bounds what is held in memory: a message of uses holds some three hundred.
-const usesAtOnce = 40
+// atOnce is how many messages of a stream are read at once, 0: as many as usual. A message
+// of uses holds some three hundred.
+func atOnce(s eventstore.Stream) int {
+	if s == eventstore.Uses {
+		return 40
+	}
+	return 0
+}
 
 // run follows the stream until ctx ends, and builds the rows again when the ledger turns out
 // to be another one.
 func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
-	limit := 0
-	if g.stream == eventstore.Uses {
-		limit = usesAtOnce
-	}
 	for {
 		err := g.skipGone(ctx, l)
 		if err == nil {
-			err = l.Follow(ctx, g.stream, g.oldest(), limit, func(b eventstore.Batch) error { return g.take(ctx, b) })
+			err = l.Follow(ctx, g.stream, g.oldest(), atOnce(g.stream), func(b eventstore.Batch) error { return g.take(ctx, b) })
 		}
 		if errors.Is(err, eventstore.ErrMismatch) {
 			err = g.prepare(ctx, l)

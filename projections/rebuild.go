@@ -199,17 +199,14 @@ func (g *group) buildAndSwitch(ctx context.Context, old, fresh *runner, p progre
 	if err := g.dropTable(ctx, fresh.table); err != nil { // one before may have left rows
 		return 0, err
 	}
-	if err := g.replay(ctx, fresh, p); err != nil {
-		return 0, err
-	}
 	return g.replace(ctx, old, fresh, p)
 }
 
 // replaceTimeout bounds how long everything stands still for the last step of a rebuild.
 const replaceTimeout = 2 * time.Second
 
-// replace puts fresh's table into the place of old's. What was written during the rebuild is
-// read before; what little came since then is read while the group stands still.
+// replace fills fresh's table and puts it into the place of old's. What little comes after
+// the ledger's end was reached is read while the group stands still.
 func (g *group) replace(ctx context.Context, old, fresh *runner, p progress) (before uint16, err error) {
 	for {
 		if err := g.replay(ctx, fresh, p); err != nil {
@@ -251,7 +248,7 @@ func (g *group) tryReplace(ctx context.Context, old, fresh *runner, p progress) 
 
 // replay reads on from where r is to the ledger's end.
 func (g *group) replay(ctx context.Context, r *runner, p progress) error {
-	q := eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: usesAtOnce}
+	q := eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: atOnce(r.stream)}
 	err := g.store.ledger.Load().Read(ctx, q, func(b eventstore.Batch) error {
 		defer func() { p(b.Mark.Position, b.Mark.Position+eventstore.Position(b.Pending)) }()
 		if r.buffer == nil {
