@@ -174,7 +174,7 @@ func (r *report) targets() []target {
 		}
 	}
 	rested, loaded := last.perKey(last.Full.Anonymous-last.Empty.Anonymous-memtables), last.perKey(last.Loaded.Anonymous-last.Empty.Anonymous-memtables)
-	add("memory per key at rest after a restart, without mapped files and Badger's two memtables of 64 MiB, "+at, "< 400 bytes", rested >= 400, "%.0f bytes", rested)
+	add("memory per key at rest after a restart, without mapped files and Badger's two memtables of 16 MiB, "+at, "< 400 bytes", rested >= 400, "%.0f bytes", rested)
 	add("the same after all load", noTarget, false, "%.0f bytes", loaded)
 	add("replay into an empty read model, as a share of reading, "+at, "≥ 0.5", last.Replay.Applied < last.Replay.Raw/2, "%.2f", last.Replay.Applied/last.Replay.Raw)
 	if last.Refusal != nil {
@@ -185,7 +185,7 @@ func (r *report) targets() []target {
 }
 
 // memtables is what Badger is told to use, which does not depend on the keys, in bytes.
-const memtables = 2 * 64 << 20
+const memtables = 2 * 16 << 20
 
 func (s *sizeResult) perKey(bytes int64) float64 { return float64(bytes) / float64(s.Keys) }
 
