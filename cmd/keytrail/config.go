@@ -34,6 +34,7 @@ type Config struct {
 	UsesBufferBytes  int
 	CacheBytes       uint64
 	NATS             eventstore.ConnectOptions
+	NATSMonitors     []string
 	Replicas         int
 	UsesMaxAge       time.Duration
 	UsesMaxBytes     int64
@@ -89,6 +90,7 @@ func (c *Config) ledgerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.RootKeyFile, "root-key-file", "", "where the root key's secret is written; all processes of a cluster can name one; default root.key in --data")
 	f.StringVar(&c.Keyring, "keyring", "", "file with the installation's secret, which all processes of a cluster need; made at the first start; default keyring in --data")
 	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
+	f.StringSliceVar(&c.NATSMonitors, "nats-monitor-url", nil, "monitoring of each NATS server, like http://localhost:8222, to ask whether it syncs each message to disk; separated by commas")
 	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")
 	f.StringVar(&c.NATS.CAFile, "nats-ca", "", "file with the CA that NATS servers are checked against")
 	f.StringVar(&c.NATS.CertFile, "nats-cert", "", "file with the client certificate for NATS")

@@ -117,6 +117,9 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 		return err
 	}
 	defer nc.Close()
+	if server == nil {
+		tellSync(ctx, c.NATSMonitors, log)
+	}
 
 	// 3. The read model. It outlives the requests, which wait for it.
 	store, err := projections.Open(filepath.Join(c.Data, "readmodel"), projections.Options{CacheBytes: c.CacheBytes, Logger: log, Metrics: metrics})
@@ -191,8 +194,6 @@ func (c *Config) ledger(ctx context.Context, server *eventstore.Server, log *slo
 	connect := func() (*nats.Conn, error) { return eventstore.Connect(c.NATS, log) }
 	if server != nil {
 		connect = server.Connect
-	} else {
-		log.Warn("whether an external NATS server syncs each message to disk cannot be asked: set sync_interval: always in its configuration")
 	}
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
 		if nc, err = connect(); err == nil {
