@@ -106,7 +106,7 @@ func (s *server) routes() {
 	route(s, "disableKey", "POST /v1/keys/{id}/disable", "keys:write", 200, "Take a key out of use", s.disableKey)
 	route(s, "enableKey", "POST /v1/keys/{id}/enable", "keys:write", 200, "Put a disabled key back into use", s.enableKey)
 	route(s, "readUsage", "GET /v1/keys/{id}/usage", "keys:read", 200, "Count a key's uses by outcome", s.keyUsage)
-	route(s, "revokeKeys", "POST /v1/keys/revoke", "keys:write", 200, "Revoke many keys", s.revokeKeys)
+	route(s, bulkRevocation, "POST /v1/keys/revoke", "keys:write", 200, "Revoke many keys", s.revokeKeys)
 	route(s, "createOrganization", "POST /v1/organizations", "organizations:write", 201, "Create an organization", s.createOrganization)
 	route(s, "listOrganizations", "GET /v1/organizations", "organizations:read", 200, "List organizations", s.listOrganizations)
 	route(s, "readOrganization", "GET /v1/organizations/{id}", "organizations:read", 200, "Read an organization", s.readOrganization)

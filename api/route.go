@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,8 +36,12 @@ const (
 	callerKey
 )
 
+// bulkRevocation is the one route whose answer may take long.
+const bulkRevocation = "revokeKeys"
+
 // route adds a management route: f is a function of caller and request. Before f, the
-// caller is authenticated, has the scope, and the use of their key is on the ledger.
+// caller is authenticated, has the scope, and the use of their key is on the ledger. All
+// of it is done, or refused, within the ledger's deadline from the request's arrival.
 func route[In, Out any](s *server, id, pattern, scope string, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
 	method, path := cutPattern(pattern)
 	op := huma.Operation{
@@ -48,6 +53,7 @@ func route[In, Out any](s *server, id, pattern, scope string, status int, summar
 	}
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
+		deadline := time.Now().Add(eventstore.Deadline)
 		caller, err := s.authenticate(r, scope)
 		if err == nil {
 			noteCaller(w, caller.Principal)
@@ -55,7 +61,9 @@ func route[In, Out any](s *server, id, pattern, scope string, status int, summar
 		}
 		var body []byte
 		if err == nil && method != http.MethodGet {
+			begun := time.Now()
 			body, err = takeBody(w, r)
+			deadline = deadline.Add(time.Since(begun)) // which is the caller's, and has a deadline of its own
 		}
 		if err == nil { // a slow body may have outlived the caller's key
 			err = s.Verifier.Recheck(&caller)
@@ -63,6 +71,11 @@ func route[In, Out any](s *server, id, pattern, scope string, status int, summar
 		if err != nil {
 			s.problem(w, r, err)
 			return
+		}
+		if id != bulkRevocation { // it does many things, each with a deadline
+			bounded, cancel := context.WithDeadline(ctx.Context(), deadline)
+			defer cancel()
+			ctx = huma.WithContext(ctx, bounded)
 		}
 		next(huma.WithValue(huma.WithValue(ctx, principalKey, caller.Principal), bodyKey, body))
 	}}

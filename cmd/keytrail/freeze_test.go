@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,5 +129,94 @@ func TestOneRequestOnThreeNodesIsNotBusy(t *testing.T) {
 		if n := secrets.Load(); n != 1 {
 			t.Errorf("%d nodes gave a secret out", n)
 		}
+	}
+}
+
+// metaLeader is the server that places consumers.
+func metaLeader(t testing.TB, p *natsProcess) string {
+	t.Helper()
+	answer, err := web.Get(p.monitorURL() + "/jsz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var j struct {
+		Meta struct{ Leader string } `json:"meta_cluster"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&j); err != nil {
+		t.Fatal(err)
+	}
+	return j.Meta.Leader
+}
+
+// hosts counts the consumers of the events that a server hosts.
+func hosts(t testing.TB, js jetstream.JetStream, server string) (n int) {
+	t.Helper()
+	all := must(js.Stream(t.Context(), "KEYTRAIL_EVENTS")).ListConsumers(t.Context())
+	for c := range all.Info() {
+		if c.Cluster != nil && c.Cluster.Leader == server {
+			n++
+		}
+	}
+	return n
+}
+
+// TestARevocationReachesAServiceWhoseReaderIsFrozen freezes the server that hosts only one
+// service's reader, and places consumers; everything else goes on without it. A revocation
+// through the other service is in force at the first one, or nothing is answered there.
+func TestARevocationReachesAServiceWhoseReaderIsFrozen(t *testing.T) {
+	servers, urls := natsProcesses(t, 3)
+	js := watcher(t, urls)
+	frozen := named(t, servers, metaLeader(t, servers[0]))
+	other := servers[0]
+	if other == frozen {
+		other = servers[1]
+	}
+	a := launch(t, t.TempDir(), "--nats-url", other.url(), "--replicas", "3")
+	for _, stream := range []string{"KEYTRAIL_EVENTS", "KEYTRAIL_USES", "KEYTRAIL_HEARTBEATS"} {
+		until(t, "the leader of "+stream+" is elsewhere", func() bool {
+			if leader(t, js, stream) == other.Name {
+				return true
+			}
+			_, _ = js.Conn().Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, []byte(`{"placement":{"preferred":"`+other.Name+`"}}`), time.Second)
+			return false
+		})
+	}
+	m := a.newKey(t, a.newOrg(t))
+	var b *running
+	until(t, "the second service's reader is on the server to freeze", func() bool {
+		before := hosts(t, js, frozen.Name)
+		b = launch(t, t.TempDir(), "--nats-url", other.url(), "--replicas", "3", "--keyring", filepath.Join(a.data, "keyring"))
+		if hosts(t, js, frozen.Name) > before {
+			return true
+		}
+		b.end(t, syscall.SIGTERM)
+		return false
+	})
+	root := a.rootKey(t)
+	verify := func() string {
+		var v struct{ Code string }
+		_ = send(t.Context(), "POST", b.url+"/v1/verify", root, "", map[string]string{"key": m.Secret}, &v)
+		return v.Code
+	}
+	if got := verify(); got != "VALID" {
+		t.Fatal(got)
+	}
+	frozen.freeze(t)
+	until(t, "the key is revoked", func() bool {
+		return send(t.Context(), "POST", a.url+"/v1/keys/"+m.Key.ID+"/revoke", root, "", map[string]any{}, nil) == nil
+	})
+	revoked, last, stale := time.Now(), time.Duration(0), 0
+	until(t, "the key is revoked at the other service", func() bool {
+		begun := time.Since(revoked)
+		got := verify()
+		if got == "VALID" {
+			last, stale = begun, stale+1
+		}
+		return got == "REVOKED"
+	})
+	t.Logf("%d answers of the old state, the last one asked for %v after the revocation", stale, last)
+	if last > 3*time.Second { // a second of silence, and what a busy machine adds
+		t.Errorf("it was VALID for %v after it was revoked", last)
 	}
 }
