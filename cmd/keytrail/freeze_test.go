@@ -75,7 +75,9 @@ func TestALostLeaderIsWaitedFor(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		lost := named(t, servers, leader(t, js, "KEYTRAIL_EVENTS"))
 		lost.end(t, signal)
+		begun := time.Now()
 		m := r.newKey(t, org)
+		t.Logf("after %v of its leader a key took %v", signal, time.Since(begun))
 		if got := r.outcome(t, m.Secret); got != "VALID" && got != "NOT_FOUND" { // the read model may follow a moment later
 			t.Errorf("after %v it answers %q", signal, got)
 		}
@@ -94,6 +96,33 @@ func TestALostLeaderIsWaitedFor(t *testing.T) {
 			return len(s.CachedInfo().Cluster.Replicas) == 2
 		})
 	}
+}
+
+// TestALostQuorumIsNotReady kills two of three servers. The third goes on answering
+// questions, which must not count.
+func TestALostQuorumIsNotReady(t *testing.T) {
+	servers, urls := natsProcesses(t, 3)
+	r := launch(t, t.TempDir(), "--nats-url", urls, "--replicas", "3", "--uses", "relaxed")
+	m := r.newKey(t, r.newOrg(t))
+	kept := named(t, servers, leader(t, watcher(t, urls), "KEYTRAIL_EVENTS"))
+	for _, p := range servers {
+		if p != kept {
+			p.end(t, syscall.SIGKILL)
+		}
+	}
+	ready := func() bool { return send(t.Context(), "GET", r.url+"/readyz", "", "", nil, nil) == nil }
+	until(t, "it is not ready", func() bool { return r.says(t, "no append was acknowledged", "GET", "/readyz", nil) })
+	until(t, "verification is refused", func() bool { return r.outcome(t, m.Secret) == "" })
+	if ready() {
+		t.Error("it is ready without a quorum")
+	}
+	for _, p := range servers {
+		if p != kept {
+			p.start(t)
+		}
+	}
+	until(t, "verification is answered", func() bool { return r.outcome(t, m.Secret) == "VALID" })
+	until(t, "it is ready", ready)
 }
 
 // TestOneRequestOnThreeNodesIsNotBusy sends the same creation through three connections at
