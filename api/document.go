@@ -286,14 +286,14 @@ type verifyAnswerRate struct {
 
 const outcomeHeader = "What became of the key, if it came to that."
 
-var askFor403 = &huma.Schema{Type: "string", Enum: []any{"403"}}
+func askFor403() *huma.Schema { return &huma.Schema{Type: "string", Enum: []any{"403"}} }
 
 func (s *server) documentAuthorize() description {
 	return description{summary: "Forward authentication for gateways", security: append(slices.Clone(withKey), map[string][]string{"basic": {}}),
 		details: "The presented key is the credential. 200 lets the request pass and says in headers whose it is. Any method is taken, and any path below, with any query, which are the client's and not read.",
-		parameters: []*huma.Param{queryParam("scope", "Scopes that the key must have, all of them.", listSchema(textSchema())), queryParam("refuse", "Answer 400 and 429 as 403.", askFor403),
+		parameters: []*huma.Param{queryParam("scope", "Scopes that the key must have, all of them.", listSchema(textSchema())), queryParam("refuse", "Answer 400 and 429 as 403.", askFor403()),
 			afterParam("Wait up to a second until the read model has this position."), headerParam("X-Keytrail-After", "The same as after."),
-			headerParam("X-Keytrail-Scope", "More of them, separated by spaces or commas."), {Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403}},
+			headerParam("X-Keytrail-Scope", "More of them, separated by spaces or commas."), {Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403()}},
 		headers:        map[string]string{"X-Keytrail-Key-Id": "The key.", "X-Keytrail-Org-Id": "Its organization.", "X-Keytrail-Owner": "Its owner, percent-encoded.", "X-Keytrail-Scopes": "Its scopes, separated by spaces.", "X-Keytrail-Outcome": outcomeHeader},
 		refusalHeaders: map[string]string{"X-Keytrail-Outcome": outcomeHeader, "X-RateLimit-Reset": "When the rate limit is free again, in seconds since the Unix epoch."}}
 }
@@ -323,13 +323,23 @@ func (s *server) documentEvents() description {
 			headerParam("Last-Event-ID", "Go on behind this event; it comes before cursor.")}}
 }
 
-// The documents of the health checks, which need no key.
-var (
-	documentLive  = description{summary: "The process serves", details: "Answered however busy it is.", answer: jsonObject, security: openToAll}
-	documentReady = description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind.", answer: jsonObject, security: openToAll}
-	documentStats = description{summary: "Metrics for Prometheus", details: "In its text format.", answer: map[string]*huma.MediaType{"text/plain": {Schema: textSchema()}}, security: openToAll}
-	jsonObject    = map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object"}}}
-)
+// The documents of the health checks, which need no key. Each document is made anew for
+// each server, which completes it.
+func documentLive() description {
+	return description{summary: "The process serves", details: "Answered however busy it is.", answer: jsonObject(), security: openToAll}
+}
+
+func documentReady() description {
+	return description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind.", answer: jsonObject(), security: openToAll}
+}
+
+func documentMetrics() description {
+	return description{summary: "Metrics for Prometheus", details: "In its text format.", answer: map[string]*huma.MediaType{"text/plain": {Schema: textSchema()}}, security: openToAll}
+}
+
+func jsonObject() map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object"}}}
+}
 
 // eventPage is what pageEvents writes.
 type eventPage struct {
