@@ -23,8 +23,8 @@ var stateNames = [...]string{"absent", "active", "disabled", "expired", "revoked
 
 func (s State) String() string { return stateNames[s] }
 
-// States are the names of all states that a key can be in.
-func States() []string { return stateNames[1:] }
+// StateNames are the names of the states that a key can be in.
+func StateNames() []string { return stateNames[1:] }
 
 // ParseState reads a state as a listing's filter names it.
 func ParseState(name string) (State, error) {
@@ -47,9 +47,6 @@ const (
 	PrivilegeWithdrawn   Reason = "privilege_withdrawn"
 	CessationOfOperation Reason = "cessation_of_operation"
 )
-
-// StateNames are the names of the states that a key can be in.
-func StateNames() []string { return stateNames[1:] }
 
 // Reasons are all reasons for a revocation.
 var Reasons = []Reason{Unspecified, KeyCompromise, Superseded, AffiliationChanged, PrivilegeWithdrawn, CessationOfOperation}

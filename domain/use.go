@@ -20,7 +20,7 @@ const (
 	UseRateLimited       Outcome = "RATE_LIMITED"
 )
 
-// Outcomes are all outcomes.
+// Outcomes are all outcomes. A new one comes last: rows that count uses go by the places.
 var Outcomes = []Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
 
 // A Credential is all of a key, seen through one of its secrets, that the decision about

@@ -36,32 +36,30 @@ const typeUses = "uses"
 // sample of each.
 var decoders = map[string]decoder{
 	"key.created":          keyCreated,
-	"key.updated":          as(func(e domain.KeyUpdated) time.Time { return e.At }),
-	"key.rotated":          as(func(e domain.KeyRotated) time.Time { return e.At }),
-	"key.disabled":         as(func(e domain.KeyDisabled) time.Time { return e.At }),
-	"key.enabled":          as(func(e domain.KeyEnabled) time.Time { return e.At }),
-	"key.revoked":          as(func(e domain.KeyRevoked) time.Time { return e.At }),
-	"key.expired":          as(func(e domain.KeyExpired) time.Time { return e.At }),
-	"credentials.refused":  as(func(e domain.CredentialsRefused) time.Time { return e.To }),
-	"organization.created": as(func(e domain.OrganizationCreated) time.Time { return e.At }),
-	"organization.updated": as(func(e domain.OrganizationUpdated) time.Time { return e.At }),
-	"keyring.set":          as(func(e domain.KeyringSet) time.Time { return e.At }),
+	"key.updated":          as[domain.KeyUpdated],
+	"key.rotated":          as[domain.KeyRotated],
+	"key.disabled":         as[domain.KeyDisabled],
+	"key.enabled":          as[domain.KeyEnabled],
+	"key.revoked":          as[domain.KeyRevoked],
+	"key.expired":          as[domain.KeyExpired],
+	"credentials.refused":  as[domain.CredentialsRefused],
+	"organization.created": as[domain.OrganizationCreated],
+	"organization.updated": as[domain.OrganizationUpdated],
+	"keyring.set":          as[domain.KeyringSet],
 }
 
-// A decoder makes an event of its public JSON and its private facts, and tells when it happened.
-type decoder func(data []byte, private domain.Private) (domain.Event, time.Time, error)
+// A decoder makes an event of its public JSON and its private facts.
+type decoder func(data []byte, private domain.Private) (domain.Event, error)
 
-func as[E domain.Event](at func(E) time.Time) decoder {
-	return func(data []byte, private domain.Private) (domain.Event, time.Time, error) {
-		var e E
-		if err := json.Unmarshal(data, &e); err != nil {
-			return nil, time.Time{}, err
-		}
-		if c, ok := any(e).(domain.Confidential); ok {
-			return c.WithPrivate(private), at(e), nil
-		}
-		return e, at(e), nil
+func as[E domain.Event](data []byte, private domain.Private) (domain.Event, error) {
+	var e E
+	if err := json.Unmarshal(data, &e); err != nil {
+		return nil, err
 	}
+	if c, ok := any(e).(domain.Confidential); ok {
+		return c.WithPrivate(private), nil
+	}
+	return e, nil
 }
 
 // happened is when e says that it happened.
@@ -165,9 +163,10 @@ func appendRecords(records []Record, m stored) ([]Record, error) {
 	var private domain.Private
 	var err error
 	if private, r.Private, err = openPrivate(header(m.header, headerPrivate), attributes); err == nil {
-		r.Event, r.Time, err = decode(data, private)
+		r.Event, err = decode(data, private)
 	}
 	if err == nil {
+		r.Time = happened(r.Event)
 		err = demandPrivate(r.Event, r.Private)
 	}
 	if err != nil {

@@ -7,17 +7,15 @@ import (
 )
 
 // keyCreated decodes key.created several times faster than encoding/json: it is most of
-// what a replay reads. A text that is not spelled as encoding/json writes the struct goes
-// to slowKeyCreated.
-func keyCreated(data []byte, private domain.Private) (domain.Event, time.Time, error) {
+// what a replay reads. A text that is not spelled as encoding/json writes the struct is left
+// to that.
+func keyCreated(data []byte, private domain.Private) (domain.Event, error) {
 	e := domain.KeyCreated{Digest: private.Digest}
 	if s := (scanner{string(data)}); s.keyCreated(&e) && s.rest == "" {
-		return e, e.At, nil
+		return e, nil
 	}
-	return slowKeyCreated(data, private)
+	return as[domain.KeyCreated](data, private)
 }
-
-var slowKeyCreated = as(func(e domain.KeyCreated) time.Time { return e.At })
 
 func (s *scanner) keyCreated(e *domain.KeyCreated) bool {
 	ok := s.member(`{"key_id":`, (*string)(&e.ID)) &&

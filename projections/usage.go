@@ -20,12 +20,7 @@ const (
 	rowClock    = 'c' // → the time as the uses tell it
 )
 
-// outcomes gives each outcome its place in counts. Entries are added at the end only.
-var outcomes = []domain.Outcome{
-	domain.UseValid, domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled,
-	domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseRateLimited,
-}
-
+// counts are numbers of uses, each outcome's at its place in domain.Outcomes.
 type counts [8]uint64
 
 const hourMillis = int64(time.Hour / time.Millisecond)
@@ -251,7 +246,7 @@ func (c counts) byOutcome() map[domain.Outcome]uint64 {
 	m := map[domain.Outcome]uint64{}
 	for i, n := range c {
 		if n > 0 {
-			m[outcomes[i]] = n
+			m[domain.Outcomes[i]] = n
 		}
 	}
 	return m

@@ -136,7 +136,7 @@ func newCallers() callers {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keytrail_management_refusals_total", Help: "Requests whose management key was refused, by reason."}, []string{"reason"})
 	refused.WithLabelValues("missing") // so that the first one is an increase
-	for _, outcome := range outcomes {
+	for _, outcome := range domain.Outcomes {
 		if outcome != domain.UseValid {
 			refused.WithLabelValues(strings.ToLower(string(outcome)))
 		}

@@ -96,7 +96,7 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 	v := &Verifier{store: store, ledger: ledger, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
 		unknown: newUnknownSecrets(), refusals: newRefusals(o.RefusalsRecorded), callers: newCallers(), outcomes: map[domain.Outcome]prometheus.Counter{},
 		summaries: summaries{log: o.Logger, lost: lost.WithLabelValues("summed")}}
-	for _, outcome := range outcomes {
+	for _, outcome := range domain.Outcomes {
 		v.outcomes[outcome] = total.WithLabelValues(string(outcome))
 	}
 	if o.Metrics != nil {
@@ -105,10 +105,6 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 	}
 	return v
 }
-
-// outcomes are what a verification can answer.
-var outcomes = []domain.Outcome{domain.UseValid, domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled,
-	domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseRateLimited}
 
 // Run writes summaries of refusals until ctx ends, and clears what has passed.
 func (v *Verifier) Run(ctx context.Context) error {

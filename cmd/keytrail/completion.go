@@ -13,9 +13,11 @@ import (
 // flagValues are the values of flags that have few, by the flag's name.
 func flagValues() map[string][]string {
 	values := map[string][]string{
-		"status": domain.States(), "keyspace": {domain.DefaultKeyspace, domain.ManagementKeyspace}, "uses": {"durable", "relaxed"},
-		"sort":       {"created_at", "-created_at", "last_used_at", "-last_used_at", "name", "-name", "expires_at", "-expires_at"},
+		"status": domain.StateNames(), "keyspace": {domain.DefaultKeyspace, domain.ManagementKeyspace}, "uses": {"durable", "relaxed"},
 		"log-format": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"},
+	}
+	for _, by := range projections.SortKeys {
+		values["sort"] = append(values["sort"], by, "-"+by)
 	}
 	for _, r := range domain.Reasons {
 		values["reason"] = append(values["reason"], string(r))
