@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -10,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -29,7 +29,7 @@ type client struct {
 	json         bool
 	errs         io.Writer // for what is said beside an answer
 	keyFlag      *pflag.Flag
-	web          *http.Client // nil: the default one
+	web          *http.Client // made by the first request
 }
 
 func (c *client) flags(root *cobra.Command) {
@@ -89,23 +89,38 @@ func (e *unreachable) Error() string {
 }
 func (e *unreachable) Unwrap() error { return e.cause }
 
-// do makes a request, and trusts the authority that was named.
+// do makes a request.
 func (c *client) do(r *http.Request) (*http.Response, error) {
-	if c.ca != "" && c.web == nil {
-		pool, err := trusted(c.ca)
-		if err != nil {
+	if c.web == nil {
+		var err error
+		if c.web, err = newWeb(c.ca); err != nil {
 			return nil, err
 		}
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-		c.web = &http.Client{Transport: t}
 	}
-	web := cmp.Or(c.web, http.DefaultClient)
-	answer, err := web.Do(r)
+	answer, err := c.web.Do(r)
 	if err != nil {
 		return nil, &unreachable{err}
 	}
 	return answer, nil
+}
+
+// newWeb trusts the authority in ca, if there is one, beside the system's. An answer as a whole
+// has no deadline: a replay may take hours.
+func newWeb(ca string) (*http.Client, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone() // with the proxy that the environment names
+	t.DialContext = (&net.Dialer{Timeout: 5 * time.Second}).DialContext
+	t.TLSHandshakeTimeout = 5 * time.Second
+	t.ResponseHeaderTimeout = 5 * time.Minute // a bulk revocation answers when it is done
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		var err error
+		if t.TLSClientConfig.RootCAs, err = trusted(ca); err != nil {
+			return nil, err
+		}
+	}
+	// The service redirects nobody, and the key must not go wherever something else points.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &http.Client{Transport: t, CheckRedirect: stay}, nil
 }
 
 // send makes one request; the caller closes the answer's body.
