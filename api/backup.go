@@ -12,14 +12,10 @@ import (
 
 var errBackupRunning = &domain.Error{Kind: domain.Unavailable, Code: "backup_running", Text: "another back-up is being made; one at a time is enough"}
 
-// backUp streams the whole ledger, digests included: it serves installation-wide callers
-// alone. That it was asked for is on the ledger as a use of the caller's key.
+// backUp streams the whole ledger. That it was asked for is on the ledger as a use of the
+// caller's key.
 func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Principal) {
-	if p.Org != domain.Installation {
-		s.problem(w, r, domain.ErrOutOfReach)
-		return
-	}
-	done, err := s.stream(w, p)
+	to, done, err := s.wholeStream(w, r, p, "application/x-tar")
 	if err != nil {
 		s.problem(w, r, err)
 		return
@@ -31,12 +27,10 @@ func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Princip
 	}
 	defer s.backingUp.Unlock()
 	s.Logger.InfoContext(r.Context(), "back-up begins", "key", p.ID, "request_id", requestID(r.Context()))
-	w.Header().Set("Content-Type", "application/x-tar")
-	w.Header().Set("Cache-Control", "no-store")
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.Stopping, cancel)()
-	if err := backup.Write(ctx, w, s.Ledger, s.Version, s.Now()); err != nil {
+	if err := backup.Write(ctx, to, s.Ledger, s.Version, s.Now()); err != nil {
 		s.abort(r, err)
 	}
 	s.Logger.InfoContext(r.Context(), "back-up ends", "key", p.ID, "request_id", requestID(r.Context()))

@@ -13,8 +13,8 @@ import (
 	"github.com/keytrail/keytrail/projections"
 )
 
-// exportAtOnce is how many keys are read and written at a time.
-const exportAtOnce = 500
+// exportAtOnce is how many keys are read and written at a time; tests lower it.
+var exportAtOnce = 500
 
 // The trailers of an export: how many lines it has, and what has none.
 const (
@@ -23,28 +23,22 @@ const (
 )
 
 // exportKeys streams a line for each active key of a product, as an import takes it, digest
-// included: it serves installation-wide callers alone. What is not active is left out, for
-// an import would make it active, and so are management keys and secrets in their overlap.
+// included. What is not active is left out, for an import would make it active, and so are
+// management keys and secrets in their overlap.
 func (s *server) exportKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) {
-	if p.Org != domain.Installation {
-		s.problem(w, r, domain.ErrOutOfReach)
-		return
-	}
-	done, err := s.stream(w, p)
+	to, done, err := s.wholeStream(w, r, p, "application/x-ndjson")
 	if err != nil {
 		s.problem(w, r, err)
 		return
 	}
 	defer done()
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Trailer", trailerExported+", "+trailerLeftOut)
 	x := export{leftOut: map[string]int{}}
 	for after := domain.KeyID(""); ; {
 		page, err := s.Store.KeysAfter(after, exportAtOnce)
 		if err == nil && r.Context().Err() == nil && s.Stopping.Err() == nil && len(page) > 0 {
 			after = page[len(page)-1].ID
-			_, err = w.Write(s.exportLines(&x, page))
+			_, err = to.Write(s.exportLines(&x, page))
 		}
 		if err != nil || r.Context().Err() != nil || s.Stopping.Err() != nil {
 			s.abort(r, err)

@@ -19,3 +19,10 @@ func SetWaits(t *testing.T, d time.Duration) {
 	t.Cleanup(func() { waitTimeout, rotateTimeout = wait, rotate })
 	waitTimeout, rotateTimeout = d, d
 }
+
+// SetExportAtOnce makes an export write so many keys at a time until the test ends.
+func SetExportAtOnce(t *testing.T, n int) {
+	before := exportAtOnce
+	t.Cleanup(func() { exportAtOnce = before })
+	exportAtOnce = n
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/keytrail/keytrail/backup"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/keyring"
+	"github.com/keytrail/keytrail/internal/secretfile"
 )
 
 func backupCommand(c *client) *cobra.Command {
@@ -54,7 +55,7 @@ func (c *client) backUp(cmd *cobra.Command, out, ring string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", part, err)
 	}
-	if err := errors.Join(os.Rename(part, out), syncDir(filepath.Dir(out))); err != nil {
+	if err := errors.Join(os.Rename(part, out), secretfile.SyncDir(filepath.Dir(out))); err != nil {
 		return err
 	}
 	return c.show(cmd, map[string]any{"file": out, "manifest": manifest, "summary": summary}, func(w io.Writer) { showBackup(w, out, manifest, summary) })
@@ -148,13 +149,4 @@ func reading(cmd *cobra.Command, path, what string, f func(io.Reader) error) err
 	bar := progress(cmd, info.Size(), what)
 	defer bar.Close()
 	return f(io.TeeReader(file, bar))
-}
-
-// syncDir puts the names in a directory on disk.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

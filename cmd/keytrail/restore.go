@@ -209,15 +209,28 @@ func (r *restoration) sync() error {
 	if r.NATS.URL != "" {
 		return nil
 	}
-	return filepath.WalkDir(r.Data, func(path string, _ fs.DirEntry, err error) error {
-		if err == nil {
-			err = syncDir(path)
+	return filepath.WalkDir(r.Data, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+		case d.IsDir():
+			err = secretfile.SyncDir(path)
+		default:
+			err = syncFile(path)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the server clears away behind itself for a moment
 		}
 		return err
 	})
+}
+
+// syncFile opens a file to write, as Windows asks of who syncs it.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // writeKeyring puts the keyring that the back-up has where the next start looks for it.

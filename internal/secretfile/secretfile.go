@@ -34,11 +34,11 @@ func write(path, text string, put func(from, to string) error) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
-// syncDir puts a directory's entries on disk. Windows has no such call, and needs none.
-func syncDir(path string) error {
+// SyncDir puts a directory's entries on disk. Windows has no such call, and needs none.
+func SyncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
