@@ -125,15 +125,7 @@ func TestAGapAtTheBeginningIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := eventstoretest.JetStream(t, server)
 	stream, err := js.Stream(t.Context(), "KEYTRAIL_USES")
 	if err != nil {
 		t.Fatal(err)

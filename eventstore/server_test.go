@@ -26,7 +26,8 @@ func TestTheServerLimitsNoDisk(t *testing.T) {
 	}
 	dir := t.TempDir()
 	mount := fmt.Sprintf(`mount -t tmpfs -o size=64m tmpfs %s; exec "$0" "$@"`, dir)
-	inside := exec.Command("unshare", "--mount", "sh", "-ec", mount, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	command := append(eventstoretest.OwnMounts(), "sh", "-ec", mount, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	inside := exec.Command(command[0], command[1:]...)
 	inside.Env = append(os.Environ(), smallDisk+"="+dir)
 	if out, err := inside.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Fatalf("%v: %s", err, out)

@@ -17,15 +17,7 @@ func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
 	const events, uses = "KEYTRAIL_EVENTS", "KEYTRAIL_USES"
 	s := eventstoretest.Server(t)
 	eventstoretest.Open(t, s)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := eventstoretest.JetStream(t, s)
 	for _, c := range []struct {
 		stream string
 		change func(*jetstream.StreamConfig)
@@ -84,11 +76,11 @@ func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
 			theirs := ours
 			c.change(&theirs)
 			remake(t, js, theirs)
-			if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); err == nil || !strings.Contains(err.Error(), c.said) {
+			if _, err := eventstore.Open(t.Context(), js.Conn(), eventstore.Options{}); err == nil || !strings.Contains(err.Error(), c.said) {
 				t.Errorf("%v, want it refused for %s", err, c.said)
 			}
 			remake(t, js, ours)
-			if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); err != nil {
+			if _, err := eventstore.Open(t.Context(), js.Conn(), eventstore.Options{}); err != nil {
 				t.Error("our own:", err)
 			}
 		})
@@ -109,15 +101,7 @@ func remake(t *testing.T, js jetstream.JetStream, c jetstream.StreamConfig) {
 func TestASealedStreamIsRefused(t *testing.T) {
 	s := eventstoretest.Server(t)
 	eventstoretest.Open(t, s)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := eventstoretest.JetStream(t, s)
 	have, err := js.Stream(t.Context(), "KEYTRAIL_USES")
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +111,7 @@ func TestASealedStreamIsRefused(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := eventstore.Open(t.Context(), nc, eventstore.Options{}); err == nil || !strings.Contains(err.Error(), "sealed") {
+	if _, err := eventstore.Open(t.Context(), js.Conn(), eventstore.Options{}); err == nil || !strings.Contains(err.Error(), "sealed") {
 		t.Errorf("%v", err)
 	}
 }

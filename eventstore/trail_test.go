@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -319,15 +318,7 @@ func consumers(t testing.TB, l *eventstore.Ledger) (n int) {
 // apiCalls counts the requests to JetStream so far, appends left out.
 func apiCalls(t testing.TB, s *eventstore.Server) uint64 {
 	t.Helper()
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := eventstoretest.JetStream(t, s)
 	info, err := js.AccountInfo(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
@@ -230,15 +228,7 @@ func TestUsesThatAreGoneAreNotWaitedFor(t *testing.T) {
 	stop()
 	m.use(1, noon)
 	m.send()
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := eventstoretest.JetStream(t, server)
 	uses, err := js.Stream(t.Context(), "KEYTRAIL_USES")
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
 )
 
 // TestASmallDiskStopsTheServiceInGoodOrder runs the service on a file system of its own, on
@@ -12,7 +14,8 @@ import (
 func TestASmallDiskStopsTheServiceInGoodOrder(t *testing.T) {
 	const size, minFree = 256 << 20, 96 << 20
 	dir := t.TempDir()
-	r := beginWith(t, dir, []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf(`mount -t tmpfs -o size=%d tmpfs %s; touch %s/own; exec "$0" "$@"`, size, dir, dir)},
+	mount := fmt.Sprintf(`mount -t tmpfs -o size=%d tmpfs %s; touch %s/own; exec "$0" "$@"`, size, dir, dir)
+	r := beginWith(t, dir, append(eventstoretest.OwnMounts(), "sh", "-ec", mount),
 		"--min-free", fmt.Sprint(minFree))
 	r.untilReady(t)
 	r.data = fmt.Sprintf("/proc/%d/root%s", r.cmd.Process.Pid, dir) // as the service sees it

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/keytrail/keytrail/eventstore"
 )
 
@@ -28,6 +30,21 @@ func Open(t testing.TB, s *eventstore.Server) *eventstore.Ledger {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// JetStream is the server as others see it who speak to it without this program.
+func JetStream(t testing.TB, s *eventstore.Server) jetstream.JetStream {
+	t.Helper()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
 
 // Server is a server on a temporary directory that lives as long as the test.
