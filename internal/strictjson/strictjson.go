@@ -30,30 +30,33 @@ func Check(text []byte, t reflect.Type) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	return (&walk{d}).value(t, "", 0)
+	if e := (&walk{d}).value(t, 0); e != nil {
+		return e
+	}
+	return nil
 }
 
 // A walk reads JSON token by token. It ends without a word where that is not JSON.
 type walk struct{ *json.Decoder }
 
-func (w *walk) value(t reflect.Type, path string, depth int) error {
+func (w *walk) value(t reflect.Type, depth int) *Error {
 	token, err := w.Token()
 	if err != nil {
 		return nil
 	}
 	if depth > maxDepth {
-		return &Error{path, "is nested too deeply"}
+		return &Error{"", "is nested too deeply"}
 	}
 	switch token {
 	case json.Delim('{'):
-		return w.object(t, path, depth)
+		return w.object(t, depth)
 	case json.Delim('['):
-		return w.array(t, path, depth)
+		return w.array(t, depth)
 	}
 	return nil
 }
 
-func (w *walk) object(t reflect.Type, path string, depth int) error {
+func (w *walk) object(t reflect.Type, depth int) *Error {
 	names, elem := members(t)
 	seen := map[string]bool{}
 	for w.More() {
@@ -62,35 +65,34 @@ func (w *walk) object(t reflect.Type, path string, depth int) error {
 		if err != nil || !ok {
 			return nil
 		}
-		at := join(path, name)
 		if seen[name] {
-			return &Error{at, "is there twice"}
+			return &Error{name, "is there twice"}
 		}
 		seen[name] = true
 		field, known := names[name]
 		if names != nil && !known {
-			return &Error{at, "is not a field of this request"}
+			return &Error{name, "is not a field of this request"}
 		}
 		if names == nil {
 			field = elem
 		}
-		if err := w.value(field, at, depth+1); err != nil {
-			return err
+		if e := w.value(field, depth+1); e != nil {
+			return e.below(name)
 		}
 	}
 	_, _ = w.Token()
 	return nil
 }
 
-func (w *walk) array(t reflect.Type, path string, depth int) error {
+func (w *walk) array(t reflect.Type, depth int) *Error {
 	var elem reflect.Type
 	if t = pointed(t); t != nil && t.Kind() == reflect.Slice {
 		elem = t.Elem()
 	}
 	for i := 0; w.More(); i++ {
 		before := w.InputOffset()
-		if err := w.value(elem, path+"["+strconv.Itoa(i)+"]", depth+1); err != nil {
-			return err
+		if e := w.value(elem, depth+1); e != nil {
+			return e.below("[" + strconv.Itoa(i) + "]")
 		}
 		if w.InputOffset() == before {
 			return nil // no JSON from here on
@@ -100,11 +102,13 @@ func (w *walk) array(t reflect.Type, path string, depth int) error {
 	return nil
 }
 
-func join(path, name string) string {
-	if path == "" {
-		return name
+// below is e with a step before its path. A path is put together behind an error alone: for
+// each value, a long name would be copied as often as there are values below it.
+func (e *Error) below(step string) *Error {
+	if e.Path != "" && e.Path[0] != '[' {
+		step += "."
 	}
-	return path + "." + name
+	return &Error{step + e.Path, e.Text}
 }
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()

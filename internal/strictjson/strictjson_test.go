@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -93,4 +94,19 @@ func membersOf(v any) (n int) {
 		}
 	}
 	return n
+}
+
+// The names above a value are not copied for each value.
+func TestALongNameAboveManyValuesCostsNoMore(t *testing.T) {
+	text := []byte(`{"` + strings.Repeat("a", 100_000) + `":[{"x":[` + strings.Repeat("0,", 50_000) + `0,{"y":1,"y":1}]}]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err, ok := Check(text, nil).(*Error)
+	runtime.ReadMemStats(&after)
+	if !ok || !strings.HasSuffix(err.Path, "a[0].x[50001].y") {
+		t.Fatal("the member that is there twice was not found")
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 200*uint64(len(text)) {
+		t.Errorf("%d bytes took %d", len(text), took)
+	}
 }
