@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/keytrail/keytrail/domain"
 )
 
 // Flush writes what was counted, as Run does from time to time.
@@ -11,6 +13,11 @@ func (v *Verifier) Flush(ctx context.Context) { v.flush(ctx) }
 
 // Sweep clears what has passed, as Run does from time to time.
 func (v *Verifier) Sweep() { v.limits.sweep(v.now().UnixMilli()) }
+
+// Record puts a use into a batch, as a request with that deadline does.
+func (v *Verifier) Record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed, deadline time.Time) error {
+	return v.recorder.record(ctx, org, u, deadline)
+}
 
 // SetUseTimeout makes requests wait less for the ledger until the test ends.
 func SetUseTimeout(t *testing.T, d time.Duration) { set(t, &useTimeout, d) }

@@ -59,7 +59,8 @@ type queue struct {
 type batch struct {
 	uses     *eventstore.UseBatch
 	begun    time.Time // when its first use came
-	deadline time.Time // of its last use
+	earliest time.Time // deadline of its uses: one that waited for room comes after later ones
+	latest   time.Time
 	place    *list.Element
 	wake     chan struct{} // closed, and replaced, when its requests are to look again
 	written  atomic.Bool   // or given up: err is known
@@ -175,7 +176,7 @@ func (r *recorder) sweep() {
 	defer r.mu.Unlock()
 	now := time.Now()
 	for e := r.waiting.Front(); e != nil && r.durability == Durable; e = e.Next() {
-		if b := e.Value.(*batch); now.After(b.begun.Add(useTimeout)) {
+		if b := e.Value.(*batch); now.After(b.earliest) {
 			close(b.wake)
 			b.wake = make(chan struct{})
 		}
@@ -214,10 +215,20 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed, deadline time.Ti
 		before = 0
 		b.uses.Add(u)
 	}
-	b.deadline = deadline
+	b.cover(deadline)
 	r.uses++
 	r.bytes += b.uses.Size() - before
 	return b, b.wake, nil
+}
+
+// cover makes b's requests look again at deadline, and its writing go on until then.
+func (b *batch) cover(deadline time.Time) {
+	if b.earliest.IsZero() || deadline.Before(b.earliest) {
+		b.earliest = deadline
+	}
+	if deadline.After(b.latest) {
+		b.latest = deadline
+	}
 }
 
 // batchFor is the last batch of the organization's queue, both of which it makes if there
@@ -295,7 +306,7 @@ func (r *recorder) write(org domain.OrgID, b *batch) {
 // writeDurable tries until the last of its requests is told that it failed. Uses whose
 // requests have all been told so before the first try are not written.
 func (r *recorder) writeDurable(org domain.OrgID, b *batch) error {
-	ctx, cancel := context.WithDeadline(context.Background(), b.deadline)
+	ctx, cancel := context.WithDeadline(context.Background(), b.latest)
 	defer cancel()
 	if err := ctx.Err(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,37 @@ func TestEachUseHasItsOwnDeadline(t *testing.T) {
 	d.close()
 	if times := d.times(); len(times) > 2 {
 		t.Errorf("%d refused uses are on the ledger; only those of the batch under way can be", len(times))
+	}
+}
+
+// A use that waited for room, or that is decided about again, comes into a batch with uses
+// that have more time. It is refused at its own deadline, and takes none of theirs.
+func TestALateUseLeavesTheOthersTheirTime(t *testing.T) {
+	fault, release := stuck()
+	began := make(chan struct{}, 3)
+	metrics := prometheus.NewRegistry()
+	d := openWith(t, verify.Options{Metrics: metrics}, (&faulty{uses: func(append func() error) error { began <- struct{}{}; return fault(append) }}).on)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // what hangs is to fail
+	defer cancel()
+	record := func(id string, deadline time.Time) error {
+		return d.Record(ctx, d.org, &domain.KeyUsed{Key: domain.NewKeyID(d.org, "key"), Code: domain.UseValid, RequestID: id, At: noon}, deadline)
+	}
+	later := time.Now().Add(time.Hour)
+	early := make(chan error, 2)
+	go func() { early <- record("under way", later) }()
+	<-began
+	go func() { early <- record("waits", later) }()
+	for values(t, metrics, "keytrail_uses_waiting")[""] != 2 && ctx.Err() == nil {
+		runtime.Gosched()
+	}
+	if err := record("late", time.Now()); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("the late use: %v", err)
+	}
+	release()
+	for range 2 {
+		if err := <-early; err != nil {
+			t.Error(err)
+		}
 	}
 }
 

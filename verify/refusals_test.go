@@ -127,6 +127,13 @@ func TestRefusalsOfAManagementKeyAreSummedUp(t *testing.T) {
 // expect compares the values of a metric, by the value of its one label.
 func expect(t *testing.T, metrics *prometheus.Registry, name string, want map[string]float64) {
 	t.Helper()
+	if got := values(t, metrics, name); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%s is %v, want %v", name, got, want)
+	}
+}
+
+func values(t *testing.T, metrics *prometheus.Registry, name string) map[string]float64 {
+	t.Helper()
 	families, err := metrics.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -142,9 +149,7 @@ func expect(t *testing.T, metrics *prometheus.Registry, name string, want map[st
 			}
 		}
 	}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%s is %v, want %v", name, got, want)
-	}
+	return got
 }
 
 // A flood of more known keys than there is memory for is recorded one by one.
