@@ -154,6 +154,7 @@ func TestEveryRefusalIsAProblem(t *testing.T) {
 	s := start(t)
 	for _, c := range []struct{ method, target, status string }{
 		{"GET", "//v1/keys", "404"}, {"GET", "/v1/../v1/keys", "404"}, {"GET", "/v1/keys/.", "404"}, {"GET", "/v1/keys/", "404"}, {"POST", "/v1//verify", "404"},
+		{"GET", "/v1/keys/%2e%2e", "404"}, {"POST", "/v1/keys/%2e%2e/revoke", "404"}, {"POST", "/v1/keys/x%2F..%2Fy/revoke", "404"}, {"POST", "/v1/projections/%2e/rebuild", "404"},
 		{"DELETE", "/v1/keys", "405"}, {"GET", "/v1/verify", "405"}, {"POST", "/livez", "405"}, {"PURGE", "/docs", "405"}, {"GET", "/", "404"},
 	} {
 		status, header, text := s.raw(s.root, c.method, c.target)

@@ -131,7 +131,7 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (m *middleware) routed(p *passage, r *http.Request, ip netip.Addr) {
 	handler, pattern := m.mux.Handler(r)
 	if !isClean(r.URL.Path) {
-		pattern = "" // the router would redirect
+		handler, pattern = http.NotFoundHandler(), "" // the router would redirect, or take %2F or %2E for part of a name
 	}
 	if pattern != "" {
 		p.route = pattern
