@@ -142,6 +142,21 @@ func TestOneIdempotencyKeyForTwoOrganizationsIsRefused(t *testing.T) {
 	}
 }
 
+// A change that is meant for another revision is another request.
+func TestAnotherIfMatchIsAnotherRequest(t *testing.T) {
+	s := start(t)
+	id, _ := s.create(s.root, `{"org_id":"`+s.org("acme")+`","name":"n"}`)
+	_, header, _ := s.do(s.root, "GET", "/v1/keys/"+id, "")
+	for _, c := range []struct {
+		ifMatch string
+		status  int
+	}{{header.Get("ETag"), 200}, {header.Get("ETag"), 200}, {"W/" + header.Get("ETag"), 200}, {`"999999"`, 422}, {"*", 422}} {
+		if status, _, text := s.do(s.root, "PATCH", "/v1/keys/"+id, `{"owner":"o"}`, "Idempotency-Key", "once", "If-Match", c.ifMatch); status != c.status {
+			t.Errorf("If-Match %s: %d %s", c.ifMatch, status, text)
+		}
+	}
+}
+
 // TestARequestWithNothingToChangeIsRemembered repeats one after somebody else changed the key.
 func TestARequestWithNothingToChangeIsRemembered(t *testing.T) {
 	s := start(t)

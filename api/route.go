@@ -196,7 +196,7 @@ func (h *WriteHeaders) request(ctx context.Context, p domain.Principal) (command
 	if json.Compact(&body, sent) != nil {
 		body.Write(sent)
 	}
-	r.Fingerprint = digest(h.method, h.path, body.String())
+	r.Fingerprint = digest(h.method, h.path, etag(r.IfMatch), body.String())
 	return r, nil
 }
 
