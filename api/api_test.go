@@ -602,7 +602,7 @@ func TestAnImportedKeyVerifies(t *testing.T) {
 	d, _ := domain.NewSecret("old-secret-of-ours").Digest().MarshalText()
 	lines := `{"org_id":"` + org + `","name":"old","digest":"` + string(d) + `","prefix":"old-","scopes":["a:b"]}` + "\n" + `{"name":"n"}` + "\nnot json\n"
 	a := s.must(s.root, "POST", "/v1/keys/import", lines)
-	for _, line := range []string{`"name":"n","name":"m"`, `"Name":"n"`, `"name":"n","rate_limits":[{"LIMIT":1,"window":"1m"}]`, `"name":"\u202en"`, `"name":"\ud800"`} {
+	for _, line := range []string{`"name":"n","name":"m"`, `"Name":"n"`, `"name":"n","rate_limits":[{"LIMIT":1,"window":"1m"}]`, `"name":"\u202en"`, `"name":"\ud800"`, `"name":"n"}`, `"name":"n"}]x`} {
 		if a := s.must(s.root, "POST", "/v1/keys/import", `{"org_id":"`+org+`","digest":"`+string(d)+`",`+line+`}`); a["failed"] != 1.0 {
 			t.Errorf("%s is imported: %v", line, a)
 		}

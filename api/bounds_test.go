@@ -105,3 +105,12 @@ func boundsOf(doc map[string]any, method, path string) map[string]int {
 	}
 	return bounds
 }
+
+// A refusal is not much longer than the request, however much is wrong with that.
+func TestARefusalNamesSomeFaults(t *testing.T) {
+	s := start(t)
+	status, _, text := s.do(s.root, "POST", "/v1/keys/revoke", `{"ids":[`+strings.Repeat("1,", 10_000)+`1]}`)
+	if status != 400 || len(text) > 10_000 || !strings.Contains(text, `"ids[1]"`) {
+		t.Errorf("%d, %d bytes, %.300s", status, len(text), text)
+	}
+}

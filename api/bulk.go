@@ -344,8 +344,8 @@ func parseImportLine(text []byte) (line importLine, err error) {
 	if err := d.Decode(&line); err != nil {
 		return line, decodeError(err, "line")
 	}
-	if d.More() {
-		return line, invalidField("line", "must be one JSON object")
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return line, invalidField("line", "must be one JSON object and nothing after it")
 	}
 	return line, nil
 }

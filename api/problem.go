@@ -140,6 +140,10 @@ func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	_ = json.NewEncoder(w).Encode(p) // a caller who has gone needs no answer
 }
 
+// maxFieldErrors is how many faults of one request a refusal names: the answer to a body of
+// 1 MiB would otherwise be twenty times as long.
+const maxFieldErrors = 20
+
 // newProblem is Huma's own refusals in our shape: its faults in a request are all 400,
 // but for the sizes and types that HTTP has statuses for.
 func newProblem(status int, message string, errs ...error) huma.StatusError {
@@ -157,7 +161,7 @@ func newProblem(status int, message string, errs ...error) huma.StatusError {
 		p = blank(status, "internal", "something went wrong here; the log has it under the request id")
 		return p
 	}
-	for _, err := range errs {
+	for _, err := range errs[:min(len(errs), maxFieldErrors)] {
 		var detail *huma.ErrorDetail
 		if errors.As(err, &detail) {
 			p.Errors = append(p.Errors, fieldError(detail))
