@@ -1,6 +1,7 @@
 package eventstore_test
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,4 +134,35 @@ func TestAReaderInNATSHasItsConsumerAndNothingElse(t *testing.T) {
 			t.Fatalf("%s is not refused", subject)
 		}
 	}
+}
+
+// TestWhatNATSRefusesIsLogged has the server refuse something that no call waits for.
+func TestWhatNATSRefusesIsLogged(t *testing.T) {
+	s := documentedServer(t)
+	lines := make(lineWriter, 10)
+	nc, err := eventstore.Connect(eventstore.ConnectOptions{URL: strings.Replace(s.ClientURL(), "//", "//siem:s-password@", 1)},
+		slog.New(slog.NewJSONHandler(lines, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := nc.Publish("keytrail.events.x", nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case line := <-lines:
+		if !strings.Contains(line, "keytrail.events.x") || strings.Contains(line, "s-password") {
+			t.Error(line)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the refusal is not in the log")
+	}
+}
+
+// A lineWriter gives what is written to a test.
+type lineWriter chan string
+
+func (w lineWriter) Write(b []byte) (int, error) {
+	w <- string(b)
+	return len(b), nil
 }

@@ -36,6 +36,7 @@ func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
 		// A frozen server accepts connections and says nothing: the next one in the list must not
 		// wait long for its turn.
 		nats.Timeout(2 * time.Second), nats.FlusherTimeout(2 * time.Second),
+		logged(log),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			log.WarnContext(context.Background(), "ledger connection lost", "err", err)
 		}),
@@ -53,6 +54,14 @@ func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
 		options = append(options, nats.ClientCert(o.CertFile, o.KeyFile))
 	}
 	return nats.Connect(o.URL, options...)
+}
+
+// logged has errors that belong to no call logged: by default the client library prints
+// them, which is no line of a structured log.
+func logged(log *slog.Logger) nats.Option {
+	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		log.WarnContext(context.Background(), "ledger connection", "err", err)
+	})
 }
 
 // Away tells whether err, of Connect or Open, means that no server answers yet, or none

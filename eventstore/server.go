@@ -18,6 +18,7 @@ import (
 type Server struct {
 	nats *server.Server
 	lock *os.File
+	log  *slog.Logger
 }
 
 // StartServer runs a server on dir, which it locks: the server itself takes no lock, and
@@ -48,7 +49,7 @@ func startServer(dir string, log *slog.Logger, sync bool) (*Server, error) {
 		s.Shutdown()
 		return nil, errors.Join(fmt.Errorf("the ledger in %s did not become ready within 30 s", dir), lock.Close())
 	}
-	return &Server{s, lock}, nil
+	return &Server{s, lock, log}, nil
 }
 
 // serverOptions sets what touches exposure, durability, size and time; the rest is the
@@ -103,7 +104,7 @@ func lockDir(dir string) (*os.File, error) {
 
 // Connect is a connection inside the process.
 func (s *Server) Connect() (*nats.Conn, error) {
-	return nats.Connect("", nats.InProcessServer(s.nats), nats.Name("keytrail"),
+	return nats.Connect("", nats.InProcessServer(s.nats), nats.Name("keytrail"), logged(s.log),
 		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), // as for an external server
 		nats.PingInterval(time.Minute), nats.MaxPingsOutstanding(10)) // a stall of the process is no loss of the server
 }
