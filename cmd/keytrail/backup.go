@@ -101,7 +101,7 @@ func (k *keptKeyring) look(m *eventstore.Raw) error {
 
 // receive writes what comes to path, the keyring before it, and returns when it is on disk.
 func receive(cmd *cobra.Command, from io.Reader, path string, keep *keptKeyring) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := newPart(path)
 	if err != nil {
 		return err
 	}
@@ -114,6 +114,15 @@ func receive(cmd *cobra.Command, from io.Reader, path string, keep *keptKeyring)
 		_, err = io.Copy(io.MultiWriter(f, bar), &answerReader{from})
 	}
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// newPart makes a file for what is being received, which others cannot read. What is there
+// under its name is taken away, and never written to: it may be a link, or others' to read.
+func newPart(path string) (*os.File, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 }
 
 // An answerReader reads an answer that does not come whole as unreachable.

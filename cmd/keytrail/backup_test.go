@@ -392,3 +392,31 @@ func TestABackUpHasTheKeyringIfItIsAskedTo(t *testing.T) {
 	again := launch(t, data)
 	expect(t, cli(t, m.Secret, environ("KEYTRAIL_URL="+again.url, "KEYTRAIL_KEY="+r.rootKey(t)), "verify"), exitOK, "VALID")
 }
+
+// What lies under the name that a file has while it is received is not written to.
+func TestWhatIsReceivedIsItsOwnersAlone(t *testing.T) {
+	r := launch(t, t.TempDir())
+	dir := t.TempDir()
+	others := filepath.Join(dir, "others")
+	if err := os.WriteFile(others, []byte("theirs"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "out")
+	for _, command := range [][]string{{"backup", "--out", out}, {"keys", "export", "-o", out}, {"events", "replay", "-o", out}} {
+		for kind, put := range map[string]func(from, to string) error{"a link": os.Symlink, "a file": os.Link} {
+			if err := put(others, out+".part"); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, r.command(t, "", command...), exitOK)
+			if info, err := os.Lstat(out); err != nil || info.Mode() != 0o600 {
+				t.Errorf("%s over %s: %v, %v", command, kind, info, err)
+			}
+			if text, err := os.ReadFile(others); err != nil || string(text) != "theirs" {
+				t.Errorf("%s over %s wrote %d bytes into it, %v", command, kind, len(text), err)
+			}
+			if err := os.Remove(out); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

@@ -166,7 +166,7 @@ func replayCommand(c *client) *cobra.Command {
 
 // save writes the replay to a file, which has its name only when it is whole.
 func (c *client) save(cmd *cobra.Command, from io.Reader, path string) error {
-	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := newPart(path + ".part")
 	if err != nil {
 		return err
 	}
