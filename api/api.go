@@ -15,7 +15,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
@@ -126,7 +125,7 @@ func (s *server) routes() {
 
 	s.mux.HandleFunc("GET /livez", s.livez)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
-	s.mux.Handle("GET /metrics", promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{}))
+	s.mux.Handle("GET /metrics", newScrape(s.Registry))
 	s.document("livez", "GET /livez", "", documentLive())
 	s.document("readyz", "GET /readyz", "", documentReady())
 	s.document("metrics", "GET /metrics", "", documentMetrics())

@@ -26,3 +26,10 @@ func SetExportAtOnce(t *testing.T, n int) {
 	t.Cleanup(func() { exportAtOnce = before })
 	exportAtOnce = n
 }
+
+// SetScrapeEvery makes metrics be gathered so often at most until the test ends.
+func SetScrapeEvery(t *testing.T, d time.Duration) {
+	before := scrapeEvery
+	t.Cleanup(func() { scrapeEvery = before })
+	scrapeEvery = d
+}

@@ -1,0 +1,55 @@
+package api
+
+import (
+	"bytes"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// A scrape is the metrics as text. To gather them takes milliseconds, and anybody can ask as
+// often as they like: whoever asks within a moment gets what another one did.
+type scrape struct {
+	gather http.Handler
+
+	mu   sync.Mutex
+	at   time.Time
+	text []byte
+}
+
+// scrapeEvery is how often metrics are gathered at most; tests lengthen it.
+var scrapeEvery = 100 * time.Millisecond
+
+// newScrape leaves out a metric that cannot be told, and has all others.
+func newScrape(from *prometheus.Registry) *scrape {
+	return &scrape{gather: promhttp.HandlerFor(from, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, DisableCompression: true})}
+}
+
+func (s *scrape) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	text := s.recent()
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write(text) // a caller who has gone needs no answer
+}
+
+func (s *scrape) recent() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); s.text == nil || now.Sub(s.at) >= scrapeEvery {
+		p := printed{header: http.Header{}}
+		s.gather.ServeHTTP(&p, &http.Request{})
+		s.text, s.at = p.Bytes(), now
+	}
+	return s.text
+}
+
+// printed takes an answer into memory.
+type printed struct {
+	header http.Header
+	bytes.Buffer
+}
+
+func (p *printed) Header() http.Header { return p.header }
+func (*printed) WriteHeader(int)       {}
