@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,7 @@ type Config struct {
 
 func (c *Config) flags(f *pflag.FlagSet) {
 	c.ledgerFlags(f)
+	f.StringSliceVar(&c.NATSMonitors, "nats-monitor-url", nil, "monitoring of each NATS server, like http://localhost:8222, to ask whether it syncs each message to disk; separated by commas")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "file with the certificate, and its chain, to serve HTTPS with; read again when it changes")
 	f.StringVar(&c.TLSKey, "tls-key", "", "file with the certificate's key")
@@ -90,7 +92,6 @@ func (c *Config) ledgerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.RootKeyFile, "root-key-file", "", "where the root key's secret is written; all processes of a cluster can name one; default root.key in --data")
 	f.StringVar(&c.Keyring, "keyring", "", "file with the installation's secret, which all processes of a cluster need; made at the first start; default keyring in --data")
 	f.StringVar(&c.NATS.URL, "nats-url", "", "use this NATS server or cluster instead of the embedded one")
-	f.StringSliceVar(&c.NATSMonitors, "nats-monitor-url", nil, "monitoring of each NATS server, like http://localhost:8222, to ask whether it syncs each message to disk; separated by commas")
 	f.StringVar(&c.NATS.CredsFile, "nats-creds", "", "file with the NATS user's credentials")
 	f.StringVar(&c.NATS.CAFile, "nats-ca", "", "file with the CA that NATS servers are checked against")
 	f.StringVar(&c.NATS.CertFile, "nats-cert", "", "file with the client certificate for NATS")
@@ -136,6 +137,29 @@ func environment(cmd *cobra.Command, environ []string) error {
 // ofKubernetes are the variables that it sets for a Service named keytrail.
 func ofKubernetes(name string) bool {
 	return name == "KEYTRAIL_PORT" || strings.HasPrefix(name, "KEYTRAIL_PORT_") || strings.HasPrefix(name, "KEYTRAIL_SERVICE_")
+}
+
+// parsed are the settings that are more than a value.
+type parsed struct {
+	log          *slog.Logger
+	verification verify.Options
+	proxies      []netip.Prefix
+	secure       *tls.Config // nil: plain HTTP
+}
+
+// parse refuses settings before anything is started.
+func (c *Config) parse(errs io.Writer) (p parsed, err error) {
+	if p.log, err = c.logger(errs); err != nil {
+		return p, err
+	}
+	if p.verification, err = c.verification(); err != nil {
+		return p, err
+	}
+	if p.proxies, err = c.proxies(); err != nil {
+		return p, err
+	}
+	p.secure, err = c.tlsConfig(p.log)
+	return p, err
 }
 
 // verification is how verifications are recorded.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 )
+
+var toldOfSync = regexp.MustCompile(`syncs? each message to disk|acknowledges before it syncs`)
 
 // TestWhetherNATSSyncsIsTold starts the service on servers that sync, do not, and cannot be
 // asked.
@@ -18,6 +21,9 @@ func TestWhetherNATSSyncsIsTold(t *testing.T) {
 			args = append(args, "--nats-monitor-url", m)
 		}
 		r := launch(t, data, args...)
+		until(t, "each server is told of", func() bool {
+			return len(toldOfSync.FindAllString(r.said.String(), -1)) == max(1, len(monitors))
+		})
 		r.end(t, syscall.SIGTERM)
 		return r.said.String()
 	}

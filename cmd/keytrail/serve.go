@@ -69,22 +69,11 @@ const stopTimeout = 15 * time.Second
 // until ctx ends, and takes it down in reverse, by its defers.
 func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	spareThread()
-	log, err := c.logger(errs)
+	p, err := c.parse(errs)
 	if err != nil {
 		return err
 	}
-	verification, err := c.verification()
-	if err != nil {
-		return err
-	}
-	proxies, err := c.proxies()
-	if err != nil {
-		return err
-	}
-	secure, err := c.tlsConfig(log)
-	if err != nil {
-		return err
-	}
+	log := p.log
 	slog.SetDefault(log) // what libraries say through package log becomes a line of ours
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return err
@@ -105,7 +94,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	front, err := listen(c.Listen, secure, c.ReadTimeout, newConnections(c.Connections, proxies, metrics), log)
+	front, err := listen(c.Listen, p.secure, c.ReadTimeout, newConnections(c.Connections, p.proxies, metrics), log)
 	if err != nil {
 		return err
 	}
@@ -117,9 +106,6 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 		return err
 	}
 	defer nc.Close()
-	if server == nil {
-		tellSync(ctx, c.NATSMonitors, log)
-	}
 
 	// 3. The read model. It outlives the requests, which wait for it.
 	store, err := projections.Open(filepath.Join(c.Data, "readmodel"), projections.Options{CacheBytes: c.CacheBytes, Logger: log, Metrics: metrics})
@@ -131,20 +117,18 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	tasks, background := errgroup.WithContext(background)
 	defer func() { stopBackground(); _ = tasks.Wait() }()
 	tasks.Go(func() error { return store.Run(background, ledger) })
+	if server == nil {
+		tasks.Go(func() error { tellSync(background, c.NATSMonitors, log); return nil })
+	}
 	disk := &space{c.Data, c.MinFree, ledger, log}
 	metrics.MustRegister(disk.metrics()...)
 	disk.look(ctx)
 	tasks.Go(func() error { return disk.watch(background) })
 
 	// 4. The files of the first start, kept before anything depends on them.
-	first := commands.New(ledger, commands.Options{Logger: log})
-	ring, err := ensureKeyring(ctx, first, c.keyringFile())
+	ring, created, err := c.firstFiles(ctx, commands.New(ledger, commands.Options{Logger: log}))
 	if err != nil {
 		return err
-	}
-	created, err := ensureRootKey(ctx, first, c.rootKeyFile())
-	if err != nil {
-		return fmt.Errorf("make the root key: %w", err)
 	}
 	handler := commands.New(ledger, commands.Options{Logger: log, Index: store, ImportIDs: ring.Derive(keyring.ImportIDs)})
 	if err := catchUp(ctx, store, ledger, background); err != nil {
@@ -152,16 +136,27 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	}
 
 	// 5. What answers.
-	verification.Logger, verification.Metrics = log, metrics
-	verifier := verify.New(store, ledger, verification)
+	p.verification.Logger, p.verification.Metrics = log, metrics
+	verifier := verify.New(store, ledger, p.verification)
 	tasks.Go(func() error { return verifier.Run(background) })
 	tasks.Go(func() error { return expirePass(background, store, handler, log) })
 	defer within(stopTimeout, verifier.Close)
 	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, AccessLog: c.accessLogger(errs), Registry: metrics,
-		TrustedProxies: proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: programVersion()}))
+		TrustedProxies: p.proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: programVersion()}))
 	c.greet(errs, log, front.url, c.rootKeyFile(), created)
 	defer serveProfiles(c.PprofListen)()
 	return front.stay(ctx, background)
+}
+
+// firstFiles sees to the keyring and the root key. created tells that the latter was just made.
+func (c *Config) firstFiles(ctx context.Context, h *commands.Handler) (ring *keyring.Keyring, created bool, err error) {
+	if ring, err = ensureKeyring(ctx, h, c.keyringFile()); err != nil {
+		return nil, false, err
+	}
+	if created, err = ensureRootKey(ctx, h, c.rootKeyFile()); err != nil {
+		return nil, false, fmt.Errorf("make the root key: %w", err)
+	}
+	return ring, created, nil
 }
 
 // spareThread lets one thread more run Go code than there are processors. Whoever comes
