@@ -114,6 +114,39 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 	}
 }
 
+// A server that lags behind the end that was asked for is waited for: a back-up never lacks
+// its last messages in silence.
+func TestACopyGoesToTheEndThatWasAskedFor(t *testing.T) {
+	l := filled(t, 3)
+	org := domain.NewOrgID("late")
+	for s, late := range map[eventstore.Stream]func() error{
+		eventstore.Events: func() error {
+			_, err := l.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: "late"}, domain.OrganizationCreated{ID: org, Name: "late", At: noon})
+			return err
+		},
+		eventstore.Uses: func() error {
+			var b eventstore.UseBatch
+			b.Add(&domain.KeyUsed{Key: domain.NewKeyID(org, "k"), Code: domain.UseValid, At: noon})
+			_, err := l.AppendUses(t.Context(), org, &b)
+			return err
+		},
+	} {
+		end, err := l.End(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last eventstore.Position
+		if err := l.Copy(t.Context(), s, end+1, func(m *eventstore.Raw) error {
+			if last = m.Position; last == end {
+				return late()
+			}
+			return nil
+		}); err != nil || last != end+1 {
+			t.Errorf("%s is copied up to %d of %d: %v", s, last, end+1, err)
+		}
+	}
+}
+
 // TestAGapAtTheBeginningIsKept backs up a ledger whose first uses have aged out.
 func TestAGapAtTheBeginningIsKept(t *testing.T) {
 	server := eventstoretest.Server(t)

@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (c *copier) run(ctx context.Context) error {
 	}
 	defer c.discard(consumer)
 	if consumer.CachedInfo().NumPending == 0 {
-		return nil // what was left has aged out
+		return c.whole(ctx)
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(copyAtOnce), jetstream.PullHeartbeat(pagePace.heartbeat))
 	if err != nil {
@@ -90,13 +91,29 @@ func (c *copier) run(ctx context.Context) error {
 		if err != nil {
 			return &interrupted{err}
 		}
-		if done, err := c.take(m); done || err != nil {
+		switch done, err := c.take(m); {
+		case err != nil:
 			return err
+		case done:
+			return c.whole(ctx)
 		}
 	}
 }
 
-// take hands one message on, and tells whether it was the last.
+// whole is nil if nothing is left: through was reached, or the rest has aged out, as uses do
+// from the front. Else the server that holds the consumer lags behind the stream's leader.
+func (c *copier) whole(ctx context.Context) error {
+	if c.at >= c.through {
+		return nil
+	}
+	info, err := c.stream.Info(ctx)
+	if err == nil && c.name == Uses && info.State.FirstSeq > uint64(c.through) {
+		return nil
+	}
+	return &interrupted{cmp.Or(err, fmt.Errorf("the server has nothing behind position %d yet", c.at))}
+}
+
+// take hands one message on, and tells whether it was the last that the server has.
 func (c *copier) take(m jetstream.Msg) (done bool, err error) {
 	meta, err := m.Metadata()
 	if err != nil {
