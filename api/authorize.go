@@ -146,7 +146,7 @@ func (q *question) refuseAs(mode string) error {
 // presentedToGateway also takes a key that a client sends as user name of basic
 // authentication, which is all that some can.
 func presentedToGateway(r *http.Request) (string, error) {
-	if user, _, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 && r.Header.Get("X-API-Key") == "" {
+	if user, _, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 && strings.Join(r.Header.Values("X-API-Key"), "") == "" {
 		return user, nil
 	}
 	secret, err := presented(r.Header)

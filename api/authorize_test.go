@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -35,7 +36,10 @@ func (s *service) raw(key, method, target string, headers ...string) (status str
 	s.t.Helper()
 	c := s.dial("127.0.0.1")
 	defer c.Close()
-	if err := c.send("%s %s HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer %s\n%s\n", method, target, key, strings.Join(append(headers, ""), "\r\n")); err != nil {
+	if key != "" {
+		headers = append([]string{"Authorization: Bearer " + key}, headers...)
+	}
+	if err := c.send("%s %s HTTP/1.1\nHost: x\nConnection: close\n%s\n", method, target, strings.Join(append(headers, ""), "\r\n")); err != nil {
 		s.t.Fatal(err)
 	}
 	a, err := http.ReadResponse(c.Reader, &http.Request{Method: method})
@@ -160,6 +164,24 @@ func TestEveryRefusalIsAProblem(t *testing.T) {
 		status, header, text := s.raw(s.root, c.method, c.target)
 		if status[:3] != c.status || header.Get("Content-Type") != "application/problem+json" || (c.status == "405") != (header.Get("Allow") != "") {
 			t.Errorf("%s %s: %s %v %s", c.method, c.target, status, header, text)
+		}
+	}
+}
+
+// A key as user name of basic authentication is taken if it is the request's only one.
+func TestAGatewayTakesABasicKeyThatIsTheOnlyOne(t *testing.T) {
+	s := start(t)
+	_, secret := s.create(s.root, `{"org_id":"`+s.org("acme")+`","name":"n"}`)
+	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(secret+":"))
+	for _, c := range []struct {
+		status  string
+		headers []string
+	}{
+		{"200", []string{basic}}, {"200", []string{basic, "X-API-Key:"}}, {"401", []string{basic, "X-API-Key: " + secret}},
+		{"400", []string{basic, "X-API-Key:", "X-API-Key: another"}}, {"400", []string{basic, basic}},
+	} {
+		if status, _, text := s.raw("", "GET", "/v1/authorize/default", c.headers...); status[:3] != c.status {
+			t.Errorf("%q: %s %s, want %s", c.headers, status, text, c.status)
 		}
 	}
 }
