@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,7 +63,7 @@ type revokeFailure struct {
 // to fill would otherwise choose more than was meant.
 type bulkFilter struct {
 	KeyFilter
-	All bool `json:"all,omitempty" doc:"All keys of the organization; only org_id stands beside it."`
+	All bool `json:"all,omitempty" doc:"All keys of the organization; status and keyspace may stand beside it."`
 }
 
 func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
@@ -84,12 +85,14 @@ func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
 			return invalidField("filter."+clip(name), "must not be empty; leave it out if it is not to matter")
 		}
 	}
-	delete(filled, "org_id")
+	for _, broad := range []string{"org_id", "all", "status", "keyspace"} { // which choose no key in particular
+		delete(filled, broad)
+	}
 	switch {
-	case len(filled) == 0:
-		return invalidField("filter", `must say which keys; {"org_id":"…","all":true} revokes all of an organization`)
-	case f.All && len(filled) > 1:
-		return invalidField("filter.all", "means every key; only org_id can stand beside it")
+	case !f.All && len(filled) == 0:
+		return invalidField("filter", `must say which keys, by more than status and keyspace; {"org_id":"…","all":true} revokes all of an organization`)
+	case f.All && len(filled) > 0:
+		return invalidField("filter.all", "means every key; only org_id, status and keyspace can stand beside it")
 	case f.All && f.Org == "" && p.Org == domain.Installation:
 		return invalidField("filter.org_id", "name the organization whose keys are all to be revoked")
 	}
@@ -153,11 +156,14 @@ func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.
 	var mu sync.Mutex
 	var last eventstore.Position
 	var again bool
+	var away outage
 	tasks := errgroup.Group{}
 	tasks.SetLimit(bulkAtOnce)
 	for _, id := range ids {
 		tasks.Go(func() error {
-			was, at, err := s.revokeOne(ctx, p, r, id, in)
+			var was bool
+			var at eventstore.Position
+			err := away.unless(func() (err error) { was, at, err = s.revokeOne(ctx, p, r, id, in); return err })
 			mu.Lock()
 			defer mu.Unlock()
 			last = max(last, at)
@@ -182,6 +188,21 @@ func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.
 	}
 	a.Position = uint64(cmp.Or(last, s.Store.Position()))
 	return s.applied(ctx, last)
+}
+
+// An outage ends a request of many parts when the ledger has not answered one of them in
+// its time: the others, which would each wait as long, are refused at once.
+type outage struct{ atomic.Bool }
+
+func (o *outage) unless(do func() error) error {
+	if o.Load() {
+		return eventstore.ErrUnavailable
+	}
+	err := do()
+	if errors.Is(err, eventstore.ErrUnavailable) {
+		o.Store(true)
+	}
+	return err
 }
 
 var errOwnKey = &domain.Error{Kind: domain.Conflict, Code: "own_key", Text: "the key that a bulk revocation is asked with is left out; revoke it by itself"}
@@ -258,11 +279,13 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	a := importAnswer{Results: make([]importResult, len(lines))}
 	var last eventstore.Position
 	var mu sync.Mutex
+	var away outage
 	tasks := errgroup.Group{}
 	tasks.SetLimit(bulkAtOnce)
 	for i, line := range lines {
 		tasks.Go(func() error {
-			result, err := s.importLine(r.Context(), p, line)
+			var result commands.KeyResult
+			err := away.unless(func() (err error) { result, err = s.importLine(r.Context(), p, line); return err })
 			mu.Lock()
 			defer mu.Unlock()
 			last = max(last, result.Position)

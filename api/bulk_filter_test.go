@@ -31,6 +31,10 @@ func TestABulkFilterThatSaysNothingIsRefused(t *testing.T) {
 		`{"name":"n","org_id":""}`: "filter.org_id",
 		`{"created_after":"0001-01-01T00:00:00Z"}`:                "filter.created_after",
 		`{"org_id":"` + acme.org + `"}`:                           "filter",
+		`{"status":"active"}`:                                     "filter",
+		`{"keyspace":"default","status":"active"}`:                "filter",
+		`{"org_id":"` + acme.org + `","status":"active"}`:         "filter",
+		`{"keyspace":"default","all":true}`:                       "filter.org_id",
 		`{"all":true}`:                                            "filter.org_id",
 		`{"org_id":"","all":true}`:                                "filter.org_id",
 		`{"org_id":"` + acme.org + `","all":false}`:               "filter.all",
@@ -53,7 +57,7 @@ func TestABulkFilterThatSaysNothingIsRefused(t *testing.T) {
 		t.Errorf("%d keys are revoked", n)
 	}
 	// What chooses the root key all the same leaves it out.
-	a := s.must(s.root, "POST", "/v1/keys/revoke", `{"filter":{"status":"active"}}`)
+	a := s.must(s.root, "POST", "/v1/keys/revoke", `{"filter":{"created_after":"2020-01-01T00:00:00Z"}}`)
 	if a["revoked"] != 5.0 || failure(a, rootID) != "own_key" {
 		t.Errorf("by the root key: %v", a)
 	}

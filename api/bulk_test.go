@@ -148,3 +148,27 @@ func TestABulkRevocationThatIsAbandonedIsRepeated(t *testing.T) {
 		t.Errorf("%d keys are left", len(left))
 	}
 }
+
+// While the ledger is away, a request of many parts does not wait for it once for each.
+func TestABulkWaitsOnceForALedgerThatIsAway(t *testing.T) {
+	var tries atomic.Int32
+	s := startWith(t, before(func(context.Context, string, string) error {
+		tries.Add(1)
+		return fmt.Errorf("away on purpose: %w", eventstore.ErrUnavailable)
+	}), func(*api.Options) {})
+	org := s.org("acme")
+	const keys = 40
+	for i := range keys {
+		s.create(s.root, fmt.Sprintf(`{"org_id":"%s","name":"n%d","owner":"leaver"}`, org, i))
+	}
+	a := s.must(s.root, "POST", "/v1/keys/revoke", `{"filter":{"owner":"leaver"}}`)
+	failed := a["failed"].([]any)
+	if n := tries.Load(); len(failed) != keys || n > keys/2 || a["next_cursor"] != "start" {
+		t.Errorf("%d tries, %d failures, next_cursor %v", n, len(failed), a["next_cursor"])
+	}
+	for _, f := range failed {
+		if f.(map[string]any)["code"] != "ledger_unavailable" {
+			t.Errorf("%v", f)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,15 +17,19 @@ type Sync struct {
 	Interval time.Duration // else
 }
 
+// monitoring asks the address itself: it heeds no proxy, and follows no redirect.
+var monitoring = &http.Client{Transport: &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 // AskSync asks a NATS server's monitoring, like http://localhost:8222, how it syncs.
 func AskSync(ctx context.Context, url string) (Sync, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/varz", nil)
 	if err != nil {
-		return Sync{}, err
+		return Sync{}, errors.New("it is no address like http://localhost:8222") // the error's own text repeats it, with a password
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := monitoring.Do(request)
 	if err != nil {
 		return Sync{}, err
 	}

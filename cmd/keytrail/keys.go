@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -296,6 +297,16 @@ func switchCommand(c *client, verb, short string) *cobra.Command {
 		}}
 }
 
+// broad tells whether a filter chooses no key in particular.
+func broad(q url.Values) bool {
+	for name := range q {
+		if !slices.Contains([]string{"org_id", "status", "keyspace"}, name) {
+			return false
+		}
+	}
+	return true
+}
+
 func revokeCommand(c *client) *cobra.Command {
 	var f filters
 	var reason, comment string
@@ -310,9 +321,9 @@ It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`,
 			}
 			filtered := len(q) > 0 || all
 			switch {
-			case all && (len(q) > 1 || len(q) == 1 && !q.Has("org_id")):
-				return errors.New("--all means every key; only --org can stand beside it")
-			case !all && len(q) == 1 && q.Has("org_id"):
+			case all && !broad(q):
+				return errors.New("--all means every key; only --org, --status and --keyspace can stand beside it")
+			case !all && len(q) > 0 && broad(q):
 				return errors.New("say --all to revoke all keys of an organization, or choose some of them")
 			case filtered == (len(args) > 0):
 				return errors.New("name keys, or choose them by a filter")
@@ -342,7 +353,7 @@ It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`,
 	f.flags(cmd.Flags())
 	cmd.Flags().StringVar(&reason, "reason", "unspecified", "unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation")
 	cmd.Flags().StringVar(&comment, "comment", "", "a line for the audit trail")
-	cmd.Flags().BoolVar(&all, "all", false, "all keys of --org, or of the organization of the key that asks; that key itself is left out")
+	cmd.Flags().BoolVar(&all, "all", false, "all keys of --org, or of the organization of the key that asks, with --status and --keyspace if given; that key itself is left out")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count, and change nothing")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd

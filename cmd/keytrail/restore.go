@@ -23,6 +23,7 @@ import (
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/keyring"
 	"github.com/keytrail/keytrail/internal/secretfile"
 )
 
@@ -107,8 +108,16 @@ func (r *restoration) sayKeyring(ctx context.Context, nc *nats.Conn) error {
 		return err
 	}
 	k, err := commands.New(ledger, commands.Options{Logger: r.log}).Keyring(ctx)
-	if err == nil && k.Fingerprint != "" {
-		r.say("It needs the keyring with the fingerprint %s as %s.", k.Fingerprint, r.keyringFile())
+	if err != nil || k.Fingerprint == "" {
+		return err
+	}
+	r.say("It needs the keyring with the fingerprint %s as %s.", k.Fingerprint, r.keyringFile())
+	have, err := keyring.Load(r.keyringFile())
+	if err == nil && have.Fingerprint() != k.Fingerprint {
+		r.say("The one that is there, with the fingerprint %s, is another one: put the right one in its place.", have.Fingerprint())
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
 	return err
 }

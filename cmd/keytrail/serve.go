@@ -144,7 +144,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, AccessLog: c.accessLogger(errs), Registry: metrics,
 		TrustedProxies: p.proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: programVersion()}))
 	c.greet(errs, log, front.url, c.rootKeyFile(), created)
-	defer serveProfiles(c.PprofListen)()
+	defer serveProfiles(c.PprofListen, log)()
 	return front.stay(ctx, background)
 }
 
@@ -237,12 +237,16 @@ func catchUp(ctx context.Context, s *projections.Store, l *eventstore.Ledger, ba
 }
 
 // serveProfiles serves profiles on address, if there is one, until what it gives is called.
-func serveProfiles(address string) (stop func() error) {
+func serveProfiles(address string, log *slog.Logger) (stop func() error) {
 	if address == "" {
 		return func() error { return nil }
 	}
 	profiles := &http.Server{Addr: address, Handler: http.DefaultServeMux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = profiles.ListenAndServe() }()
+	go func() {
+		if err := profiles.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("no profiles are served", "address", address, "err", err)
+		}
+	}()
 	return profiles.Close
 }
 
