@@ -283,11 +283,12 @@ func (c *Config) greet(w io.Writer, log *slog.Logger, url, rootFile string, crea
 		log.Info("ready", "url", url, "root_key_file", rootFile, "root_key_created", created)
 		return
 	}
+	text := fmt.Sprintf("keytrail: ready on %s\n", url)
 	if created {
-		fmt.Fprintf(w, "keytrail: the root key is in %s; whoever reads it can do everything\n", rootFile)
+		text = fmt.Sprintf("keytrail: the root key is in %s; whoever reads it can do everything\n", rootFile) + text
 	}
-	fmt.Fprintf(w, "keytrail: ready on %s\n", url)
 	if _, err := os.Stat(rootFile); err == nil { // else it was moved to a safer place, as it should be
-		fmt.Fprintf(w, "  try: keytrail principal --url %s --key-file %s\n", url, rootFile)
+		text += fmt.Sprintf("  try: keytrail principal --url %s --key-file %s\n", url, rootFile)
 	}
+	fmt.Fprint(w, text) // at once: a reader that waits for it sees it whole
 }
