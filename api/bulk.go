@@ -107,7 +107,7 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 	if (in.Body.IDs == nil) == (in.Body.Filter == nil) {
 		return nil, invalidField("ids", "give either ids or a filter")
 	}
-	release, err := s.Commands.Hold(r)
+	release, err := s.Commands.Reserve(r)
 	if err != nil {
 		return nil, err
 	}

@@ -28,8 +28,8 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answer := map[string]any{"projections": status}
-	if held := s.Ledger.Held(); held != nil {
-		answer["held"] = s.asProblem(r.Context(), held).Code
+	if cause := s.Ledger.Suspended(); cause != nil {
+		answer["suspended"] = s.asProblem(r.Context(), cause).Code
 		problems = append(problems, "nothing is recorded")
 	}
 	answer["ready"] = len(problems) == 0

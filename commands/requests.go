@@ -76,9 +76,9 @@ func once[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore
 	return o, err
 }
 
-// Hold refuses r if its command id came with another request before, and keeps others from
+// Reserve refuses r if its command id came with another request before, and keeps others from
 // it until release is called: for a bulk request, which is carried out key by key.
-func (h *Handler) Hold(r Request) (release func(), err error) {
+func (h *Handler) Reserve(r Request) (release func(), err error) {
 	if r.Fingerprint == "" {
 		return func() {}, nil
 	}

@@ -73,7 +73,7 @@ func FailureOf(err error) Failure {
 	case errors.As(err, &f):
 		return f.failure
 	case errors.As(err, &refusal):
-		return Refused // by Held or a check of ours
+		return Refused // by Suspended or a check of ours
 	}
 	return Unknown
 }

@@ -169,7 +169,7 @@ func (d *feed) add(s Stream, b Batch) (subscriptions int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.high
-	d.high.moveTo(s, b.Mark.Position)
+	d.high.moveTo(s, b.Checkpoint.Position)
 	c.after = d.high
 	number := d.first + len(d.chunks)
 	d.chunks = append(d.chunks, c)

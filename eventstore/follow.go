@@ -18,7 +18,7 @@ var ErrMismatch = &domain.Error{Kind: domain.Unavailable, Code: "ledger_mismatch
 // organizations. There is one for each stream. Whenever it starts or has lost its consumer
 // it compares known with the ledger, and ends with ErrMismatch if they differ; the read
 // model must then be built again. What it hears makes Fresh, Health and End.
-func (l *Ledger) Follow(ctx context.Context, s Stream, known Mark, max int, handle func(Batch) error) error {
+func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int, handle func(Batch) error) error {
 	f := &follower{ledger: l, stream: s, known: known, pulse: &l.pulses[s]}
 	f.pulse.applied.Store(uint64(known.Position))
 	f.pulse.end.Store(0)
@@ -35,7 +35,7 @@ type follower struct {
 	ledger  *Ledger
 	stream  Stream
 	pulse   *pulse
-	known   Mark
+	known   Checkpoint
 	pending uint64    // messages that the server has and the reader has not
 	heard   time.Time // when it last heard of the server
 	proof   *proof
@@ -112,10 +112,10 @@ func (f *follower) note(ctx context.Context, c *consumer, after Position) error 
 
 // applied takes down what was handled.
 func (f *follower) applied(b Batch) {
-	f.known, f.pending = b.Mark, b.Pending
-	f.pulse.applied.Store(uint64(b.Mark.Position))
-	f.pulse.reach(b.Mark.Position + Position(b.Pending))
-	f.publish(b.Mark.Position)
+	f.known, f.pending = b.Checkpoint, b.Pending
+	f.pulse.applied.Store(uint64(b.Checkpoint.Position))
+	f.pulse.reach(b.Checkpoint.Position + Position(b.Pending))
+	f.publish(b.Checkpoint.Position)
 }
 
 // publish tells the rest of the program how the reader stands. Uses age out, so that the

@@ -42,7 +42,7 @@ func follow(t *testing.T, n int) *followed {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended, seen := make(chan error, 1), make(chan eventstore.Position, n)
 	go func() {
-		ended <- f.Follow(ctx, eventstore.Events, eventstore.Mark{}, 1, func(b eventstore.Batch) error { seen <- b.Mark.Position; return nil })
+		ended <- f.Follow(ctx, eventstore.Events, eventstore.Checkpoint{}, 1, func(b eventstore.Batch) error { seen <- b.Checkpoint.Position; return nil })
 	}()
 	f.stop = func() error { cancel(); return <-ended }
 	t.Cleanup(cancel)

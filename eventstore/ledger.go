@@ -31,14 +31,14 @@ type Options struct {
 
 // A Ledger appends to and reads the two streams. It is safe for concurrent use.
 type Ledger struct {
-	nc       *nats.Conn
-	js       jetstream.JetStream
-	streams  [2]jetstream.Stream
-	embedded bool // the server is in this process, and nobody else uses it
-	log      *slog.Logger
-	latency  *prometheus.HistogramVec
-	errors   *prometheus.CounterVec
-	held     atomic.Pointer[error]
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	streams   [2]jetstream.Stream
+	embedded  bool // the server is in this process, and nobody else uses it
+	log       *slog.Logger
+	latency   *prometheus.HistogramVec
+	errors    *prometheus.CounterVec
+	suspended atomic.Pointer[error]
 
 	heartbeats   string // the subject of this process's
 	acknowledged atomic.Pointer[time.Time]
@@ -81,7 +81,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command, e domain.Event) (p Position, err error) {
 	ctx, finish := tracing.Start(ctx, "append to the ledger")
 	defer func() { finish(err) }()
-	if err := l.Held(); err != nil {
+	if err := l.Suspended(); err != nil {
 		return 0, err
 	}
 	if l.pulses[Events].mismatch.Load() {
@@ -194,7 +194,7 @@ func (l *Ledger) Load(ctx context.Context, ref Ref, after Position, each func(Re
 			for _, r := range b.Records {
 				each(r)
 			}
-			end = b.Mark.Position
+			end = b.Checkpoint.Position
 			return nil
 		})
 	}
@@ -244,12 +244,12 @@ func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
 
 // Gone is the last position of a stream up to which nothing is left, 0 if all is there: uses
 // age out.
-func (l *Ledger) Gone(ctx context.Context, s Stream) (Mark, error) {
+func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {
 	info, err := l.info(ctx, s)
 	if err != nil {
-		return Mark{}, err
+		return Checkpoint{}, err
 	}
-	return Mark{Created: info.Created, Position: Position(max(info.State.FirstSeq, 1) - 1)}, nil
+	return Checkpoint{Created: info.Created, Position: Position(max(info.State.FirstSeq, 1) - 1)}, nil
 }
 
 func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo, err error) {

@@ -183,24 +183,24 @@ func TestReadToTheEndStops(t *testing.T) {
 }
 
 func TestMarkTellsLedgersApart(t *testing.T) {
-	marks := make([]eventstore.Mark, 2)
+	marks := make([]eventstore.Checkpoint, 2)
 	for i := range marks {
 		l := eventstoretest.New(t)
 		p, err := l.Append(t.Context(), eventstore.KeyRef(org, created(1).ID), 0, eventstore.Command{}, created(1))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if marks[i], err = l.Mark(t.Context(), eventstore.Events, p); err != nil {
+		if marks[i], err = l.CheckpointAt(t.Context(), eventstore.Events, p); err != nil {
 			t.Fatal(err)
 		}
-		var read eventstore.Mark
-		if err := l.Read(t.Context(), eventstore.Query{}, func(b eventstore.Batch) error { read = b.Mark; return nil }); err != nil {
+		var read eventstore.Checkpoint
+		if err := l.Read(t.Context(), eventstore.Query{}, func(b eventstore.Batch) error { read = b.Checkpoint; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if read != marks[i] {
 			t.Errorf("a batch is marked %+v, the ledger says %+v", read, marks[i])
 		}
-		if _, err := l.Mark(t.Context(), eventstore.Events, p+1); !errors.Is(err, eventstore.ErrNoSuchPosition) {
+		if _, err := l.CheckpointAt(t.Context(), eventstore.Events, p+1); !errors.Is(err, eventstore.ErrNoSuchPosition) {
 			t.Errorf("a mark beyond the end: %v", err)
 		}
 	}

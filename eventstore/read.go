@@ -25,10 +25,10 @@ type Query struct {
 // A Batch is what was there to be read at once. Its records' memory is used again for the
 // next one.
 type Batch struct {
-	Records []Record
-	Mark    Mark   // of the last message
-	Pending uint64 // messages that match and come after, as the server knew
-	Bytes   int    // of the messages' bodies
+	Records    []Record
+	Checkpoint Checkpoint // of the last message
+	Pending    uint64     // messages that match and come after, as the server knew
+	Bytes      int        // of the messages' bodies
 }
 
 const (
@@ -165,7 +165,7 @@ func (r *reader) batches(ctx context.Context, c *consumer) error {
 		if err := errors.Join(r.deliver(b), err); err != nil {
 			return err
 		}
-		if !r.query.Live && (b.Pending == 0 || b.Mark.Position >= r.end) {
+		if !r.query.Live && (b.Pending == 0 || b.Checkpoint.Position >= r.end) {
 			return nil
 		}
 	}
@@ -198,7 +198,7 @@ func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
 	if b.Records, err = appendRecords(b.Records, s); err != nil {
 		return err
 	}
-	b.Pending, b.Mark = meta.NumPending, Mark{Created: r.created, Position: s.position}
+	b.Pending, b.Checkpoint = meta.NumPending, Checkpoint{Created: r.created, Position: s.position}
 	b.Bytes += len(s.data)
 	// The hash is of the last message of the batch only: it is put in on delivery.
 	r.last = s
@@ -207,14 +207,14 @@ func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
 
 func (r *reader) deliver(b Batch) error {
 	r.records = b.Records
-	if b.Mark.Position == 0 {
+	if b.Checkpoint.Position == 0 {
 		return nil
 	}
-	b.Mark.Hash = hash(r.last)
+	b.Checkpoint.Hash = hash(r.last)
 	if err := r.handle(b); err != nil {
 		return err
 	}
-	r.query.After = b.Mark.Position
+	r.query.After = b.Checkpoint.Position
 	if r.follow != nil {
 		r.follow.applied(b)
 	}

@@ -60,7 +60,7 @@ func (s *Store) CutOffFlush(ctx context.Context, l *eventstore.Ledger, transacti
 	}
 	r := g.runners[0]
 	err = l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, After: r.mark.Position}, func(b eventstore.Batch) error {
-		return r.buffer.add(b.Records, b.Mark)
+		return r.buffer.add(b.Records, b.Checkpoint)
 	})
 	r.buffer.close()
 	for n := 0; err == nil && !over && n < transactions; n++ {
@@ -79,7 +79,7 @@ func (s *Store) Cached(d domain.Digest) bool {
 func (s *Store) Warm(ctx context.Context, l *eventstore.Ledger) { s.warm(ctx, l) }
 
 // Apply applies records as if they had been read, up to mark.
-func (s *Store) Apply(records []eventstore.Record, mark eventstore.Mark) error {
+func (s *Store) Apply(records []eventstore.Record, mark eventstore.Checkpoint) error {
 	g := s.groups[eventstore.Events]
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -23,7 +23,7 @@ import (
 // A restart reads from the checkpoint again. If a flush was cut off it adds up the very
 // same messages first and writes only what lacks, so that no use counts twice.
 type flush struct {
-	Mark     eventstore.Mark `json:"mark"`     // of the last message in the buffer
+	Mark     eventstore.Checkpoint `json:"mark"`     // of the last message in the buffer
 	Key      [16]byte        `json:"key"`      // the last key in the table; those before it are whole
 	Counters int             `json:"counters"` // of that key in the table: its hours, then its windows, each ascending
 }
@@ -88,7 +88,7 @@ func (g *group) bufferIfRoom(b eventstore.Batch) (full bool, err error) {
 	g.feed.Lock()
 	defer g.feed.Unlock()
 	r := g.runners[0]
-	if f := r.flush; f != nil && b.Mark.Position > f.Mark.Position {
+	if f := r.flush; f != nil && b.Checkpoint.Position > f.Mark.Position {
 		// Here ends what a flush that was cut off had in it: it is finished first.
 		had := slices.DeleteFunc(slices.Clone(b.Records), func(r eventstore.Record) bool { return r.Position > f.Mark.Position })
 		return true, r.buffer.add(had, f.Mark)
@@ -96,7 +96,7 @@ func (g *group) bufferIfRoom(b eventstore.Batch) (full bool, err error) {
 	if r.flush == nil && r.buffer.full() {
 		return true, nil
 	}
-	return false, r.buffer.add(b.Records, b.Mark)
+	return false, r.buffer.add(b.Records, b.Checkpoint)
 }
 
 // keepFlushing flushes again and again until ctx ends: soon if that takes little time or

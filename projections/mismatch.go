@@ -35,7 +35,7 @@ func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {
 	return nil
 }
 
-func (g *group) seen(r *runner) eventstore.Mark {
+func (g *group) seen(r *runner) eventstore.Checkpoint {
 	g.feed.Lock()
 	defer g.feed.Unlock()
 	g.mu.Lock()
@@ -57,12 +57,12 @@ func (g *group) empty(ctx context.Context, runners []*runner) (before []uint16, 
 		if err := g.dropTable(ctx, fresh.table); err != nil { // what a cut-off rebuild left there
 			return before, err
 		}
-		if err := g.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, eventstore.Mark{}, nil) }); err != nil {
+		if err := g.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, eventstore.Checkpoint{}, nil) }); err != nil {
 			return before, err
 		}
 		before = append(before, r.table)
 		r.table = fresh.table
-		r.begin(eventstore.Mark{}, usageClock{})
+		r.begin(eventstore.Checkpoint{}, usageClock{})
 	}
 	g.publish()
 	return before, nil

@@ -21,7 +21,7 @@ import (
 type runner struct {
 	projection
 	table uint16
-	mark  eventstore.Mark
+	mark  eventstore.Checkpoint
 	live  atomic.Uint32 // table, for readers that hold no lock
 
 	buffer *usageBuffer // what is read and not yet in the table; nil: the projection keeps none
@@ -158,7 +158,7 @@ func (g *group) skipGone(ctx context.Context, l *eventstore.Ledger) error {
 }
 
 // skip makes r stand for all up to gone, unless there is something to flush before.
-func (r *runner) skip(gone eventstore.Mark) {
+func (r *runner) skip(gone eventstore.Checkpoint) {
 	if r.flush != nil && gone.Position < r.flush.Mark.Position || r.buffer.uses > 0 || gone.Position <= r.mark.Position {
 		return
 	}
@@ -166,7 +166,7 @@ func (r *runner) skip(gone eventstore.Mark) {
 }
 
 // oldest is the mark of the projection that is behind the others.
-func (g *group) oldest() eventstore.Mark {
+func (g *group) oldest() eventstore.Checkpoint {
 	g.feed.Lock()
 	defer g.feed.Unlock()
 	g.mu.Lock()
@@ -193,7 +193,7 @@ func (g *group) take(ctx context.Context, b eventstore.Batch) error {
 	if g.runners[0].projection.apply == nil {
 		return g.bufferUses(ctx, b)
 	}
-	return g.persist(ctx, func() error { return g.applyLocked(b.Records, b.Mark) })
+	return g.persist(ctx, func() error { return g.applyLocked(b.Records, b.Checkpoint) })
 }
 
 // persist tries for a while if f fails: a full disk may be emptied.
@@ -221,7 +221,7 @@ func rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (g *group) applyLocked(records []eventstore.Record, mark eventstore.Mark) error {
+func (g *group) applyLocked(records []eventstore.Record, mark eventstore.Checkpoint) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := g.apply(g.runners, records, mark); err != nil {
@@ -257,7 +257,7 @@ func (g *group) turn() {
 
 // apply writes what records mean for each runner, and their new marks, in one transaction,
 // or in several, each whole, if one cannot hold it all.
-func (g *group) apply(runners []*runner, records []eventstore.Record, mark eventstore.Mark) error {
+func (g *group) apply(runners []*runner, records []eventstore.Record, mark eventstore.Checkpoint) error {
 	err := g.db.Update(func(tx *badger.Txn) error {
 		for _, r := range runners {
 			if err := g.applyIn(tx, r, records, mark); err != nil {
@@ -282,7 +282,7 @@ func (g *group) apply(runners []*runner, records []eventstore.Record, mark event
 
 // applyHalves cuts between two messages, so that a mark never points into one. The first
 // half's mark has no hash: it stands only until the second half is written.
-func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark eventstore.Mark) error {
+func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark eventstore.Checkpoint) error {
 	cut := len(records) / 2
 	for cut < len(records) && records[cut].Position == records[cut-1].Position {
 		cut++
@@ -294,7 +294,7 @@ func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark
 	if cut == 0 {
 		return fmt.Errorf("position %d: %w", mark.Position, badger.ErrTxnTooBig)
 	}
-	first, err := g.store.ledger.Load().Mark(context.Background(), records[0].Stream, records[cut-1].Position)
+	first, err := g.store.ledger.Load().CheckpointAt(context.Background(), records[0].Stream, records[cut-1].Position)
 	if err != nil {
 		return err
 	}
@@ -304,7 +304,7 @@ func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark
 	return g.apply(runners, records[cut:], mark)
 }
 
-func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, mark eventstore.Mark) error {
+func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, mark eventstore.Checkpoint) error {
 	for len(records) > 0 && records[0].Position <= r.mark.Position {
 		records = records[1:]
 	}
@@ -321,7 +321,7 @@ func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, 
 }
 
 // catalogue makes r's table the one that counts.
-func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Mark, f *flush) error {
+func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Checkpoint, f *flush) error {
 	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Mark: mark, Flush: f})
 	if err != nil {
 		return err
@@ -392,7 +392,7 @@ func (s *Store) Halted() error {
 }
 
 // seen is how far r has read; its table may be behind.
-func (r *runner) seen() eventstore.Mark {
+func (r *runner) seen() eventstore.Checkpoint {
 	if r.buffer != nil && r.buffer.mark.Position > r.mark.Position {
 		return r.buffer.mark
 	}
@@ -401,7 +401,7 @@ func (r *runner) seen() eventstore.Mark {
 
 // begin makes mark what r's table stands for, with nothing buffered beyond. clock is that
 // of the uses up to mark.
-func (r *runner) begin(mark eventstore.Mark, clock usageClock) {
+func (r *runner) begin(mark eventstore.Checkpoint, clock usageClock) {
 	r.mark, r.flush = mark, nil
 	if r.buffer != nil {
 		r.buffer.reset(mark, clock)

@@ -250,11 +250,11 @@ func (g *group) tryReplace(ctx context.Context, old, fresh *runner, p progress) 
 func (g *group) replay(ctx context.Context, r *runner, p progress) error {
 	q := eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: atOnce(r.stream)}
 	err := g.store.ledger.Load().Read(ctx, q, func(b eventstore.Batch) error {
-		defer func() { p(b.Mark.Position, b.Mark.Position+eventstore.Position(b.Pending)) }()
+		defer func() { p(b.Checkpoint.Position, b.Checkpoint.Position+eventstore.Position(b.Pending)) }()
 		if r.buffer == nil {
-			return g.apply([]*runner{r}, b.Records, b.Mark)
+			return g.apply([]*runner{r}, b.Records, b.Checkpoint)
 		}
-		if err := r.buffer.add(b.Records, b.Mark); err != nil || !r.buffer.full() {
+		if err := r.buffer.add(b.Records, b.Checkpoint); err != nil || !r.buffer.full() {
 			return err
 		}
 		return g.flushBuilding(r)

@@ -30,7 +30,7 @@ func applied(t *testing.T, records []eventstore.Record, size int) *projections.S
 		}
 	})
 	for batch := range slices.Chunk(records, size) {
-		if err := s.Apply(batch, eventstore.Mark{Position: batch[len(batch)-1].Position}); err != nil {
+		if err := s.Apply(batch, eventstore.Checkpoint{Position: batch[len(batch)-1].Position}); err != nil {
 			t.Fatal(err)
 		}
 	}

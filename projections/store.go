@@ -114,7 +114,7 @@ func (s *Store) Close() (err error) {
 type entry struct {
 	Version int             `json:"version"`
 	Table   uint16          `json:"table"`
-	Mark    eventstore.Mark `json:"mark"`
+	Mark    eventstore.Checkpoint `json:"mark"`
 	Flush   *flush          `json:"flush,omitempty"` // of the usage buffer, if a part of it is in the table
 }
 
@@ -155,7 +155,7 @@ func (g *group) loadCatalog() error {
 	}
 	for _, r := range fresh {
 		r.table = freeTable(used)
-		if err := g.db.Update(func(tx *badger.Txn) error { return r.catalogue(tx, eventstore.Mark{}, nil) }); err != nil {
+		if err := g.db.Update(func(tx *badger.Txn) error { return r.catalogue(tx, eventstore.Checkpoint{}, nil) }); err != nil {
 			return err
 		}
 	}

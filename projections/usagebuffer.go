@@ -18,7 +18,7 @@ type usageBuffer struct {
 	uses   int
 	rows   int             // hours and windows beyond the first hour of each key
 	clock  usageClock      // after the last use in it
-	mark   eventstore.Mark // of the last message in it
+	mark   eventstore.Checkpoint // of the last message in it
 	closed bool            // it is being flushed: nothing more is added
 }
 
@@ -49,7 +49,7 @@ func (b *usageBuffer) full() bool {
 }
 
 // add counts the uses among records.
-func (b *usageBuffer) add(records []eventstore.Record, mark eventstore.Mark) error {
+func (b *usageBuffer) add(records []eventstore.Record, mark eventstore.Checkpoint) error {
 	for i := range records {
 		u, ok := records[i].Event.(domain.KeyUsed)
 		if !ok || records[i].Position <= b.mark.Position {
@@ -157,7 +157,7 @@ func (b *usageBuffer) from(key [16]byte) int {
 
 // reset forgets all, for what comes after mark. Memory that was of use is kept: to grow it
 // again would copy a hundred megabytes.
-func (b *usageBuffer) reset(mark eventstore.Mark, clock usageClock) {
+func (b *usageBuffer) reset(mark eventstore.Checkpoint, clock usageClock) {
 	if len(b.all) <= cap(b.all)/4 {
 		*b = *newUsageBuffer()
 	}

@@ -17,9 +17,9 @@ type faulty struct {
 	summary func(append func() error) error
 }
 
-func (f *faulty) Held() error {
+func (f *faulty) Suspended() error {
 	if f.held == nil {
-		return f.Ledger.Held()
+		return f.Ledger.Suspended()
 	}
 	return f.held()
 }

@@ -16,8 +16,8 @@ import (
 
 // A UseLog is the ledger as verifications need it. Tests wrap the real one with faults.
 type UseLog interface {
-	// Held is why nothing new is to be recorded, nil if all is well.
-	Held() error
+	// Suspended is why nothing new is to be recorded, nil if all is well.
+	Suspended() error
 	// AwaitFresh waits for what was read of it to be no older than a moment, until a deadline.
 	AwaitFresh(ctx context.Context, deadline time.Time) error
 	// AppendUses writes a batch. Repeated with the same batch, it writes it once.
@@ -117,7 +117,7 @@ func (r *recorder) metrics() []prometheus.Collector {
 // less than comes, both wait for room. After deadline the error is ErrUnavailable; the use
 // may then still be written, once.
 func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed, deadline time.Time) error {
-	if err := r.ledger.Held(); err != nil {
+	if err := r.ledger.Suspended(); err != nil {
 		return err
 	}
 	b, wake, err := r.enqueue(org, u, deadline)

@@ -258,7 +258,7 @@ func TestAFullDiskIsRefusedInGoodOrder(t *testing.T) {
 		until(t, "the space was looked at", func() bool {
 			return errors.As(send(t.Context(), "GET", r.url+"/readyz", "", "", nil, nil), &refused)
 		})
-		if !strings.Contains(refused.text, `"held":"storage_full"`) {
+		if !strings.Contains(refused.text, `"suspended":"storage_full"`) {
 			t.Errorf("readyz says %s", refused.text)
 		}
 		for path, body := range map[string]any{"/v1/verify": map[string]string{"key": m.Secret}, "/v1/keys/" + m.Key.ID + "/revoke": map[string]any{}} {

@@ -36,7 +36,7 @@ func (s *space) metrics() []prometheus.Collector {
 			return float64(free)
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keytrail_ledger_suspended", Help: "1 while nothing is recorded, for lack of disk space."}, func() float64 {
-			if s.ledger.Held() != nil {
+			if s.ledger.Suspended() != nil {
 				return 1
 			}
 			return 0
@@ -64,11 +64,11 @@ func (s *space) look(ctx context.Context) {
 	switch full := free < s.least; {
 	case err != nil:
 		s.log.WarnContext(ctx, "free disk space cannot be told", "dir", s.dir, "err", err)
-	case full && s.ledger.Held() == nil:
+	case full && s.ledger.Suspended() == nil:
 		s.log.ErrorContext(ctx, "short of disk space: nothing is recorded until there is more", "dir", s.dir, "free", free, "min_free", s.least)
-		s.ledger.Hold(errStorageFull)
-	case !full && s.ledger.Held() != nil:
+		s.ledger.Suspend(errStorageFull)
+	case !full && s.ledger.Suspended() != nil:
 		s.log.InfoContext(ctx, "there is disk space again", "dir", s.dir, "free", free)
-		s.ledger.Hold(nil)
+		s.ledger.Suspend(nil)
 	}
 }

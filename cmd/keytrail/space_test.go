@@ -31,7 +31,7 @@ func TestASmallDiskStopsTheServiceInGoodOrder(t *testing.T) {
 		until(t, "verification is refused", func() bool {
 			return r.says(t, `"code":"storage_full"`, "POST", "/v1/verify", map[string]string{"key": m.Secret})
 		})
-		until(t, "it is not ready", func() bool { return r.says(t, `"held":"storage_full"`, "GET", "/readyz", nil) })
+		until(t, "it is not ready", func() bool { return r.says(t, `"suspended":"storage_full"`, "GET", "/readyz", nil) })
 		if err := os.Remove(filler); err != nil {
 			t.Fatal(err)
 		}

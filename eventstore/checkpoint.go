@@ -11,22 +11,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A Mark proves to a later start that the ledger at Position is the one that was read:
+// A Checkpoint proves to a later start that the ledger at Position is the one that was read:
 // lost power can leave a ledger shorter than what was derived from it, and its sequences
 // are then used again for other events.
-type Mark struct {
+type Checkpoint struct {
 	Created  time.Time // of the stream
 	Position Position
 	Hash     uint64 // of the message at Position
 }
 
-// Mark reads the mark at p; ErrNoSuchPosition if the ledger holds nothing there.
-func (l *Ledger) Mark(ctx context.Context, s Stream, p Position) (Mark, error) {
+// CheckpointAt reads the mark at p; ErrNoSuchPosition if the ledger holds nothing there.
+func (l *Ledger) CheckpointAt(ctx context.Context, s Stream, p Position) (Checkpoint, error) {
 	info, err := l.info(ctx, s)
 	if err != nil {
-		return Mark{}, err
+		return Checkpoint{}, err
 	}
-	mark := Mark{Created: info.Created, Position: p}
+	mark := Checkpoint{Created: info.Created, Position: p}
 	if p == 0 {
 		return mark, nil
 	}
@@ -35,7 +35,7 @@ func (l *Ledger) Mark(ctx context.Context, s Stream, p Position) (Mark, error) {
 		return mark, err
 	}
 	if err != nil {
-		return Mark{}, fmt.Errorf("read %s at %d: %w", s, p, err)
+		return Checkpoint{}, fmt.Errorf("read %s at %d: %w", s, p, err)
 	}
 	mark.Hash = hash(m)
 	return mark, nil
@@ -47,12 +47,12 @@ func (l *Ledger) Mark(ctx context.Context, s Stream, p Position) (Mark, error) {
 const confirmations = 3
 
 // Holds tells whether the ledger still has what m was taken of.
-func (l *Ledger) Holds(ctx context.Context, s Stream, m Mark) (bool, error) {
+func (l *Ledger) Holds(ctx context.Context, s Stream, m Checkpoint) (bool, error) {
 	if m.Position == 0 {
 		return true, nil // nothing was taken of it
 	}
 	for range confirmations {
-		now, err := l.Mark(ctx, s, m.Position)
+		now, err := l.CheckpointAt(ctx, s, m.Position)
 		switch {
 		case errors.Is(err, ErrNoSuchPosition):
 			if aged, err := l.agedOut(ctx, s, m); err != nil || aged {
@@ -71,7 +71,7 @@ func (l *Ledger) Holds(ctx context.Context, s Stream, m Mark) (bool, error) {
 }
 
 // agedOut tells whether m was of a use that is older than the stream keeps them.
-func (l *Ledger) agedOut(ctx context.Context, s Stream, m Mark) (bool, error) {
+func (l *Ledger) agedOut(ctx context.Context, s Stream, m Checkpoint) (bool, error) {
 	if s != Uses {
 		return false, nil
 	}
