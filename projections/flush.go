@@ -24,8 +24,8 @@ import (
 // same messages first and writes only what lacks, so that no use counts twice.
 type flush struct {
 	Mark     eventstore.Checkpoint `json:"mark"`     // of the last message in the buffer
-	Key      [16]byte        `json:"key"`      // the last key in the table; those before it are whole
-	Counters int             `json:"counters"` // of that key in the table: its hours, then its windows, each ascending
+	Key      [16]byte              `json:"key"`      // the last key in the table; those before it are whole
+	Counters int                   `json:"counters"` // of that key in the table: its hours, then its windows, each ascending
 }
 
 // flushRows is how many rows one transaction of a flush writes: about 20 ms of work, and

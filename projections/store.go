@@ -112,10 +112,10 @@ func (s *Store) Close() (err error) {
 
 // An entry is what the catalog keeps of a projection.
 type entry struct {
-	Version int             `json:"version"`
-	Table   uint16          `json:"table"`
+	Version int                   `json:"version"`
+	Table   uint16                `json:"table"`
 	Mark    eventstore.Checkpoint `json:"mark"`
-	Flush   *flush          `json:"flush,omitempty"` // of the usage buffer, if a part of it is in the table
+	Flush   *flush                `json:"flush,omitempty"` // of the usage buffer, if a part of it is in the table
 }
 
 // The first byte of every key in Badger.

@@ -16,10 +16,10 @@ type usageBuffer struct {
 	at     map[[16]byte]int // key → its place in all
 	all    []keyUses
 	uses   int
-	rows   int             // hours and windows beyond the first hour of each key
-	clock  usageClock      // after the last use in it
+	rows   int                   // hours and windows beyond the first hour of each key
+	clock  usageClock            // after the last use in it
 	mark   eventstore.Checkpoint // of the last message in it
-	closed bool            // it is being flushed: nothing more is added
+	closed bool                  // it is being flushed: nothing more is added
 }
 
 // keyUses is the uses of one key. Most are of one hour.
