@@ -22,7 +22,7 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 // A desk is a verifier on a real ledger and a real read model, whose clock the test sets.
 type desk struct {
 	*verify.Verifier
-	t      *testing.T
+	t      testing.TB
 	server *eventstore.Server
 	ledger *eventstore.Ledger
 	store  *projections.Store
@@ -37,7 +37,7 @@ func open(t *testing.T, durability verify.Durability) *desk {
 }
 
 // openWith is open with other options, on a ledger that faults makes of the real one.
-func openWith(t *testing.T, o verify.Options, faults func(*desk) verify.UseLog) *desk {
+func openWith(t testing.TB, o verify.Options, faults func(*desk) verify.UseLog) *desk {
 	t.Helper()
 	server := eventstoretest.Server(t)
 	d := &desk{t: t, server: server, ledger: eventstoretest.Open(t, server), org: domain.NewOrgID("customer")}
