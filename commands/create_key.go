@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -106,16 +105,4 @@ func (h *Handler) create(ctx context.Context, c CreateKey, f domain.Format, secr
 		})
 	})
 	return withSecret(result, secret), err
-}
-
-// withSecret hands out the secret only if it is one of the key's: another request with the
-// same Idempotency-Key may have been quicker, and then the key has the other one's.
-func withSecret(r KeyResult, secret domain.Secret) KeyResult {
-	digest := secret.Digest()
-	if slices.ContainsFunc(r.Key.Secrets, func(s domain.KeySecret) bool { return s.Digest == digest }) {
-		r.Secret = secret
-	} else {
-		r.Replayed = true
-	}
-	return r
 }

@@ -36,3 +36,18 @@ func (h *Handler) onOrganization(ctx context.Context, id domain.OrgID, r Request
 	o, err := once(ctx, h, eventstore.OrganizationRef(id), r, f)
 	return OrganizationResult{Organization: o.state, Position: o.position, Replayed: o.replayed}, err
 }
+
+// mustExist refuses an organization without history.
+func (h *Handler) mustExist(ctx context.Context, org domain.OrgID) error {
+	if _, known := h.orgs.Load(org); known || org == domain.Installation {
+		return nil
+	}
+	end, err := h.log.Load(ctx, eventstore.OrganizationRef(org), 0, func(eventstore.Record) {})
+	if err == nil && end == 0 {
+		return domain.ErrOrganizationNotFound
+	}
+	if err == nil {
+		h.orgs.Store(org, true)
+	}
+	return err
+}

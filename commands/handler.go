@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
@@ -64,21 +62,6 @@ func New(log EventLog, o Options) *Handler {
 		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
-// A Request is what every command has: who asks, and how to know the request again.
-type Request struct {
-	By          domain.Principal    `validate:"-"`
-	CommandID   string              `validate:"-"` // "": a new one
-	Fingerprint string              `validate:"-"` // of the request's content, "" if it has no Idempotency-Key
-	Correlation string              `validate:"-"`
-	IfMatch     eventstore.Position `validate:"-"` // the revision it is meant for, 0: any
-}
-
-func (r *Request) identify() {
-	if r.CommandID == "" {
-		r.CommandID = uuid.NewString()
-	}
-}
-
 // A KeyResult is a key after a command. Position is its revision.
 type KeyResult struct {
 	Key      domain.Key
@@ -86,6 +69,12 @@ type KeyResult struct {
 	Secret   domain.Secret // only where a secret was made, and only the first time
 	Replayed bool          // the command had been carried out before
 	Changed  bool          // the command wrote an event, now or before: it was not so already
+}
+
+// onKey decides about a key.
+func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, f func(domain.Key) (domain.Event, error)) (KeyResult, error) {
+	o, err := once(ctx, h, eventstore.KeyRef(org, id), r, f)
+	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
 }
 
 // now is the handler's clock to the millisecond, which is what the ledger keeps.

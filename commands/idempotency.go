@@ -2,12 +2,30 @@ package commands
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
+
+// A Request is what every command has: who asks, and how to know the request again.
+type Request struct {
+	By          domain.Principal    `validate:"-"`
+	CommandID   string              `validate:"-"` // "": a new one
+	Fingerprint string              `validate:"-"` // of the request's content, "" if it has no Idempotency-Key
+	Correlation string              `validate:"-"`
+	IfMatch     eventstore.Position `validate:"-"` // the revision it is meant for, 0: any
+}
+
+func (r *Request) identify() {
+	if r.CommandID == "" {
+		r.CommandID = uuid.NewString()
+	}
+}
 
 // A RequestIndex finds the request that a command id came with, for a day at least. Its
 // answer may be stale: a request that it misses is found in the history of its aggregate,
@@ -143,4 +161,16 @@ func (q *requests) forget(commandID string) {
 	if known.settled = false; known.running == 0 {
 		delete(q.known, commandID)
 	}
+}
+
+// withSecret hands out the secret only if it is one of the key's: another request with the
+// same Idempotency-Key may have been quicker, and then the key has the other one's.
+func withSecret(r KeyResult, secret domain.Secret) KeyResult {
+	digest := secret.Digest()
+	if slices.ContainsFunc(r.Key.Secrets, func(s domain.KeySecret) bool { return s.Digest == digest }) {
+		r.Secret = secret
+	} else {
+		r.Replayed = true
+	}
+	return r
 }

@@ -109,24 +109,3 @@ func pause(ctx context.Context, attempt int) bool {
 		return true
 	}
 }
-
-// onKey decides about a key.
-func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, f func(domain.Key) (domain.Event, error)) (KeyResult, error) {
-	o, err := once(ctx, h, eventstore.KeyRef(org, id), r, f)
-	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
-}
-
-// mustExist refuses an organization without history.
-func (h *Handler) mustExist(ctx context.Context, org domain.OrgID) error {
-	if _, known := h.orgs.Load(org); known || org == domain.Installation {
-		return nil
-	}
-	end, err := h.log.Load(ctx, eventstore.OrganizationRef(org), 0, func(eventstore.Record) {})
-	if err == nil && end == 0 {
-		return domain.ErrOrganizationNotFound
-	}
-	if err == nil {
-		h.orgs.Store(org, true)
-	}
-	return err
-}
