@@ -41,15 +41,15 @@ func (f *faulty) Append(ctx context.Context, ref eventstore.Ref, after eventstor
 
 type fixture struct {
 	*commands.Handler
-	t   *testing.T
-	log *faulty
-	org domain.OrgID
+	t      *testing.T
+	ledger *faulty
+	org    domain.OrgID
 }
 
 func setUp(t *testing.T) fixture {
 	t.Helper()
-	log := &faulty{Ledger: eventstoretest.New(t)}
-	f := fixture{commands.New(log, commands.Options{}), t, log, ""}
+	ledger := &faulty{Ledger: eventstoretest.New(t)}
+	f := fixture{commands.New(ledger, commands.Options{}), t, ledger, ""}
 	o, err := f.CreateOrganization(t.Context(), commands.CreateOrganization{Request: by(domain.System), Name: "acme"})
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func (f fixture) simple() commands.CreateKey {
 func (f fixture) check(ref eventstore.Ref, events int) {
 	f.t.Helper()
 	var history []eventstore.Record
-	_, err := f.log.Load(f.t.Context(), ref, 0, func(r eventstore.Record) { history = append(history, r) })
+	_, err := f.ledger.Load(f.t.Context(), ref, 0, func(r eventstore.Record) { history = append(history, r) })
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestOfConcurrentEqualCreatesOneHasTheSecret(t *testing.T) {
 	c.CommandID = "once"
 	results := make([]commands.KeyResult, 6)
 	var wg sync.WaitGroup
-	h := commands.New(f.log.Ledger, commands.Options{})
+	h := commands.New(f.ledger.Ledger, commands.Options{})
 	for i := range results {
 		wg.Go(func() {
 			var err error
@@ -150,13 +150,13 @@ func TestFaultsLoseNothingAndWriteNothingTwice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := setUp(t)
-			fault(f.log)
+			fault(f.ledger)
 			r := f.create(f.simple())
 			if domain.NewSecret(r.Secret.Reveal()).Digest() != r.Key.Secrets[0].Digest {
 				t.Error("the caller does not have the key's secret")
 			}
 			f.check(eventstore.KeyRef(f.org, r.Key.ID), 1)
-			fault(f.log)
+			fault(f.ledger)
 			rotated, err := f.RotateKey(t.Context(), commands.RotateKey{Request: by(domain.System), Org: f.org, Key: r.Key.ID})
 			if err != nil || domain.NewSecret(rotated.Secret.Reveal()).Digest() != rotated.Key.Secrets[0].Digest {
 				t.Errorf("rotate: %v", err)
@@ -168,28 +168,28 @@ func TestFaultsLoseNothingAndWriteNothingTwice(t *testing.T) {
 
 func TestAFaultThatLastsIsTold(t *testing.T) {
 	f := setUp(t)
-	f.log.refuse = 1 << 30
+	f.ledger.refuse = 1 << 30
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := f.CreateKey(ctx, f.simple()); !errors.Is(err, errFault) && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("create: %v", err)
 	}
-	if f.log.appends < 2 || f.log.appends > 100 {
-		t.Errorf("%d attempts", f.log.appends)
+	if f.ledger.appends < 2 || f.ledger.appends > 100 {
+		t.Errorf("%d attempts", f.ledger.appends)
 	}
 }
 
 // An event that cannot be written is not tried again: a time in the year 10000 has no JSON.
 func TestWhatCannotSucceedIsNotRepeated(t *testing.T) {
 	f := setUp(t)
-	h := commands.New(f.log, commands.Options{Now: func() time.Time { return time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }})
-	f.log.appends = 0
+	h := commands.New(f.ledger, commands.Options{Now: func() time.Time { return time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }})
+	f.ledger.appends = 0
 	_, err := h.CreateKey(t.Context(), f.simple())
 	if eventstore.FailureOf(err) != eventstore.Refused || errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("create: %v", err)
 	}
-	if f.log.appends != 1 {
-		t.Errorf("%d attempts", f.log.appends)
+	if f.ledger.appends != 1 {
+		t.Errorf("%d attempts", f.ledger.appends)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestWhatCannotSucceedIsNotRepeated(t *testing.T) {
 func TestEveryWriterOfOneKeyGetsItsTurn(t *testing.T) {
 	f := setUp(t)
 	r := f.create(f.simple())
-	h := commands.New(f.log.Ledger, commands.Options{})
+	h := commands.New(f.ledger.Ledger, commands.Options{})
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {
@@ -214,7 +214,7 @@ func TestEveryWriterOfOneKeyGetsItsTurn(t *testing.T) {
 func TestConcurrentChangesAllHappen(t *testing.T) {
 	f := setUp(t)
 	r := f.create(f.simple())
-	h := commands.New(f.log.Ledger, commands.Options{})
+	h := commands.New(f.ledger.Ledger, commands.Options{})
 	var wg sync.WaitGroup
 	for i := range 5 {
 		wg.Go(func() {

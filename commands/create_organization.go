@@ -32,8 +32,9 @@ func (h *Handler) CreateOrganization(ctx context.Context, c CreateOrganization) 
 	})
 }
 
-func (h *Handler) onOrganization(ctx context.Context, id domain.OrgID, r Request, f func(domain.Organization) (domain.Event, error)) (OrganizationResult, error) {
-	o, err := once(ctx, h, eventstore.OrganizationRef(id), r, f)
+// onOrganization carries out a command on an organization.
+func (h *Handler) onOrganization(ctx context.Context, id domain.OrgID, r Request, decide func(domain.Organization) (domain.Event, error)) (OrganizationResult, error) {
+	o, err := executeOnce(ctx, h, eventstore.OrganizationRef(id), r, decide)
 	return OrganizationResult{Organization: o.state, Position: o.position, Replayed: o.replayed}, err
 }
 
@@ -42,7 +43,7 @@ func (h *Handler) mustExist(ctx context.Context, org domain.OrgID) error {
 	if _, known := h.orgs.Load(org); known || org == domain.Installation {
 		return nil
 	}
-	end, err := h.log.Load(ctx, eventstore.OrganizationRef(org), 0, func(eventstore.Record) {})
+	end, err := h.ledger.Load(ctx, eventstore.OrganizationRef(org), 0, func(eventstore.Record) {})
 	if err == nil && end == 0 {
 		return domain.ErrOrganizationNotFound
 	}

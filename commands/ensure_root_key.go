@@ -35,7 +35,7 @@ func (h *Handler) rootKey(ctx context.Context) (n int, k domain.Key, err error) 
 	for n = 1; ; n++ {
 		k = domain.Key{}
 		ref := eventstore.KeyRef(domain.Installation, rootID(n))
-		if _, err := h.log.Load(ctx, ref, 0, func(r eventstore.Record) { k.Apply(r.Event) }); err != nil {
+		if _, err := h.ledger.Load(ctx, ref, 0, func(r eventstore.Record) { k.Apply(r.Event) }); err != nil {
 			return 0, domain.Key{}, err
 		}
 		if k.State != domain.Revoked {

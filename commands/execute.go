@@ -8,6 +8,7 @@ import (
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/backoff"
 	"github.com/keytrail/keytrail/internal/tracing"
 )
 
@@ -20,92 +21,87 @@ type aggregate[A any] interface {
 	Apply(domain.Event)
 }
 
-// An outcome is an aggregate after a command.
-type outcome[A any] struct {
+// A result is an aggregate after a command.
+type result[A any] struct {
 	state    A
 	position eventstore.Position // of its last event
-	replayed bool
-	changed  bool // the command wrote an event, in this call or an earlier one
+	replayed bool                // an earlier call wrote the command's event
+	changed  bool                // the command wrote an event, in this call or an earlier one
 }
 
-// decide is the only place that loads, decides, appends and tries again, until the end of
-// ctx or eventstore.Deadline. Before each decision it looks whether the command is in the
-// history already: that one look covers lost acknowledgements, repeated requests and
-// Idempotency-Key alike. replayed tells that an earlier call, not an earlier attempt of
-// this one, wrote the event.
-func decide[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, f func(A) (domain.Event, error)) (_ outcome[A], err error) {
+// execute carries out a command on one aggregate: it loads the history, decides, and appends
+// at most one event, on the condition that the history has not grown meanwhile. It is the
+// only place that does so and that tries again, until ctx or eventstore.Deadline ends.
+//
+// A command whose event is in the history already has been carried out. That one look-up
+// covers lost acknowledgements, repeated requests and Idempotency-Key alike.
+func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, decide func(A) (domain.Event, error)) (_ result[A], err error) {
 	ctx, finish := tracing.Start(ctx, "decide")
 	defer func() { finish(err) }()
 	ctx, cancel := context.WithTimeout(ctx, eventstore.Deadline)
 	defer cancel()
 
 	command := eventstore.Command{ID: r.CommandID, Fingerprint: r.Fingerprint, Actor: r.By.ID, Correlation: r.Correlation}
-	var o outcome[A]
-	found, mismatch := false, false
+	var current result[A]
+	var search historySearch
 	for attempt := 0; ; attempt++ {
-		// 1. Load what is new: all of it at first, then what made the last attempt fail.
-		end, err := h.log.Load(ctx, ref, o.position, func(record eventstore.Record) {
-			P(&o.state).Apply(record.Event)
-			if record.Command.ID == r.CommandID {
-				found, mismatch = true, record.Fingerprint != r.Fingerprint
-			}
+		// 1. Load the history: all of it at first, then what came since the last attempt.
+		end, err := h.ledger.Load(ctx, ref, current.position, func(record eventstore.Record) {
+			P(&current.state).Apply(record.Event)
+			search.visit(record.Command, r)
 		})
 		if err != nil {
-			return outcome[A]{}, err
+			return result[A]{}, err
 		}
-		o.position = end
+		current.position = end
 
-		// 2. Decide.
-		if mismatch {
-			return outcome[A]{}, domain.ErrIdempotencyMismatch
+		// 2. Decide, unless the command was carried out before.
+		if search.mismatch {
+			return result[A]{}, domain.ErrIdempotencyMismatch
 		}
-		if found {
-			o.replayed, o.changed = attempt == 0, true
-			return o, nil
+		if search.found {
+			current.replayed, current.changed = attempt == 0, true
+			return current, nil
 		}
 		if r.IfMatch != 0 && r.IfMatch != end {
-			return outcome[A]{}, domain.ErrRevisionStale
+			return result[A]{}, domain.ErrRevisionStale
 		}
-		event, err := f(o.state)
+		event, err := decide(current.state)
 		if err != nil || event == nil {
-			return o, err
+			return current, err
 		}
 
-		// 3. Append. An error may hide that it was written, which the next load tells.
-		at, err := h.log.Append(ctx, ref, end, command, event)
+		// 3. Append. After an error the event may be written all the same, or another writer
+		// was quicker: the next load tells.
+		at, err := h.ledger.Append(ctx, ref, end, command, event)
 		if err == nil {
-			P(&o.state).Apply(event)
-			o.position, o.changed = at, true
-			h.logger.DebugContext(ctx, "event written", "type", event.EventType(), "aggregate", ref.ID, "position", at, "attempt", attempt)
-			return o, nil
+			P(&current.state).Apply(event)
+			current.position, current.changed = at, true
+			h.log.DebugContext(ctx, "event written", "type", event.EventType(), "aggregate", ref.ID, "position", at, "attempt", attempt)
+			return current, nil
 		}
 		if eventstore.FailureOf(err) == eventstore.Refused {
-			return outcome[A]{}, err
+			return result[A]{}, err
 		}
-		if !pause(ctx, attempt) {
-			return outcome[A]{}, lost(err)
+		if backoff.Sleep(ctx, retryDelay(attempt)) != nil {
+			return result[A]{}, timedOut(err)
 		}
 	}
 }
 
-// lost is the error of a command that ran out of time after err.
-func lost(err error) error {
+// retryDelay is the pause after a failed attempt: 1 ms, and at random up to 10 ms more,
+// 20 ms after the next, and so on to 160 ms. The wide spread lets some of many writers that
+// lost one race through: on three replicas an append that is under way makes every other
+// one to its aggregate a conflict.
+func retryDelay(attempt int) time.Duration {
+	spread := 10 * time.Millisecond << min(attempt, 4)
+	return time.Millisecond + rand.N(spread)
+}
+
+// timedOut is the error of a command whose time was up after its last attempt failed with err.
+func timedOut(err error) error {
 	if eventstore.FailureOf(err) == eventstore.Conflict {
 		return fmt.Errorf("%w: %w", ErrKeyBusy, err)
 	}
 	return err
-}
-
-// pause waits for some ms before the next attempt, at random, so that of many that lost one
-// race some are out of the others' way: on three replicas an append that is under way makes
-// every other one a conflict. It tells whether there is time left.
-func pause(ctx context.Context, attempt int) bool {
-	timer := time.NewTimer(time.Millisecond + rand.N(10*time.Millisecond<<min(attempt, 4)))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -1,9 +1,11 @@
-// Package commands holds the use cases that change things, one file each: a struct, its
-// bounds, and a method that loads, decides and appends through one loop.
+// Package commands holds the use cases that change something. Each has a file of its name
+// with the Handler's method that carries it out; what a caller may say of it is a struct
+// there, with the bounds of its fields. Every method loads the history of one aggregate,
+// decides and appends in one loop, execute.
 //
 // A command carries its own identity. Repeating it, because an acknowledgement was lost or
 // a client sent it again, finds the event that it already wrote and answers the same,
-// without the secret. No command reads the read model.
+// without the secret (idempotency.go). No command decides by what the read model says.
 package commands
 
 import (
@@ -35,17 +37,17 @@ type Options struct {
 
 // A Handler carries out commands. It is safe for concurrent use.
 type Handler struct {
-	log       EventLog
+	ledger    EventLog
+	log       *slog.Logger
 	clock     func() time.Time
 	random    io.Reader
-	logger    *slog.Logger
 	requests  requests
 	importIDs [32]byte
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
 
-// New makes a handler on log.
-func New(log EventLog, o Options) *Handler {
+// New makes a handler on ledger.
+func New(ledger EventLog, o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -58,7 +60,7 @@ func New(log EventLog, o Options) *Handler {
 	if o.ImportIDs == [32]byte{} {
 		_, _ = rand.Read(o.ImportIDs[:]) // it ends the program if it fails
 	}
-	return &Handler{log: log, clock: o.Now, random: o.Random, logger: o.Logger, importIDs: o.ImportIDs,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, importIDs: o.ImportIDs,
 		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
@@ -71,9 +73,9 @@ type KeyResult struct {
 	Changed  bool          // the command wrote an event, now or before: it was not so already
 }
 
-// onKey decides about a key.
-func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, f func(domain.Key) (domain.Event, error)) (KeyResult, error) {
-	o, err := once(ctx, h, eventstore.KeyRef(org, id), r, f)
+// onKey carries out a command on a key.
+func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, decide func(domain.Key) (domain.Event, error)) (KeyResult, error) {
+	o, err := executeOnce(ctx, h, eventstore.KeyRef(org, id), r, decide)
 	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
 }
 

@@ -12,7 +12,22 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A Request is what every command has: who asks, and how to know the request again.
+// Idempotency: how a repeated request is recognised, where, and for how long.
+//
+// A request with an Idempotency-Key has a command id, which follows from its principal and
+// that key, and a fingerprint of its content. A command id that comes again is a repeat if
+// the fingerprint is the same, and refused if not. Both are looked for in three places:
+//
+//   - The history of the aggregate that the request is about (historySearch), for ever: they
+//     are stored with the event. A created key or organization is found there, too: its id
+//     follows from the command's.
+//   - The RequestIndex of the read model, two days: every event's, whatever its aggregate.
+//   - The memory of this process (requests), a day: what the index does not have yet, and
+//     requests that had nothing to change, of which there is no event.
+//
+// A request that was refused is not remembered, so that it can be corrected and sent again.
+
+// A Request is what every command has: who asks, and how to recognise the request.
 type Request struct {
 	By          domain.Principal    `validate:"-"`
 	CommandID   string              `validate:"-"` // "": a new one
@@ -21,74 +36,85 @@ type Request struct {
 	IfMatch     eventstore.Position `validate:"-"` // the revision it is meant for, 0: any
 }
 
+// identify gives a request without a command id a new one, which nothing else has.
 func (r *Request) identify() {
 	if r.CommandID == "" {
 		r.CommandID = uuid.NewString()
 	}
 }
 
-// A RequestIndex finds the request that a command id came with, for a day at least. Its
-// answer may be stale: a request that it misses is found in the history of its aggregate,
-// and one for another aggregate is then carried out as well, on a key with another id.
+// A historySearch looks for a request's command in the history of an aggregate.
+type historySearch struct {
+	found    bool // the command wrote an event
+	mismatch bool // it did so for another request
+}
+
+// visit looks at the command of one record.
+func (s *historySearch) visit(c eventstore.Command, r Request) {
+	if c.ID == r.CommandID {
+		s.found, s.mismatch = true, c.Fingerprint != r.Fingerprint
+	}
+}
+
+// A RequestIndex finds the request that a command id came with, for two days. Its answer may
+// be stale: a request that it misses is found in the history of its aggregate, and one for
+// another aggregate is then carried out as well, on a key with another id.
 type RequestIndex interface {
 	Request(commandID string) (fingerprint string, found bool, err error)
 }
 
+// rememberedFor is how long the memory of this process keeps a request.
 const rememberedFor = 24 * time.Hour
 
-// maxRemembered bounds the memory for requests, at about 300 bytes each; tests lower it.
+// maxRemembered bounds that memory, at about 300 bytes a request; tests lower it.
 var maxRemembered = 20_000
 
-// requests are those with an Idempotency-Key that this process carries out or has carried
-// out: what the index does not have yet, and those that had nothing to change, which no
-// event tells of.
+// requests are those with an Idempotency-Key that this process carries out or remembers.
 type requests struct {
 	index RequestIndex
 
-	mu      sync.Mutex
-	known   map[string]*request // by command id
-	settled []settledRequest    // in the order in which they are forgotten
+	mu    sync.Mutex
+	known map[string]*request // by command id
+	done  []doneRequest       // those that are remembered, the next to be forgotten first
 }
 
 // A request is what one command id came with.
 type request struct {
 	fingerprint string
 	running     int            // calls that carry it out
-	settled     bool           // one wrote an event, may have, or had nothing to change
-	unchanged   eventstore.Ref // where it had nothing to change
+	done        bool           // one wrote an event, may have, or had nothing to change
+	unchanged   eventstore.Ref // the aggregate on which it had nothing to change
 }
 
-type settledRequest struct {
+// A doneRequest is a request that was carried out, and when.
+type doneRequest struct {
 	commandID string
 	at        time.Time
 }
 
-// once is decide for requests that may be repeated: another request under the same command
-// id is refused, whatever aggregate it is about. It is looked for only if the aggregate's
-// own history does not have the command, so that of two requests which raced on two nodes
-// each finds what it did.
-func once[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, f func(A) (domain.Event, error)) (outcome[A], error) {
+// executeOnce is execute for requests that may be repeated: another request under the same
+// command id is refused, whatever aggregate it is about. It is looked for only if the
+// aggregate's own history does not have the command, so that of two requests which raced on
+// two nodes each finds what it did.
+func executeOnce[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, decide func(A) (domain.Event, error)) (result[A], error) {
 	if r.Fingerprint == "" {
-		return decide[A, P](ctx, h, ref, r, f)
+		return execute[A, P](ctx, h, ref, r, decide)
 	}
-	begun, settled, repeated := false, false, false
-	o, err := decide[A, P](ctx, h, ref, r, func(state A) (domain.Event, error) {
+	begun, done, repeated := false, false, false
+	o, err := execute[A, P](ctx, h, ref, r, func(state A) (_ domain.Event, err error) {
 		if !begun {
-			var err error
-			if repeated, err = h.requests.begin(r, ref); err != nil {
-				return nil, err
-			}
-			begun = true
+			repeated, err = h.requests.begin(r, ref)
+			begun = err == nil
 		}
-		if repeated {
-			return nil, nil
+		if repeated || err != nil {
+			return nil, err
 		}
-		event, err := f(state)
-		settled = settled || err == nil
+		event, err := decide(state)
+		done = done || err == nil
 		return event, err
 	})
 	if begun {
-		h.requests.end(r.CommandID, ref, h.clock(), settled, err == nil && !o.changed)
+		h.requests.end(r.CommandID, ref, h.clock(), done, err == nil && !o.changed)
 	}
 	o.replayed = o.replayed || repeated
 	return o, err
@@ -104,10 +130,10 @@ func (h *Handler) Reserve(r Request) (release func(), err error) {
 	return func() { h.requests.end(r.CommandID, eventstore.Ref{}, h.clock(), false, false) }, err
 }
 
-// begin refuses r if its command id came with another request before, be it that this one
-// is still being carried out. repeated tells that r itself came before, and had nothing to
-// change. A successful begin is followed by end. The same request may run many times at
-// once: bulk requests do, and of repeats the aggregate's expected position lets one write.
+// begin refuses r if its command id came with another request, be it that this one is still
+// being carried out. repeated tells that r itself came before, and had nothing to change.
+// A successful begin is followed by end. Several calls may carry out the same request at
+// once: a bulk request's do, and of repeats the aggregate's expected position lets one write.
 func (q *requests) begin(r Request, ref eventstore.Ref) (repeated bool, err error) {
 	fingerprint := r.Fingerprint
 	if q.index != nil {
@@ -133,9 +159,8 @@ func (q *requests) begin(r Request, ref eventstore.Ref) (repeated bool, err erro
 	return known.unchanged == ref, nil
 }
 
-// end keeps a request that was carried out, and forgets one that was refused: it may be
-// mended and sent again.
-func (q *requests) end(commandID string, ref eventstore.Ref, now time.Time, settled, unchanged bool) {
+// end remembers a request that was carried out, and forgets one that was refused.
+func (q *requests) end(commandID string, ref eventstore.Ref, now time.Time, done, unchanged bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	known := q.known[commandID]
@@ -143,22 +168,23 @@ func (q *requests) end(commandID string, ref eventstore.Ref, now time.Time, sett
 	if unchanged {
 		known.unchanged = ref
 	}
-	if settled && !known.settled {
-		known.settled = true
-		q.settled = append(q.settled, settledRequest{commandID, now})
+	if done && !known.done {
+		known.done = true
+		q.done = append(q.done, doneRequest{commandID, now})
 	}
-	if known.running == 0 && !known.settled {
-		delete(q.known, commandID)
-	}
-	for len(q.settled) > maxRemembered || len(q.settled) > 0 && now.Sub(q.settled[0].at) > rememberedFor {
-		q.forget(q.settled[0].commandID)
-		q.settled = q.settled[1:]
+	q.dropIdle(commandID)
+	for len(q.done) > maxRemembered || len(q.done) > 0 && now.Sub(q.done[0].at) > rememberedFor {
+		oldest := q.done[0].commandID
+		q.done = q.done[1:]
+		q.known[oldest].done = false
+		q.dropIdle(oldest)
 	}
 }
 
-func (q *requests) forget(commandID string) {
+// dropIdle forgets a request that no call carries out and that is not remembered.
+func (q *requests) dropIdle(commandID string) {
 	known := q.known[commandID]
-	if known.settled = false; known.running == 0 {
+	if known.running == 0 && !known.done {
 		delete(q.known, commandID)
 	}
 }

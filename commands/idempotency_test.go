@@ -46,7 +46,7 @@ func (f fixture) anotherOrg() domain.OrgID {
 func TestAnotherRequestIsRefusedWhileTheFirstIsCarriedOut(t *testing.T) {
 	f := setUp(t)
 	other := f.anotherOrg()
-	l := &held{Ledger: f.log.Ledger, arrived: make(chan struct{}), letGo: make(chan struct{})}
+	l := &held{Ledger: f.ledger.Ledger, arrived: make(chan struct{}), letGo: make(chan struct{})}
 	arrived := l.arrived
 	h := commands.New(l, commands.Options{})
 	done := make(chan error)
@@ -72,7 +72,7 @@ func TestAnotherRequestIsRefusedWhileTheFirstIsCarriedOut(t *testing.T) {
 func TestRequestsThatRaceOnTwoNodesShareNoID(t *testing.T) {
 	f := setUp(t)
 	other := f.anotherOrg()
-	one, two := commands.New(f.log.Ledger, commands.Options{}), commands.New(f.log.Ledger, commands.Options{})
+	one, two := commands.New(f.ledger.Ledger, commands.Options{}), commands.New(f.ledger.Ledger, commands.Options{})
 	a, err := one.CreateKey(t.Context(), f.repeatable(f.org, "once", "a"))
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	commands.SetMaxRemembered(t, 10)
 	f := setUp(t)
 	now := time.Now()
-	h := commands.New(f.log, commands.Options{Now: func() time.Time { return now }})
+	h := commands.New(f.ledger, commands.Options{Now: func() time.Time { return now }})
 	for i := range 30 {
 		if _, err := h.CreateKey(t.Context(), f.repeatable(f.org, fmt.Sprint("c", i), "r")); err != nil {
 			t.Fatal(err)
@@ -124,7 +124,7 @@ func TestALostAcknowledgementIsNoOtherRequest(t *testing.T) {
 	f := setUp(t)
 	other := f.anotherOrg()
 	ctx, cancel := context.WithCancel(t.Context())
-	h := commands.New(&crashing{f.log.Ledger, 1, true, cancel}, commands.Options{})
+	h := commands.New(&crashing{f.ledger.Ledger, 1, true, cancel}, commands.Options{})
 	if _, err := h.CreateKey(ctx, f.repeatable(f.org, "once", "a")); err == nil {
 		t.Fatal("the acknowledgement was not lost")
 	}

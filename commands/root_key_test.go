@@ -163,9 +163,9 @@ func TestIDsOfImportedKeysFollowFromTheInstallationsSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := commands.New(f.log, commands.Options{ImportIDs: [32]byte{1}})
-	again := commands.New(f.log, commands.Options{ImportIDs: [32]byte{1}})
-	second := commands.New(f.log, commands.Options{ImportIDs: [32]byte{2}})
+	first := commands.New(f.ledger, commands.Options{ImportIDs: [32]byte{1}})
+	again := commands.New(f.ledger, commands.Options{ImportIDs: [32]byte{1}})
+	second := commands.New(f.ledger, commands.Options{ImportIDs: [32]byte{2}})
 	id := imported(first, f.org)
 	if imported(again, f.org) != id {
 		t.Error("another process with the same secret gives another id")
@@ -173,8 +173,8 @@ func TestIDsOfImportedKeysFollowFromTheInstallationsSecret(t *testing.T) {
 	if imported(second, f.org) == id || imported(first, other.Organization.ID) == id {
 		t.Error("the id tells the digest without the secret, or the organization")
 	}
-	none := commands.New(f.log, commands.Options{})
-	if imported(none, f.org) == imported(commands.New(f.log, commands.Options{}), f.org) {
+	none := commands.New(f.ledger, commands.Options{})
+	if imported(none, f.org) == imported(commands.New(f.ledger, commands.Options{}), f.org) {
 		t.Error("without a secret the ids can be computed")
 	}
 }

@@ -13,7 +13,7 @@ import (
 func (h *Handler) SetKeyring(ctx context.Context, fingerprint string, replace bool) (domain.Keyring, error) {
 	r := Request{By: domain.System}
 	r.identify()
-	o, err := decide(ctx, h, eventstore.KeyringRef(), r, func(k domain.Keyring) (domain.Event, error) {
+	o, err := execute(ctx, h, eventstore.KeyringRef(), r, func(k domain.Keyring) (domain.Event, error) {
 		return k.Set(domain.SetKeyring{Fingerprint: fingerprint, Replace: replace, At: h.now(), By: r.By})
 	})
 	return o.state, err
@@ -21,6 +21,6 @@ func (h *Handler) SetKeyring(ctx context.Context, fingerprint string, replace bo
 
 // Keyring is what the ledger knows of the installation's keyring.
 func (h *Handler) Keyring(ctx context.Context) (k domain.Keyring, err error) {
-	_, err = h.log.Load(ctx, eventstore.KeyringRef(), 0, func(r eventstore.Record) { k.Apply(r.Event) })
+	_, err = h.ledger.Load(ctx, eventstore.KeyringRef(), 0, func(r eventstore.Record) { k.Apply(r.Event) })
 	return k, err
 }
