@@ -559,9 +559,9 @@ func TestEventsArePagedReplayedAndFollowed(t *testing.T) {
 func TestAnUnknownEventTypeIsRefusedWithTheList(t *testing.T) {
 	s := start(t)
 	_, _, text := s.do(s.root, "GET", "/v1/events?type=key.killed", "")
-	for _, e := range domain.Events {
-		if !strings.Contains(text, e.EventType()) {
-			t.Errorf("%s is not in %s", e.EventType(), text)
+	for _, e := range domain.EventTypes {
+		if !strings.Contains(text, e.Name) {
+			t.Errorf("%s is not in %s", e.Name, text)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func TestTheDocumentsBoundsAreTheValidators(t *testing.T) {
 				if beyond == 0 && status >= 300 || beyond == 1 && (status != 400 || !strings.Contains(answer, `"field":"`+field)) {
 					t.Errorf("%s with %d of %s: %d %s", route, bound+beyond, field, status, answer)
 				}
-				var settings commands.Settings
+				var settings domain.Settings
 				if err := json.Unmarshal(text, &settings); err != nil {
 					t.Fatal(err)
 				}

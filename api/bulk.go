@@ -231,17 +231,11 @@ func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.R
 
 // importLine is one key issued elsewhere.
 type importLine struct {
-	Org          string             `json:"org_id,omitempty" doc:"Default: the caller's."`
-	Keyspace     string             `json:"keyspace,omitempty"`
-	Name         string             `json:"name"`
-	Digest       string             `json:"digest" doc:"SHA-256 of the secret as 64 hex characters. A secret is printable ASCII without spaces, at most 512 characters."`
-	Prefix       string             `json:"prefix,omitempty" doc:"What may be shown of the secret."`
-	Owner        string             `json:"owner,omitempty"`
-	Scopes       []string           `json:"scopes,omitempty"`
-	ExpiresAt    time.Time          `json:"expires_at,omitzero"`
-	RateLimits   []domain.RateLimit `json:"rate_limits,omitempty"`
-	AllowedCIDRs []string           `json:"allowed_cidrs,omitempty"`
-	Metadata     map[string]string  `json:"metadata,omitempty"`
+	Org      string `json:"org_id,omitempty" doc:"Default: the caller's."`
+	Keyspace string `json:"keyspace,omitempty"`
+	domain.Settings
+	Digest string `json:"digest" doc:"SHA-256 of the secret as 64 hex characters. A secret is printable ASCII without spaces, at most 512 characters."`
+	Prefix string `json:"prefix,omitempty" doc:"What may be shown of the secret."`
 }
 
 type importResult struct {
@@ -352,9 +346,7 @@ func (s *server) importLine(ctx context.Context, p domain.Principal, text []byte
 		return commands.KeyResult{}, err
 	}
 	return s.Commands.ImportKey(ctx, commands.ImportKey{
-		Request: commands.Request{By: p, Correlation: requestID(ctx)}, Org: org, Keyspace: line.Keyspace, Digest: d, Prefix: line.Prefix,
-		Settings: commands.Settings{Name: line.Name, Owner: line.Owner, Scopes: line.Scopes, ExpiresAt: line.ExpiresAt,
-			RateLimits: line.RateLimits, AllowedCIDRs: line.AllowedCIDRs, Metadata: line.Metadata},
+		Request: commands.Request{By: p, Correlation: requestID(ctx)}, Org: org, Keyspace: line.Keyspace, Digest: d, Prefix: line.Prefix, Settings: line.Settings,
 	})
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func TestWhatIsWrittenByHandIsWhatTheDocumentSays(t *testing.T) {
 	key := domain.Credential{Key: "key_x", Org: domain.Installation, Keyspace: "default", Scopes: []string{"a:b"}, ExpiresAt: at.UnixMilli()}
 	found := verify.Answer{Outcome: domain.UseValid, Credential: projections.Credential{Credential: key, Owner: "o", Name: "n", Metadata: `{"a":"b"}`}, Position: 7,
 		Limits: []verify.LimitState{{RateLimit: domain.RateLimit{Limit: 5, Window: domain.Duration(time.Minute)}, Remaining: 4, Reset: at.Unix()}}}
-	event, err := eventstore.Record{Stream: eventstore.Uses, Position: 9, Index: 3, Org: "org_x", Subject: "key_x", Time: at, Command: eventstore.Command{Actor: "key_y", Correlation: "r"},
+	event, err := eventstore.Record{Stream: eventstore.Uses, Position: 9, Index: 3, Org: "org_x", Subject: "key_x", Type: "key.used", Time: at, Command: eventstore.Command{Actor: "key_y", Correlation: "r"},
 		Event: domain.KeyUsed{Key: "key_x", Code: domain.UseValid, At: at}}.CloudEvent()
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +50,19 @@ func TestWhatIsWrittenByHandIsWhatTheDocumentSays(t *testing.T) {
 		huma.Validate(registry, schema, huma.NewPathBuffer(nil, 0), huma.ModeReadFromServer, value, &result)
 		for _, err := range result.Errors {
 			t.Errorf("%s: %v", c.text, err)
+		}
+	}
+}
+
+// Each setting of a key can be given, changed and seen.
+func TestEverySettingIsInTheAPI(t *testing.T) {
+	for _, setting := range reflect.VisibleFields(reflect.TypeFor[domain.Settings]()) {
+		for _, shape := range []reflect.Type{reflect.TypeFor[Key](), reflect.TypeFor[newKey](), reflect.TypeFor[keyChanges](), reflect.TypeFor[importLine]()} {
+			f, found := shape.FieldByName(setting.Name)
+			name, _, _ := strings.Cut(setting.Tag.Get("json"), ",")
+			if got, _, _ := strings.Cut(f.Tag.Get("json"), ","); !found || got != name {
+				t.Errorf("%s lacks %s as %q", shape.Name(), setting.Name, name)
+			}
 		}
 	}
 }

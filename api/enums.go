@@ -23,7 +23,7 @@ type (
 
 func (keyStatus) Schema(huma.Registry) *huma.Schema { return oneOf(domain.StateNames()) }
 func (reason) Schema(huma.Registry) *huma.Schema    { return oneOf(domain.Reasons) }
-func (outcome) Schema(huma.Registry) *huma.Schema   { return oneOf(domain.Outcomes) }
+func (outcome) Schema(huma.Registry) *huma.Schema   { return oneOf(domain.Outcomes[:]) }
 func (eventType) Schema(huma.Registry) *huma.Schema { return oneOf(eventTypes) }
 
 func (keySort) Schema(huma.Registry) *huma.Schema {
@@ -42,7 +42,7 @@ func (reasonOrNull) Schema(huma.Registry) *huma.Schema {
 
 func (outcomeCounts) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: "object", AdditionalProperties: &huma.Schema{Type: "integer", Format: "int64"},
-		Extensions: map[string]any{"propertyNames": oneOf(domain.Outcomes)}}
+		Extensions: map[string]any{"propertyNames": oneOf(domain.Outcomes[:])}}
 }
 
 func oneOf[S ~string](words []S) *huma.Schema {

@@ -75,8 +75,8 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 
 // eventTypes are the values of the parameter type.
 var eventTypes = func() (names []string) {
-	for _, e := range domain.Events {
-		names = append(names, e.EventType())
+	for _, t := range domain.EventTypes {
+		names = append(names, t.Name)
 	}
 	return names
 }()
@@ -307,7 +307,7 @@ func (s *server) send(w io.Writer, r *http.Request, at eventstore.Cursor, page e
 			s.abort(r, err)
 		}
 		at.Move(&e.Record)
-		piece = append(piece, "id: "+at.String()+"\nevent: "+e.Event.EventType()+"\ndata: "...)
+		piece = append(piece, "id: "+at.String()+"\nevent: "+e.Type+"\ndata: "...)
 		if piece = append(append(piece, event...), "\n\n"...); len(piece) < pieceBytes {
 			continue
 		}

@@ -85,8 +85,7 @@ func (s *server) exportLines(x *export, page []projections.KeyRow) (text []byte)
 			}
 		}
 		current := k.Secrets[0]
-		line, err := json.Marshal(importLine{Org: string(k.Org), Keyspace: k.Keyspace, Name: k.Name, Digest: hex.EncodeToString(current.Digest[:]), Prefix: current.Prefix,
-			Owner: k.Owner, Scopes: k.Scopes, ExpiresAt: k.ExpiresAt, RateLimits: k.RateLimits, AllowedCIDRs: k.AllowedCIDRs, Metadata: k.Metadata})
+		line, err := json.Marshal(importLine{Org: string(k.Org), Keyspace: k.Keyspace, Settings: k.Settings, Digest: hex.EncodeToString(current.Digest[:]), Prefix: current.Prefix})
 		if err != nil {
 			panic(err) // texts, numbers and times alone
 		}

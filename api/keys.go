@@ -2,12 +2,9 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
@@ -131,28 +128,6 @@ func (s *server) withSecret(ctx context.Context, r commands.KeyResult, err error
 	return a, nil
 }
 
-// newKey is the body that creates a key.
-type newKey struct {
-	Org          string             `json:"org_id,omitempty" nullable:"true" doc:"The organization; a caller bound to one may leave it out."`
-	Keyspace     string             `json:"keyspace,omitempty" doc:"default, or keytrail for a management key."`
-	Name         string             `json:"name" minLength:"1" maxLength:"200"`
-	Owner        string             `json:"owner,omitempty" maxLength:"200"`
-	Scopes       []string           `json:"scopes,omitempty" maxItems:"100" nullable:"false"`
-	ExpiresAt    *time.Time         `json:"expires_at,omitempty"`
-	TTL          domain.Duration    `json:"ttl,omitempty" doc:"Instead of expires_at: how long the key is good, like 24h."`
-	RateLimits   []domain.RateLimit `json:"rate_limits,omitempty" maxItems:"5" nullable:"false"`
-	AllowedCIDRs []string           `json:"allowed_cidrs,omitempty" maxItems:"50" nullable:"false"`
-	Metadata     map[string]string  `json:"metadata,omitempty" maxProperties:"50"`
-}
-
-func (b newKey) settings() commands.Settings {
-	settings := commands.Settings{Name: b.Name, Owner: b.Owner, Scopes: b.Scopes, RateLimits: b.RateLimits, AllowedCIDRs: b.AllowedCIDRs, Metadata: b.Metadata}
-	if b.ExpiresAt != nil {
-		settings.ExpiresAt = *b.ExpiresAt
-	}
-	return settings
-}
-
 type createKeyRequest struct {
 	WriteHeaders
 	Body newKey
@@ -167,7 +142,7 @@ func (s *server) createKey(ctx context.Context, p domain.Principal, in *createKe
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Commands.CreateKey(ctx, commands.CreateKey{Request: r, Org: org, Keyspace: in.Body.Keyspace, TTL: in.Body.TTL, Settings: in.Body.settings()})
+	result, err := s.Commands.CreateKey(ctx, commands.CreateKey{Request: r, Org: org, Keyspace: in.Body.Keyspace, TTL: in.Body.TTL, Settings: in.Body.Settings})
 	return s.withSecret(ctx, result, err)
 }
 
@@ -288,61 +263,16 @@ func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyReq
 	return s.keyAnswer(k), nil
 }
 
-// An optional tells a member that is absent from one that is null.
-type optional[T any] struct {
-	Sent, Null bool
-	Value      T
-}
-
-// UnmarshalJSON is called only for members that are there.
-func (o *optional[T]) UnmarshalJSON(b []byte) error {
-	if o.Sent = true; string(b) == "null" {
-		o.Null = true
-		return nil
-	}
-	return json.Unmarshal(b, &o.Value)
-}
-
-// Schema is the value's own, or null.
-func (o optional[T]) Schema(r huma.Registry) *huma.Schema {
-	schema := huma.SchemaFromType(r, typeOf[T]())
-	schema.Nullable = true
-	return schema
-}
-
 type updateKeyRequest struct {
 	WriteHeaders
 	KeyPath
-	Body struct {
-		Name         *string             `json:"name,omitempty" nullable:"false" minLength:"1" maxLength:"200"`
-		Owner        *string             `json:"owner,omitempty" nullable:"false" maxLength:"200"`
-		Scopes       *[]string           `json:"scopes,omitempty" maxItems:"100" nullable:"false"`
-		ExpiresAt    optional[time.Time] `json:"expires_at,omitempty" doc:"null: the key does not expire."`
-		RateLimits   *[]domain.RateLimit `json:"rate_limits,omitempty" maxItems:"5" nullable:"false"`
-		AllowedCIDRs *[]string           `json:"allowed_cidrs,omitempty" maxItems:"50" nullable:"false"`
-		Metadata     *map[string]string  `json:"metadata,omitempty" maxProperties:"50"`
-	}
-}
-
-// noNulls refuses null where it would mean nothing: only an expiry can be taken away.
-func noNulls(ctx context.Context) error {
-	body, _ := ctx.Value(bodyKey).([]byte)
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return invalidField("body", "must be a JSON object")
-	}
-	for name, value := range members {
-		if string(value) == "null" && name != "expires_at" {
-			return invalidField(clip(name), "must not be null; leave it out to keep it as it is")
-		}
-	}
-	return nil
+	Body keyChanges
 }
 
 func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKeyRequest) (*keyAnswer, error) {
 	r, err := in.request(ctx, p)
 	if err == nil {
-		err = noNulls(ctx)
+		err = in.Body.mergeNulls(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -351,12 +281,7 @@ func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKe
 	if err != nil {
 		return nil, err
 	}
-	b := in.Body
-	changes := domain.Changes{Name: b.Name, Owner: b.Owner, Scopes: b.Scopes, RateLimits: b.RateLimits, AllowedCIDRs: b.AllowedCIDRs, Metadata: b.Metadata, NoExpiry: b.ExpiresAt.Null}
-	if b.ExpiresAt.Sent && !b.ExpiresAt.Null {
-		changes.ExpiresAt = &b.ExpiresAt.Value
-	}
-	result, err := s.Commands.UpdateKey(ctx, commands.UpdateKey{Request: r, Org: org, Key: id, Changes: changes})
+	result, err := s.Commands.UpdateKey(ctx, commands.UpdateKey{Request: r, Org: org, Key: id, Changes: in.Body.Changes})
 	return s.changed(ctx, result, err)
 }
 

@@ -23,7 +23,7 @@ func filled(t testing.TB, n int) *eventstore.Ledger {
 	l := eventstoretest.New(t)
 	for i := range n {
 		org := domain.NewOrgID(fmt.Sprint(i))
-		if _, err := l.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: fmt.Sprint(i)}, domain.OrganizationCreated{ID: org, Name: "Größe", At: noon}); err != nil {
+		if _, err := l.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: fmt.Sprint(i)}, domain.OrganizationCreated{ID: org, Name: "Größe", Header: domain.Header{At: noon}}); err != nil {
 			t.Fatal(err)
 		}
 		var b eventstore.UseBatch
@@ -108,7 +108,7 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 		}
 		// What comes next has the next position, and knows what came before.
 		org := domain.NewOrgID("next")
-		if at, err := restored.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: "next"}, domain.OrganizationCreated{ID: org, Name: "x", At: noon}); err != nil || at != eventstore.Position(n+1) {
+		if at, err := restored.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: "next"}, domain.OrganizationCreated{ID: org, Name: "x", Header: domain.Header{At: noon}}); err != nil || at != eventstore.Position(n+1) {
 			t.Errorf("the next event is at %d, %v", at, err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestACopyGoesToTheEndThatWasAskedFor(t *testing.T) {
 	org := domain.NewOrgID("late")
 	for s, late := range map[eventstore.Stream]func() error{
 		eventstore.Events: func() error {
-			_, err := l.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: "late"}, domain.OrganizationCreated{ID: org, Name: "late", At: noon})
+			_, err := l.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: "late"}, domain.OrganizationCreated{ID: org, Name: "late", Header: domain.Header{At: noon}})
 			return err
 		},
 		eventstore.Uses: func() error {

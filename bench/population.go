@@ -58,15 +58,12 @@ func (p population) created(i int) domain.KeyCreated {
 	secret, draw := secretOf(i), derive("draw", i)
 	e := domain.KeyCreated{
 		ID: keyOf(i), Org: p.Orgs[i%len(p.Orgs)], Keyspace: domain.DefaultKeyspace,
-		Name:   fmt.Sprintf("%s worker %d", services[draw[0]%8], i),
-		Owner:  ownerOf(i),
-		Scopes: []string{askedScope},
-		Metadata: map[string]string{
+		Settings: domain.Settings{Name: fmt.Sprintf("%s worker %d", services[draw[0]%8], i), Owner: ownerOf(i), Scopes: []string{askedScope}, Metadata: map[string]string{
 			"environment": environments[draw[1]%3],
 			"team":        fmt.Sprintf("team-%d", draw[2]),
-		},
+		}},
 		Digest: secret.Digest(), Prefix: defaultFormat.ShownPrefix(secret),
-		At: p.Begin.Add(time.Duration(i) * time.Millisecond), By: "bench",
+		Header: domain.Header{At: p.Begin.Add(time.Duration(i) * time.Millisecond), By: "bench"},
 	}
 	if draw[3]%2 == 0 {
 		e.Scopes = append(e.Scopes, secondScope)

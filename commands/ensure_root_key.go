@@ -63,7 +63,7 @@ func (h *Handler) createRootKey(ctx context.Context, n int, secret domain.Secret
 	}
 	r := Request{By: domain.System, CommandID: rootCommand(n)}
 	result, err := h.onKey(ctx, domain.Installation, rootID(n), r, func(k domain.Key) (domain.Event, error) {
-		return k.Create(domain.CreateKey{ID: rootID(n), Org: domain.Installation, Keyspace: keyspace.Name, Name: "root", Scopes: []string{"*"},
+		return k.Create(domain.CreateKey{ID: rootID(n), Org: domain.Installation, Keyspace: keyspace.Name, Settings: domain.Settings{Name: "root", Scopes: []string{"*"}},
 			Digest: secret.Digest(), Prefix: keyspace.Format.ShownPrefix(secret), Root: true, At: h.now(), By: domain.System})
 	})
 	return err == nil && !withSecret(result, secret).Replayed, err

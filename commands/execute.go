@@ -77,7 +77,7 @@ func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventst
 		if err == nil {
 			P(&current.state).Apply(event)
 			current.position, current.changed = at, true
-			h.log.DebugContext(ctx, "event written", "type", event.EventType(), "aggregate", ref.ID, "position", at, "attempt", attempt)
+			h.log.DebugContext(ctx, "event written", "type", domain.TypeOf(event), "aggregate", ref.ID, "position", at, "attempt", attempt)
 			return current, nil
 		}
 		if eventstore.FailureOf(err) == eventstore.Refused {

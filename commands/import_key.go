@@ -10,8 +10,8 @@ import (
 
 // ImportKey takes over a key that was issued elsewhere, by the digest of its secret.
 type ImportKey struct {
-	Request  `validate:"-"`
-	Settings `json:""`
+	Request `validate:"-"`
+	domain.Settings
 	Org      domain.OrgID  `json:"org_id"`
 	Keyspace string        `json:"keyspace"`
 	Digest   domain.Digest `json:"digest" validate:"-"`
@@ -24,10 +24,8 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	if c.Keyspace == "" {
 		c.Keyspace = domain.DefaultKeyspace
 	}
+	normalize(&c.Settings)
 	if err := valid(c); err != nil {
-		return KeyResult{}, err
-	}
-	if err := c.Settings.valid(); err != nil {
 		return KeyResult{}, err
 	}
 	if _, err := domain.KeyspaceNamed(c.Keyspace); err != nil {
@@ -40,11 +38,8 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	// The command is the import of this digest, whoever sends it and how often.
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
 	return h.onKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
-		return k.Create(domain.CreateKey{
-			ID: id, Org: c.Org, Keyspace: c.Keyspace, Name: c.Name, Owner: c.Owner, Scopes: c.Scopes, ExpiresAt: c.ExpiresAt,
-			RateLimits: c.RateLimits, AllowedCIDRs: c.AllowedCIDRs, Metadata: c.Metadata,
-			Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By,
-		})
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Settings: c.Settings,
+			Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By})
 	})
 }
 

@@ -153,7 +153,7 @@ func TestIDsOfImportedKeysFollowFromTheInstallationsSecret(t *testing.T) {
 	d := domain.NewSecret("weak").Digest()
 	imported := func(h *commands.Handler, org domain.OrgID) domain.KeyID {
 		t.Helper()
-		r, err := h.ImportKey(t.Context(), commands.ImportKey{Request: by(domain.System), Org: org, Settings: commands.Settings{Name: "n"}, Digest: d})
+		r, err := h.ImportKey(t.Context(), commands.ImportKey{Request: by(domain.System), Org: org, Settings: domain.Settings{Name: "n"}, Digest: d})
 		if err != nil {
 			t.Fatal(err)
 		}

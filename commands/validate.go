@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"go/token"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -17,22 +18,11 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// The bounds of what a command may hold. The API's document states the same ones.
+// Bounds of durations, which tags cannot spell.
 const (
-	MaxName          = 200
-	MaxOwner         = 200
-	MaxScopes        = 100
-	MaxMetadata      = 50
-	MaxMetadataKey   = 64
-	MaxMetadataValue = 500
-	MaxCIDRs         = 50
-	MaxRateLimits    = 5
-	MaxLimit         = 1_000_000_000
-	MaxWindow        = 720 * time.Hour
-	MaxOverlap       = 2160 * time.Hour
-	MaxTTL           = 87600 * time.Hour
-	MaxComment       = 500
-	MaxPrefix        = 32
+	maxWindow  = 720 * time.Hour
+	maxOverlap = 2160 * time.Hour
+	maxTTL     = 87600 * time.Hour
 )
 
 var metadataKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
@@ -42,7 +32,10 @@ var check = newValidator()
 
 func newValidator() *validator.Validate {
 	v := validator.New(validator.WithRequiredStructEnabled())
-	v.RegisterTagNameFunc(func(f reflect.StructField) string { return f.Tag.Get("json") })
+	v.RegisterTagNameFunc(func(f reflect.StructField) string {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		return name
+	})
 	register := func(tag string, f func(reflect.Value) bool) {
 		if err := v.RegisterValidation(tag, func(l validator.FieldLevel) bool { return f(l.Field()) }, true); err != nil {
 			panic(err)
@@ -58,13 +51,14 @@ func newValidator() *validator.Validate {
 	register("reason", func(f reflect.Value) bool { return slices.Contains(domain.Reasons, domain.Reason(f.String())) })
 	register("ttl", func(f reflect.Value) bool {
 		d := time.Duration(f.Int())
-		return d == 0 || d >= time.Millisecond && d <= MaxTTL
+		return d == 0 || d >= time.Millisecond && d <= maxTTL
 	})
-	register("overlap", func(f reflect.Value) bool { return f.Int() >= 0 && time.Duration(f.Int()) <= MaxOverlap })
+	register("overlap", func(f reflect.Value) bool { return f.Int() >= 0 && time.Duration(f.Int()) <= maxOverlap })
 	register("window", func(f reflect.Value) bool {
 		d := time.Duration(f.Int())
-		return d >= time.Second && d <= MaxWindow && d%time.Second == 0
+		return d >= time.Second && d <= maxWindow && d%time.Second == 0
 	})
+	register("windows", func(f reflect.Value) bool { return distinctWindows(f.Interface().([]domain.RateLimit)) })
 	register("when", func(f reflect.Value) bool {
 		t, ok := f.Interface().(time.Time)
 		// In UTC, as the ledger has it: no later year can be written there.
@@ -91,6 +85,7 @@ var allowed = map[string]string{
 	"ttl":        "must be from 1ms to 87600h",
 	"overlap":    "must be from 0s to 2160h",
 	"window":     "must be whole seconds from 1s to 720h",
+	"windows":    "each window can have one limit",
 	"when":       "must be a time of the years 1970 to 9999 in UTC",
 	"unique":     "must not hold the same twice",
 	"required":   "is required",
@@ -112,7 +107,7 @@ func valid(command any) error {
 // jsonPath drops the embedded structs, which have no JSON name, from a field's path.
 func jsonPath(path string) string {
 	parts := strings.Split(path, ".")
-	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" || p == "Changes" || p == "Settings" })
+	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" || token.IsExported(p) })
 	joined := strings.Join(parts, ".")
 	if name, _, ok := strings.Cut(joined, "["); ok && name == "metadata" {
 		return name // its names are the caller's text
@@ -149,20 +144,34 @@ func parseCIDR(s string) (string, error) {
 	return p.Masked().String(), nil
 }
 
-// canonical spells checked networks in one way.
-func canonical(cidrs []string) []string {
-	out := make([]string, len(cidrs))
-	for i, c := range cidrs {
-		out[i], _ = parseCIDR(c)
-	}
-	return out
+// normalize spells networks and times in the one way in which the ledger keeps them.
+func normalize(s *domain.Settings) {
+	s.ExpiresAt, s.AllowedCIDRs = canonicalTime(s.ExpiresAt), canonicalCIDRs(s.AllowedCIDRs)
 }
 
-func distinctWindows(limits []domain.RateLimit) error {
-	for i, l := range limits {
-		if slices.ContainsFunc(limits[:i], func(m domain.RateLimit) bool { return m.Window == l.Window }) {
-			return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: fmt.Sprintf("rate_limits[%d].window", i), Text: "each window can have one limit"}
+// canonicalTime is in UTC and to the millisecond.
+func canonicalTime(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// canonicalCIDRs leaves what is not a network as it is, to be refused.
+func canonicalCIDRs(cidrs []string) []string {
+	all := make([]string, len(cidrs))
+	for i, c := range cidrs {
+		network, err := parseCIDR(c)
+		if err != nil {
+			network = c
 		}
+		all[i] = network
 	}
-	return nil
+	return all
+}
+
+func distinctWindows(limits []domain.RateLimit) bool {
+	seen := map[domain.Duration]bool{}
+	for _, l := range limits {
+		if seen[l.Window] {
+			return false
+		}
+		seen[l.Window] = true
+	}
+	return true
 }

@@ -1,17 +1,30 @@
 package domain
 
-import "time"
+import (
+	"encoding/json"
+	"reflect"
+	"time"
+)
 
-// An Event is a fact that the ledger keeps. The set is closed. Fields are what was known
-// at the time: never a computed view, never a secret. Its JSON is public; an event that
-// also has facts which are not is Confidential.
-//
-//sumtype:decl
+// An Event is a fact that the ledger keeps. The set of its types is closed, see EventTypes.
+// Fields are what was known at the time: never a computed view, never a secret. Its JSON is
+// public; an event that also has facts which are not is Confidential.
 type Event interface {
-	// EventType is the stored name. The Go type may be renamed; this never.
-	EventType() string
+	// Happened is when it happened.
+	Happened() time.Time
 	event()
 }
+
+// A Header is what every change has. Embedding it makes a type an event.
+type Header struct {
+	At time.Time `json:"at"`
+	By string    `json:"by,omitempty"` // the principal's id, "": the service itself
+}
+
+// Happened is when it happened.
+func (h Header) Happened() time.Time { return h.At }
+
+func (Header) event() {}
 
 // A Confidential event has facts that commands and projections need and that readers of
 // the trail must not see: they would let a reader try guesses at imported secrets offline.
@@ -28,174 +41,50 @@ type Private struct {
 	Digest Digest `json:"digest,omitzero"`
 }
 
-// Events are the zero values of all event types.
-var Events = []Event{
-	KeyCreated{}, KeyUpdated{}, KeyRotated{}, KeyDisabled{}, KeyEnabled{}, KeyRevoked{}, KeyExpired{}, KeyUsed{},
-	CredentialsRefused{}, OrganizationCreated{}, OrganizationUpdated{}, KeyringSet{},
+// An EventType is an entry of the registry of events.
+type EventType struct {
+	Name string // as it is stored. The Go type may be renamed; this never.
+	Zero Event
+	Use  bool // it is in the stream of uses, not in that of changes
 }
 
-// KeyCreated began a key. Imported: the secret was issued elsewhere, and Prefix is what
-// the importer said of it. Root: it is the installation's root key.
-type KeyCreated struct {
-	ID           KeyID             `json:"key_id"`
-	Org          OrgID             `json:"org_id"`
-	Keyspace     string            `json:"keyspace"`
-	Name         string            `json:"name"`
-	Owner        string            `json:"owner,omitempty"`
-	Scopes       []string          `json:"scopes,omitempty"`
-	ExpiresAt    time.Time         `json:"expires_at,omitzero"`
-	RateLimits   []RateLimit       `json:"rate_limits,omitempty"`
-	AllowedCIDRs []string          `json:"allowed_cidrs,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-	Digest       Digest            `json:"-"` // private
-	Prefix       string            `json:"prefix"`
-	Imported     bool              `json:"imported,omitempty"`
-	Root         bool              `json:"root,omitempty"`
-	At           time.Time         `json:"at"`
-	By           string            `json:"by"`
+// EventTypes is the registry of events: writing and reading them follows from it. Entries
+// are added, never changed and never removed.
+var EventTypes = []EventType{
+	{Name: "key.created", Zero: KeyCreated{}},
+	{Name: "key.updated", Zero: KeyUpdated{}},
+	{Name: "key.rotated", Zero: KeyRotated{}},
+	{Name: "key.disabled", Zero: KeyDisabled{}},
+	{Name: "key.enabled", Zero: KeyEnabled{}},
+	{Name: "key.revoked", Zero: KeyRevoked{}},
+	{Name: "key.expired", Zero: KeyExpired{}},
+	{Name: "key.used", Zero: KeyUsed{}, Use: true},
+	{Name: "credentials.refused", Zero: CredentialsRefused{}, Use: true},
+	{Name: "organization.created", Zero: OrganizationCreated{}},
+	{Name: "organization.updated", Zero: OrganizationUpdated{}},
+	{Name: "keyring.set", Zero: KeyringSet{}},
 }
 
-// KeyUpdated changed the fields that it has. NoExpiry took the expiry away.
-type KeyUpdated struct {
-	Prefix string `json:"prefix"`
-	Changes
-	At time.Time `json:"at"`
-	By string    `json:"by"`
+var typeNames = func() map[reflect.Type]string {
+	names := map[reflect.Type]string{}
+	for _, t := range EventTypes {
+		names[reflect.TypeOf(t.Zero)] = t.Name
+	}
+	return names
+}()
+
+// TypeOf is the stored name of e's type, "" if the registry lacks it.
+func TypeOf(e Event) string { return typeNames[reflect.TypeOf(e)] }
+
+// Decode makes an event of its public JSON and its private facts.
+func (t EventType) Decode(data []byte, private Private) (Event, error) {
+	v := reflect.New(reflect.TypeOf(t.Zero))
+	if err := json.Unmarshal(data, v.Interface()); err != nil {
+		return nil, err
+	}
+	e := v.Elem().Interface().(Event)
+	if c, ok := e.(Confidential); ok {
+		return c.WithPrivate(private), nil
+	}
+	return e, nil
 }
-
-// Changes are new values for a key's fields; nil leaves a field as it is.
-type Changes struct {
-	Name         *string            `json:"name,omitempty"`
-	Owner        *string            `json:"owner,omitempty"`
-	Scopes       *[]string          `json:"scopes,omitempty"`
-	ExpiresAt    *time.Time         `json:"expires_at,omitempty"`
-	NoExpiry     bool               `json:"no_expiry,omitempty"`
-	RateLimits   *[]RateLimit       `json:"rate_limits,omitempty"`
-	AllowedCIDRs *[]string          `json:"allowed_cidrs,omitempty"`
-	Metadata     *map[string]string `json:"metadata,omitempty"`
-}
-
-// KeyRotated gave the key a new secret; those before it ended at OldValidUntil at the
-// latest. If that is not after At they ended with the event, whatever a clock says.
-type KeyRotated struct {
-	Digest        Digest    `json:"-"` // private
-	Prefix        string    `json:"prefix"`
-	OldValidUntil time.Time `json:"old_valid_until"`
-	At            time.Time `json:"at"`
-	By            string    `json:"by"`
-}
-
-// KeyDisabled took the key out of use until it is enabled.
-type KeyDisabled struct {
-	Prefix string    `json:"prefix"`
-	At     time.Time `json:"at"`
-	By     string    `json:"by"`
-}
-
-// KeyEnabled put a disabled key back into use.
-type KeyEnabled struct {
-	Prefix string    `json:"prefix"`
-	At     time.Time `json:"at"`
-	By     string    `json:"by"`
-}
-
-// KeyRevoked ended the key for good.
-type KeyRevoked struct {
-	Prefix  string    `json:"prefix"`
-	Reason  Reason    `json:"reason"`
-	Comment string    `json:"comment,omitempty"`
-	At      time.Time `json:"at"`
-	By      string    `json:"by"`
-}
-
-// KeyExpired is a record that the key's time ran out. It decides nothing: verification
-// goes by ExpiresAt and the clock.
-type KeyExpired struct {
-	Prefix    string    `json:"prefix"`
-	ExpiresAt time.Time `json:"expires_at"`
-	At        time.Time `json:"at"`
-}
-
-// KeyUsed is one verification of a key, whatever its outcome; or, with a Count, several
-// refusals that were summed up.
-type KeyUsed struct {
-	Key       KeyID     `json:"key_id"`
-	Code      Outcome   `json:"code"`
-	Scopes    []string  `json:"scopes,omitempty"` // those asked for
-	IP        string    `json:"ip,omitempty"`
-	Principal string    `json:"principal,omitempty"` // who asked
-	RequestID string    `json:"request_id,omitempty"`
-	Windows   []int64   `json:"windows,omitempty"`   // the rate limit windows that it counts in, in milliseconds
-	At        time.Time `json:"at"`                  // of the last one of a sum
-	Count     int64     `json:"count,omitempty"`     // how many uses it stands for, if more than one
-	First     time.Time `json:"first,omitzero"`      // when the first one of a sum was
-	Addresses []string  `json:"addresses,omitempty"` // some that a sum's uses came from
-}
-
-// Uses is how many uses it stands for.
-func (u KeyUsed) Uses() int64 { return max(u.Count, 1) }
-
-// CredentialsRefused sums up presented secrets that belong to no key within the asker's
-// reach, so that a flood of them cannot flood the ledger.
-type CredentialsRefused struct {
-	Principal string    `json:"principal"`
-	Count     int64     `json:"count"`
-	From      time.Time `json:"from"`
-	To        time.Time `json:"to"`
-}
-
-// OrganizationCreated began an organization.
-type OrganizationCreated struct {
-	ID   OrgID     `json:"org_id"`
-	Name string    `json:"name"`
-	At   time.Time `json:"at"`
-	By   string    `json:"by"`
-}
-
-// OrganizationUpdated renamed an organization.
-type OrganizationUpdated struct {
-	Name string    `json:"name"`
-	At   time.Time `json:"at"`
-	By   string    `json:"by"`
-}
-
-// KeyringSet says which keyring the installation has, by its fingerprint. Its secret is in
-// a file alone.
-type KeyringSet struct {
-	Fingerprint string    `json:"fingerprint"`
-	Before      string    `json:"before,omitempty"` // that of the keyring that it replaced
-	At          time.Time `json:"at"`
-	By          string    `json:"by"`
-}
-
-func (KeyCreated) EventType() string          { return "key.created" }
-func (KeyUpdated) EventType() string          { return "key.updated" }
-func (KeyRotated) EventType() string          { return "key.rotated" }
-func (KeyDisabled) EventType() string         { return "key.disabled" }
-func (KeyEnabled) EventType() string          { return "key.enabled" }
-func (KeyRevoked) EventType() string          { return "key.revoked" }
-func (KeyExpired) EventType() string          { return "key.expired" }
-func (KeyUsed) EventType() string             { return "key.used" }
-func (CredentialsRefused) EventType() string  { return "credentials.refused" }
-func (OrganizationCreated) EventType() string { return "organization.created" }
-func (OrganizationUpdated) EventType() string { return "organization.updated" }
-func (KeyringSet) EventType() string          { return "keyring.set" }
-
-func (KeyCreated) event()          {}
-func (KeyUpdated) event()          {}
-func (KeyRotated) event()          {}
-func (KeyDisabled) event()         {}
-func (KeyEnabled) event()          {}
-func (KeyRevoked) event()          {}
-func (KeyExpired) event()          {}
-func (KeyUsed) event()             {}
-func (CredentialsRefused) event()  {}
-func (OrganizationCreated) event() {}
-func (OrganizationUpdated) event() {}
-func (KeyringSet) event()          {}
-
-func (e KeyCreated) Private() Private { return Private{Digest: e.Digest} }
-func (e KeyRotated) Private() Private { return Private{Digest: e.Digest} }
-
-func (e KeyCreated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }
-func (e KeyRotated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }

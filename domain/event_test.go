@@ -13,24 +13,84 @@ import (
 	. "github.com/keytrail/keytrail/domain"
 )
 
-// TestEventsAreAllEventTypes compares the list with the types that are events in the source.
-func TestEventsAreAllEventTypes(t *testing.T) {
-	listed := map[string]bool{}
-	for _, e := range Events {
-		listed[reflect.TypeOf(e).Name()] = true
+// TestEveryEventHasItsParts finds the types that are events in the source, and demands of
+// each an entry in the registry and, of each change, a case where its aggregate applies it.
+func TestEveryEventHasItsParts(t *testing.T) {
+	registered, names := map[string]bool{}, map[string]bool{}
+	for _, e := range EventTypes {
+		if registered[reflect.TypeOf(e.Zero).Name()], names[e.Name] = true, true; TypeOf(e.Zero) != e.Name {
+			t.Errorf("%s is there twice", e.Name)
+		}
 	}
-	files, _ := filepath.Glob("*.go")
+	if len(names) != len(EventTypes) {
+		t.Error("two entries of the registry have one name")
+	}
+	changes, uses, applied := eventsInSource(t)
+	for name := range changes {
+		if !registered[name] {
+			t.Errorf("%s is not in the registry of events", name)
+		}
+		if !applied[name] {
+			t.Errorf("no Apply has a case for %s", name)
+		}
+	}
+	for name := range uses {
+		if !registered[name] {
+			t.Errorf("%s is not in the registry of events", name)
+		}
+	}
+	if len(changes)+len(uses) != len(EventTypes) {
+		t.Errorf("%d changes and %d uses in the source, %d in the registry", len(changes), len(uses), len(EventTypes))
+	}
+}
+
+// eventsInSource are the types that embed Header, those that are events by a method of their
+// own, and those that an Apply method names.
+func eventsInSource(t *testing.T) (changes, uses, applied map[string]bool) {
+	changes, uses, applied = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, file := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, d := range f.Decls {
-			if m, ok := d.(*ast.FuncDecl); ok && m.Name.Name == "EventType" && !listed[m.Recv.List[0].Type.(*ast.Ident).Name] {
-				t.Errorf("%s is not in Events", m.Recv.List[0].Type.(*ast.Ident).Name)
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.TypeSpec:
+				if s, ok := n.Type.(*ast.StructType); ok && embeds(s, "Header") {
+					changes[n.Name.Name] = true
+				}
+			case *ast.FuncDecl:
+				switch {
+				case n.Recv != nil && n.Name.Name == "event":
+					if of, ok := n.Recv.List[0].Type.(*ast.Ident); ok && of.Name != "Header" {
+						uses[of.Name] = true
+					}
+				case n.Recv != nil && n.Name.Name == "Apply":
+					ast.Inspect(n, func(n ast.Node) bool {
+						if id, ok := n.(*ast.Ident); ok {
+							applied[id.Name] = true
+						}
+						return true
+					})
+				}
 			}
+			return true
+		})
+	}
+	return changes, uses, applied
+}
+
+func embeds(s *ast.StructType, name string) bool {
+	for _, f := range s.Fields.List {
+		if id, ok := f.Type.(*ast.Ident); ok && len(f.Names) == 0 && id.Name == name {
+			return true
 		}
 	}
+	return false
 }
 
 // TestADigestIsPrivate demands of each event that holds a digest, however deep, that its
@@ -39,17 +99,18 @@ func TestADigestIsPrivate(t *testing.T) {
 	digest := NewSecret("a secret").Digest()
 	spelled, _ := digest.MarshalText()
 	confidential := 0
-	for _, e := range Events {
+	for _, entry := range EventTypes {
+		e := entry.Zero
 		v := reflect.New(reflect.TypeOf(e)).Elem()
 		held := fillDigests(v, digest)
 		event := v.Interface().(Event)
 		text, err := json.Marshal(event)
 		if err != nil || strings.Contains(string(text), string(spelled)) || strings.Contains(string(text), "[digest]") {
-			t.Errorf("%s is stored as %s, %v", e.EventType(), text, err)
+			t.Errorf("%s is stored as %s, %v", TypeOf(e), text, err)
 		}
 		c, ok := event.(Confidential)
 		if held != ok {
-			t.Errorf("%s holds a digest: %t; is Confidential: %t", e.EventType(), held, ok)
+			t.Errorf("%s holds a digest: %t; is Confidential: %t", TypeOf(e), held, ok)
 		}
 		if !ok {
 			continue
@@ -66,7 +127,7 @@ func TestADigestIsPrivate(t *testing.T) {
 		}
 		again := reflect.ValueOf(zero).Elem().Interface().(Confidential).WithPrivate(private)
 		if !reflect.DeepEqual(again, event) {
-			t.Errorf("%s comes back as %+v", e.EventType(), again)
+			t.Errorf("%s comes back as %+v", TypeOf(e), again)
 		}
 	}
 	if confidential == 0 {
@@ -111,12 +172,12 @@ func fillDigests(v reflect.Value, d Digest) (held bool) {
 // TestEveryKeyEventHasThePrefix: a reader of the trail knows a key by its prefix. Uses have
 // a format of their own.
 func TestEveryKeyEventHasThePrefix(t *testing.T) {
-	for _, e := range Events {
-		if !strings.HasPrefix(e.EventType(), "key.") || e.EventType() == "key.used" {
+	for _, e := range EventTypes {
+		if !strings.HasPrefix(e.Name, "key.") || e.Use {
 			continue
 		}
-		if f, ok := reflect.TypeOf(e).FieldByName("Prefix"); !ok || f.Tag.Get("json") != "prefix" {
-			t.Errorf("%s has no prefix", e.EventType())
+		if f, ok := reflect.TypeOf(e.Zero).FieldByName("Prefix"); !ok || f.Tag.Get("json") != "prefix" {
+			t.Errorf("%s has no prefix", e.Name)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -57,27 +56,21 @@ const maxSecrets = 10
 
 // A Key is the state of one key. The zero Key has no history, and every decision handles it.
 type Key struct {
-	ID             KeyID             `json:"id"`
-	Org            OrgID             `json:"org"`
-	Keyspace       string            `json:"ks"`
-	Name           string            `json:"name"`
-	Owner          string            `json:"owner,omitempty"`
-	Scopes         []string          `json:"scopes,omitempty"`
-	State          State             `json:"state"`
-	CreatedAt      time.Time         `json:"created"`
-	CreatedBy      string            `json:"by"`
-	ExpiresAt      time.Time         `json:"expires,omitzero"` // zero: never
-	RateLimits     []RateLimit       `json:"limits,omitempty"`
-	AllowedCIDRs   []string          `json:"cidrs,omitempty"`
-	Metadata       map[string]string `json:"meta,omitempty"`
-	Secrets        []KeySecret       `json:"secrets"` // newest first
-	Imported       bool              `json:"imported,omitempty"`
-	Root           bool              `json:"root,omitempty"`
-	RecordedExpiry time.Time         `json:"recorded_expiry,omitzero"` // the ExpiresAt that key.expired was last written for
-	RevokedAt      time.Time         `json:"revoked,omitzero"`
-	RevokedBy      string            `json:"revoked_by,omitempty"`
-	Reason         Reason            `json:"reason,omitempty"`
-	Comment        string            `json:"comment,omitempty"`
+	ID       KeyID  `json:"id"`
+	Org      OrgID  `json:"org"`
+	Keyspace string `json:"ks"`
+	Settings
+	State          State       `json:"state"`
+	CreatedAt      time.Time   `json:"created"`
+	CreatedBy      string      `json:"by"`
+	Secrets        []KeySecret `json:"secrets"` // newest first
+	Imported       bool        `json:"imported,omitempty"`
+	Root           bool        `json:"root,omitempty"`
+	RecordedExpiry time.Time   `json:"recorded_expiry,omitzero"` // the ExpiresAt that key.expired was last written for
+	RevokedAt      time.Time   `json:"revoked,omitzero"`
+	RevokedBy      string      `json:"revoked_by,omitempty"`
+	Reason         Reason      `json:"reason,omitempty"`
+	Comment        string      `json:"comment,omitempty"`
 }
 
 // A KeySecret is what is kept of one of a key's secrets.
@@ -99,22 +92,16 @@ func (k Key) StateAt(now time.Time) State {
 
 // CreateKey asks for a new key.
 type CreateKey struct {
-	ID           KeyID
-	Org          OrgID
-	Keyspace     string
-	Name         string
-	Owner        string
-	Scopes       []string
-	ExpiresAt    time.Time // zero: never
-	RateLimits   []RateLimit
-	AllowedCIDRs []string
-	Metadata     map[string]string
-	Digest       Digest
-	Prefix       string
-	Imported     bool
-	Root         bool // the installation's root key, which the system alone makes and ends
-	At           time.Time
-	By           Principal
+	ID       KeyID
+	Org      OrgID
+	Keyspace string
+	Settings
+	Digest   Digest
+	Prefix   string
+	Imported bool
+	Root     bool // the installation's root key, which the system alone makes and ends
+	At       time.Time
+	By       Principal
 }
 
 // Create decides whether the key may come to be.
@@ -140,11 +127,8 @@ func (k Key) Create(c CreateKey) (Event, error) {
 	if err := inFuture(c.ExpiresAt, c.At); err != nil {
 		return nil, err
 	}
-	return KeyCreated{
-		ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Name: c.Name, Owner: c.Owner, Scopes: c.Scopes,
-		ExpiresAt: c.ExpiresAt, RateLimits: c.RateLimits, AllowedCIDRs: c.AllowedCIDRs, Metadata: c.Metadata,
-		Digest: c.Digest, Prefix: c.Prefix, Imported: c.Imported, Root: c.Root, At: c.At, By: c.By.ID,
-	}, nil
+	return KeyCreated{ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Settings: c.Settings, Digest: c.Digest, Prefix: c.Prefix,
+		Imported: c.Imported, Root: c.Root, Header: Header{c.At, c.By.ID}}, nil
 }
 
 func inFuture(expiry, now time.Time) error {
@@ -176,50 +160,20 @@ func (k Key) Update(c UpdateKey) (Event, error) {
 			return nil, err
 		}
 	}
-	changes := k.news(c.Changes)
-	if changes == (Changes{}) {
+	news := k.Settings.Merge(c.Changes)
+	if news == (Changes{}) {
 		return nil, nil
 	}
-	if changes.restrict() {
+	if news.restrict() {
 		if err := k.protected(c.By); err != nil {
 			return nil, err
 		}
 	}
-	return KeyUpdated{Prefix: k.prefix(), Changes: changes, At: c.At, By: c.By.ID}, nil
-}
-
-// news is what of c differs from k.
-func (k Key) news(c Changes) Changes {
-	if c.Name != nil && *c.Name == k.Name {
-		c.Name = nil
+	e := KeyUpdated{Prefix: k.prefix(), Changes: news, Header: Header{c.At, c.By.ID}}
+	if news.ExpiresAt != nil && news.ExpiresAt.IsZero() {
+		e.ExpiresAt, e.NoExpiry = nil, true
 	}
-	if c.Owner != nil && *c.Owner == k.Owner {
-		c.Owner = nil
-	}
-	if c.Scopes != nil && slices.Equal(*c.Scopes, k.Scopes) {
-		c.Scopes = nil
-	}
-	if c.ExpiresAt != nil && c.ExpiresAt.Equal(k.ExpiresAt) {
-		c.ExpiresAt = nil
-	}
-	if c.NoExpiry && k.ExpiresAt.IsZero() {
-		c.NoExpiry = false
-	}
-	if c.RateLimits != nil && slices.Equal(*c.RateLimits, k.RateLimits) {
-		c.RateLimits = nil
-	}
-	if c.AllowedCIDRs != nil && slices.Equal(*c.AllowedCIDRs, k.AllowedCIDRs) {
-		c.AllowedCIDRs = nil
-	}
-	if c.Metadata != nil && maps.Equal(*c.Metadata, k.Metadata) {
-		c.Metadata = nil
-	}
-	return c
-}
-
-// restrict tells whether c touches what a key may do, from where, how often or how long.
-func (c Changes) restrict() bool {
-	return c.Scopes != nil || c.ExpiresAt != nil || c.RateLimits != nil || c.AllowedCIDRs != nil
+	return e, nil
 }
 
 // protected refuses to take the root key out of use, or to narrow it, to all but the
@@ -249,7 +203,7 @@ func (k Key) Rotate(c RotateKey) (Event, error) {
 		return nil, &Error{Kind: Conflict, Code: "too_many_secrets", Field: "overlap",
 			Text: "ten secrets of this key are still valid; wait for an overlap to end, or rotate without one"}
 	}
-	return KeyRotated{Digest: c.Digest, Prefix: c.Prefix, OldValidUntil: c.At.Add(c.Overlap), At: c.At, By: c.By.ID}, nil
+	return KeyRotated{Digest: c.Digest, Prefix: c.Prefix, OldValidUntil: c.At.Add(c.Overlap), Header: Header{c.At, c.By.ID}}, nil
 }
 
 func (k Key) validSecrets(now time.Time) (n int) {
@@ -275,7 +229,7 @@ func (k Key) Disable(c DisableKey) (Event, error) {
 	if err := k.protected(c.By); err != nil {
 		return nil, err
 	}
-	return KeyDisabled{Prefix: k.prefix(), At: c.At, By: c.By.ID}, nil
+	return KeyDisabled{Prefix: k.prefix(), Header: Header{c.At, c.By.ID}}, nil
 }
 
 // EnableKey asks to put a disabled key back into use.
@@ -289,7 +243,7 @@ func (k Key) Enable(c EnableKey) (Event, error) {
 	if err := k.changeable(c.By, c.At); err != nil || k.State == Active {
 		return nil, err
 	}
-	return KeyEnabled{Prefix: k.prefix(), At: c.At, By: c.By.ID}, nil
+	return KeyEnabled{Prefix: k.prefix(), Header: Header{c.At, c.By.ID}}, nil
 }
 
 // RevokeKey asks to end a key for good.
@@ -309,7 +263,7 @@ func (k Key) Revoke(c RevokeKey) (Event, error) {
 	if err := k.protected(c.By); err != nil {
 		return nil, err
 	}
-	return KeyRevoked{Prefix: k.prefix(), Reason: c.Reason, Comment: c.Comment, At: c.At, By: c.By.ID}, nil
+	return KeyRevoked{Prefix: k.prefix(), Reason: c.Reason, Comment: c.Comment, Header: Header{c.At, c.By.ID}}, nil
 }
 
 // Expire decides whether the end of the key's time is still to be written down. Each
@@ -318,7 +272,7 @@ func (k Key) Expire(at time.Time) (Event, error) {
 	if k.StateAt(at) != Expired || k.ExpiryRecorded() {
 		return nil, nil
 	}
-	return KeyExpired{Prefix: k.prefix(), ExpiresAt: k.ExpiresAt, At: at}, nil
+	return KeyExpired{Prefix: k.prefix(), ExpiresAt: k.ExpiresAt, Header: Header{At: at}}, nil
 }
 
 // prefix is the display prefix of the newest secret, which every event of a key has: its
@@ -361,13 +315,13 @@ func (k Key) changeable(p Principal, now time.Time) error {
 func (k *Key) Apply(e Event) {
 	switch e := e.(type) {
 	case KeyCreated:
-		*k = Key{
-			ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Name: e.Name, Owner: e.Owner, Scopes: e.Scopes, State: Active,
-			CreatedAt: e.At, CreatedBy: e.By, ExpiresAt: e.ExpiresAt, RateLimits: e.RateLimits, AllowedCIDRs: e.AllowedCIDRs,
-			Metadata: e.Metadata, Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}, Imported: e.Imported, Root: e.Root,
-		}
+		*k = Key{ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Settings: e.Settings, State: Active, CreatedAt: e.At, CreatedBy: e.By,
+			Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}, Imported: e.Imported, Root: e.Root}
 	case KeyUpdated:
-		k.change(e.Changes)
+		k.Settings.Merge(e.Changes)
+		if e.NoExpiry {
+			k.ExpiresAt = time.Time{}
+		}
 	case KeyRotated:
 		k.rotate(e)
 	case KeyDisabled:
@@ -378,25 +332,6 @@ func (k *Key) Apply(e Event) {
 		k.State, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = Revoked, e.At, e.By, e.Reason, e.Comment
 	case KeyExpired:
 		k.RecordedExpiry = e.ExpiresAt
-	}
-}
-
-func (k *Key) change(c Changes) {
-	set(&k.Name, c.Name)
-	set(&k.Owner, c.Owner)
-	set(&k.Scopes, c.Scopes)
-	set(&k.ExpiresAt, c.ExpiresAt)
-	set(&k.RateLimits, c.RateLimits)
-	set(&k.AllowedCIDRs, c.AllowedCIDRs)
-	set(&k.Metadata, c.Metadata)
-	if c.NoExpiry {
-		k.ExpiresAt = time.Time{}
-	}
-}
-
-func set[T any](field *T, value *T) {
-	if value != nil {
-		*field = *value
 	}
 }
 

@@ -20,12 +20,12 @@ var (
 	noon    = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	acme    = NewOrgID("acme")
 	admin   = Principal{ID: "admin", Org: acme, Scopes: []string{"keys:*"}}
-	created = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", Scopes: []string{"a:read"}, Digest: Digest{1}, Prefix: "kt_1", At: noon}
-	brief   = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: DefaultKeyspace, Name: "ci", ExpiresAt: noon.Add(time.Hour), Digest: Digest{1}, Prefix: "kt_1", At: noon}
-	strong  = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: ManagementKeyspace, Name: "root", Scopes: []string{"*"}, Digest: Digest{1}, Prefix: "kt_1", At: noon}
-	root    = KeyCreated{ID: NewKeyID(Installation, "r"), Org: Installation, Keyspace: ManagementKeyspace, Name: "root", Scopes: []string{"*"}, Root: true, Digest: Digest{1}, Prefix: "kt_1", At: noon}
-	revoked = KeyRevoked{Prefix: "kt_1", Reason: Superseded, At: noon, By: "admin"}
-	expired = KeyExpired{Prefix: "kt_1", ExpiresAt: brief.ExpiresAt, At: brief.ExpiresAt}
+	created = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: DefaultKeyspace, Settings: Settings{Name: "ci", Scopes: []string{"a:read"}}, Digest: Digest{1}, Prefix: "kt_1", Header: Header{At: noon}}
+	brief   = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: DefaultKeyspace, Settings: Settings{Name: "ci", ExpiresAt: noon.Add(time.Hour)}, Digest: Digest{1}, Prefix: "kt_1", Header: Header{At: noon}}
+	strong  = KeyCreated{ID: NewKeyID(acme, "k"), Org: acme, Keyspace: ManagementKeyspace, Settings: Settings{Name: "root", Scopes: []string{"*"}}, Digest: Digest{1}, Prefix: "kt_1", Header: Header{At: noon}}
+	root    = KeyCreated{ID: NewKeyID(Installation, "r"), Org: Installation, Keyspace: ManagementKeyspace, Settings: Settings{Name: "root", Scopes: []string{"*"}}, Root: true, Digest: Digest{1}, Prefix: "kt_1", Header: Header{At: noon}}
+	revoked = KeyRevoked{Prefix: "kt_1", Reason: Superseded, Header: Header{At: noon, By: "admin"}}
+	expired = KeyExpired{Prefix: "kt_1", ExpiresAt: brief.ExpiresAt, Header: Header{At: brief.ExpiresAt}}
 )
 
 func fold(history ...Event) (k Key) {
@@ -70,21 +70,21 @@ func TestDecisions(t *testing.T) {
 		"revoking twice is news once":               {[]Event{created, revoked}, revoke, nil, nil},
 		"revoking an expired key is for the record": {[]Event{brief, expired}, revoke, revoked, nil},
 		"revoking without history":                  {nil, revoke, nil, ErrKeyNotFound},
-		"rotating an active key":                    {[]Event{created}, rotate(noon), KeyRotated{Digest: Digest{2}, OldValidUntil: noon.Add(time.Hour), At: noon, By: "admin"}, nil},
+		"rotating an active key":                    {[]Event{created}, rotate(noon), KeyRotated{Digest: Digest{2}, OldValidUntil: noon.Add(time.Hour), Header: Header{At: noon, By: "admin"}}, nil},
 		"rotating a revoked key":                    {[]Event{created, revoked}, rotate(noon), nil, ErrKeyRevoked},
 		"rotating at the expiry":                    {[]Event{brief}, rotate(noon.Add(time.Hour)), nil, ErrKeyExpired},
-		"disabling":                                 {[]Event{created}, disable, KeyDisabled{"kt_1", noon, "admin"}, nil},
-		"disabling a rotated key":                   {[]Event{created, KeyRotated{Digest: Digest{2}, Prefix: "kt_2"}}, disable, KeyDisabled{"kt_2", noon, "admin"}, nil},
+		"disabling":                                 {[]Event{created}, disable, KeyDisabled{Prefix: "kt_1", Header: Header{At: noon, By: "admin"}}, nil},
+		"disabling a rotated key":                   {[]Event{created, KeyRotated{Digest: Digest{2}, Prefix: "kt_2"}}, disable, KeyDisabled{Prefix: "kt_2", Header: Header{At: noon, By: "admin"}}, nil},
 		"disabling twice is news once":              {[]Event{created, KeyDisabled{}}, disable, nil, nil},
 		"disabling a revoked key":                   {[]Event{created, revoked}, disable, nil, ErrKeyRevoked},
-		"enabling a disabled key":                   {[]Event{created, KeyDisabled{}}, enable, KeyEnabled{"kt_1", noon, "admin"}, nil},
+		"enabling a disabled key":                   {[]Event{created, KeyDisabled{}}, enable, KeyEnabled{Prefix: "kt_1", Header: Header{At: noon, By: "admin"}}, nil},
 		"enabling an active key":                    {[]Event{created}, enable, nil, nil},
 		"expiring before the time":                  {[]Event{brief}, expire(noon.Add(time.Hour - 1)), nil, nil},
-		"expiring at the time":                      {[]Event{brief}, expire(noon.Add(time.Hour)), KeyExpired{"kt_1", noon.Add(time.Hour), noon.Add(time.Hour)}, nil},
+		"expiring at the time":                      {[]Event{brief}, expire(noon.Add(time.Hour)), KeyExpired{Prefix: "kt_1", ExpiresAt: noon.Add(time.Hour), Header: Header{At: noon.Add(time.Hour)}}, nil},
 		"expiring twice":                            {[]Event{brief, expired}, expire(noon.Add(time.Hour)), nil, nil},
-		"expiring again after a later expiry":       {[]Event{brief, expired, later}, expire(noon.Add(3 * time.Hour)), KeyExpired{"kt_1", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, nil},
-		"rotating after the clock was ahead":        {[]Event{brief, expired}, rotate(noon), KeyRotated{Digest: Digest{2}, OldValidUntil: noon.Add(time.Hour), At: noon, By: "admin"}, nil},
-		"disabling after the clock was ahead":       {[]Event{brief, expired}, disable, KeyDisabled{"kt_1", noon, "admin"}, nil},
+		"expiring again after a later expiry":       {[]Event{brief, expired, later}, expire(noon.Add(3 * time.Hour)), KeyExpired{Prefix: "kt_1", ExpiresAt: noon.Add(2 * time.Hour), Header: Header{At: noon.Add(3 * time.Hour)}}, nil},
+		"rotating after the clock was ahead":        {[]Event{brief, expired}, rotate(noon), KeyRotated{Digest: Digest{2}, OldValidUntil: noon.Add(time.Hour), Header: Header{At: noon, By: "admin"}}, nil},
+		"disabling after the clock was ahead":       {[]Event{brief, expired}, disable, KeyDisabled{Prefix: "kt_1", Header: Header{At: noon, By: "admin"}}, nil},
 		"revoking the root key":                     {[]Event{root}, func(k Key) (Event, error) { return k.Revoke(RevokeKey{At: noon, By: super}) }, nil, ErrRootKeyProtected},
 		"disabling the root key":                    {[]Event{root}, func(k Key) (Event, error) { return k.Disable(DisableKey{At: noon, By: super}) }, nil, ErrRootKeyProtected},
 		"narrowing the root key":                    {[]Event{root}, narrow(Changes{Scopes: &[]string{"keys:read"}}), nil, ErrRootKeyProtected},
@@ -92,7 +92,7 @@ func TestDecisions(t *testing.T) {
 		"limiting the root key":                     {[]Event{root}, narrow(Changes{RateLimits: &[]RateLimit{{Limit: 1}}}), nil, ErrRootKeyProtected},
 		"making the root key expire":                {[]Event{root}, narrow(Changes{ExpiresAt: &brief.ExpiresAt}), nil, ErrRootKeyProtected},
 		"the root key's scopes as they are":         {[]Event{root}, narrow(Changes{Scopes: &[]string{"*"}}), nil, nil},
-		"the system ends the root key":              {[]Event{root}, func(k Key) (Event, error) { return k.Revoke(RevokeKey{At: noon, By: System}) }, KeyRevoked{Prefix: "kt_1", At: noon, By: "system"}, nil},
+		"the system ends the root key":              {[]Event{root}, func(k Key) (Event, error) { return k.Revoke(RevokeKey{At: noon, By: System}) }, KeyRevoked{Prefix: "kt_1", Header: Header{At: noon, By: "system"}}, nil},
 		"a second root key": {nil, func(k Key) (Event, error) {
 			return k.Create(CreateKey{Root: true, Org: Installation, Keyspace: ManagementKeyspace, At: noon, By: super})
 		}, nil, ErrRootKeyProtected},
@@ -157,8 +157,8 @@ func TestRotationEndsOldSecretsInTime(t *testing.T) {
 		!k.Secrets[2].ValidUntil.Equal(noon.Add(time.Hour)) {
 		t.Errorf("%+v: a later rotation must not give an old secret more time", k.Secrets)
 	}
-	k.Apply(KeyRotated{Digest: Digest{4}, OldValidUntil: noon, At: noon})
-	k.Apply(KeyRotated{Digest: Digest{5}, OldValidUntil: noon.Add(time.Hour), At: noon})
+	k.Apply(KeyRotated{Digest: Digest{4}, OldValidUntil: noon, Header: Header{At: noon}})
+	k.Apply(KeyRotated{Digest: Digest{5}, OldValidUntil: noon.Add(time.Hour), Header: Header{At: noon}})
 	if s := k.Secrets; s[0].Ended || s[1].Ended || !s[2].Ended || !s[3].Ended || !s[4].Ended {
 		t.Errorf("%+v: a rotation without overlap ends what was there before it, and nothing else", s)
 	}

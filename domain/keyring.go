@@ -6,6 +6,14 @@ import "time"
 // zero value has no history.
 type Keyring struct{ Fingerprint string }
 
+// KeyringSet says which keyring the installation has, by its fingerprint. Its secret is in
+// a file alone.
+type KeyringSet struct {
+	Fingerprint string `json:"fingerprint"`
+	Before      string `json:"before,omitempty"` // that of the keyring that it replaced
+	Header
+}
+
 // SetKeyring asks for the keyring to be the installation's. Replace: also if it has another.
 type SetKeyring struct {
 	Fingerprint string
@@ -24,7 +32,7 @@ func (k Keyring) Set(c SetKeyring) (Event, error) {
 	case k.Fingerprint != "" && !c.Replace:
 		return nil, ErrKeyringMismatch
 	}
-	return KeyringSet{Fingerprint: c.Fingerprint, Before: k.Fingerprint, At: c.At, By: c.By.ID}, nil
+	return KeyringSet{Fingerprint: c.Fingerprint, Before: k.Fingerprint, Header: Header{c.At, c.By.ID}}, nil
 }
 
 // Apply moves k past e. It cannot fail and must not judge: e already happened.

@@ -8,8 +8,8 @@ import (
 // A RateLimit allows Limit valid uses in each fixed window. Windows are aligned to the
 // Unix epoch.
 type RateLimit struct {
-	Limit  int64    `json:"limit"`
-	Window Duration `json:"window"`
+	Limit  int64    `json:"limit" validate:"min=1,max=1000000000"`
+	Window Duration `json:"window" validate:"window"`
 }
 
 // Start is when, in milliseconds since the Unix epoch, the window began that holds now.

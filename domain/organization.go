@@ -9,6 +9,19 @@ type Organization struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
+// OrganizationCreated began an organization.
+type OrganizationCreated struct {
+	ID   OrgID  `json:"org_id"`
+	Name string `json:"name"`
+	Header
+}
+
+// OrganizationUpdated renamed an organization.
+type OrganizationUpdated struct {
+	Name string `json:"name"`
+	Header
+}
+
 // CreateOrganization asks for a new tenant.
 type CreateOrganization struct {
 	ID   OrgID
@@ -25,7 +38,7 @@ func (o Organization) Create(c CreateOrganization) (Event, error) {
 	if c.By.Org != Installation {
 		return nil, ErrOutOfReach
 	}
-	return OrganizationCreated{ID: c.ID, Name: c.Name, At: c.At, By: c.By.ID}, nil
+	return OrganizationCreated{ID: c.ID, Name: c.Name, Header: Header{c.At, c.By.ID}}, nil
 }
 
 // UpdateOrganization asks for a new name.
@@ -43,7 +56,7 @@ func (o Organization) Update(c UpdateOrganization) (Event, error) {
 	if o.Name == c.Name {
 		return nil, nil
 	}
-	return OrganizationUpdated{Name: c.Name, At: c.At, By: c.By.ID}, nil
+	return OrganizationUpdated{Name: c.Name, Header: Header{c.At, c.By.ID}}, nil
 }
 
 // Apply moves o past e. It cannot fail and must not judge: e already happened.

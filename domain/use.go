@@ -21,7 +21,44 @@ const (
 )
 
 // Outcomes are all outcomes. A new one comes last: rows that count uses go by the places.
-var Outcomes = []Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
+var Outcomes = [...]Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
+
+// KeyUsed is one verification of a key, whatever its outcome; or, with a Count, several
+// refusals that were summed up.
+type KeyUsed struct {
+	Key       KeyID     `json:"key_id"`
+	Code      Outcome   `json:"code"`
+	Scopes    []string  `json:"scopes,omitempty"` // those asked for
+	IP        string    `json:"ip,omitempty"`
+	Principal string    `json:"principal,omitempty"` // who asked
+	RequestID string    `json:"request_id,omitempty"`
+	Windows   []int64   `json:"windows,omitempty"`   // the rate limit windows that it counts in, in milliseconds
+	At        time.Time `json:"at"`                  // of the last one of a sum
+	Count     int64     `json:"count,omitempty"`     // how many uses it stands for, if more than one
+	First     time.Time `json:"first,omitzero"`      // when the first one of a sum was
+	Addresses []string  `json:"addresses,omitempty"` // some that a sum's uses came from
+}
+
+// Happened is when the use was decided.
+func (u KeyUsed) Happened() time.Time { return u.At }
+
+// Uses is how many uses it stands for.
+func (u KeyUsed) Uses() int64 { return max(u.Count, 1) }
+
+// CredentialsRefused sums up presented secrets that belong to no key within the asker's
+// reach, so that a flood of them cannot flood the ledger.
+type CredentialsRefused struct {
+	Principal string    `json:"principal"`
+	Count     int64     `json:"count"`
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+}
+
+// Happened is when the last of them was refused.
+func (c CredentialsRefused) Happened() time.Time { return c.To }
+
+func (KeyUsed) event()            {}
+func (CredentialsRefused) event() {}
 
 // A Credential is all of a key, seen through one of its secrets, that the decision about
 // a use needs. Times are milliseconds since the Unix epoch; 0: no end.

@@ -31,7 +31,7 @@ type cloudEvent struct {
 // position, which is known once it is stored.
 func (r Record) CloudEvent() ([]byte, error) {
 	return json.Marshal(cloudEvent{
-		SpecVersion: "1.0", ID: r.EventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Event.EventType(),
+		SpecVersion: "1.0", ID: r.EventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Type,
 		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.place(),
 		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Private: r.Private, Data: r.Event,
 	})

@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -31,66 +30,29 @@ const contentEvent = "application/cloudevents+json"
 // typeUses is the Event-Type of a message that packs many key.used events.
 const typeUses = "uses"
 
-// decoders lists every event type ever written. Entries are added, never removed and
-// never changed; an upcaster is the decoder of an old name. testdata/events holds one
-// sample of each.
-var decoders = map[string]decoder{
-	"key.created":          keyCreated,
-	"key.updated":          as[domain.KeyUpdated],
-	"key.rotated":          as[domain.KeyRotated],
-	"key.disabled":         as[domain.KeyDisabled],
-	"key.enabled":          as[domain.KeyEnabled],
-	"key.revoked":          as[domain.KeyRevoked],
-	"key.expired":          as[domain.KeyExpired],
-	"credentials.refused":  as[domain.CredentialsRefused],
-	"organization.created": as[domain.OrganizationCreated],
-	"organization.updated": as[domain.OrganizationUpdated],
-	"keyring.set":          as[domain.KeyringSet],
+// types are the entries of the registry of events by their names.
+var types = func() map[string]domain.EventType {
+	all := map[string]domain.EventType{}
+	for _, t := range domain.EventTypes {
+		all[t.Name] = t
+	}
+	return all
+}()
+
+// fastDecoders are for types of which a replay reads so many that encoding/json would take
+// most of its time. An upcaster, for an event that was stored under an old name or in an
+// old shape, would have a table like it.
+var fastDecoders = map[string]func(data []byte, private domain.Private) (domain.Event, bool){
+	domain.TypeOf(domain.KeyCreated{}): keyCreated,
 }
 
-// A decoder makes an event of its public JSON and its private facts.
-type decoder func(data []byte, private domain.Private) (domain.Event, error)
-
-func as[E domain.Event](data []byte, private domain.Private) (domain.Event, error) {
-	var e E
-	if err := json.Unmarshal(data, &e); err != nil {
-		return nil, err
+func decode(t domain.EventType, data []byte, private domain.Private) (domain.Event, error) {
+	if fast := fastDecoders[t.Name]; fast != nil {
+		if e, ok := fast(data, private); ok {
+			return e, nil
+		}
 	}
-	if c, ok := any(e).(domain.Confidential); ok {
-		return c.WithPrivate(private), nil
-	}
-	return e, nil
-}
-
-// happened is when e says that it happened.
-func happened(e domain.Event) time.Time {
-	switch e := e.(type) {
-	case domain.KeyCreated:
-		return e.At
-	case domain.KeyUpdated:
-		return e.At
-	case domain.KeyRotated:
-		return e.At
-	case domain.KeyDisabled:
-		return e.At
-	case domain.KeyEnabled:
-		return e.At
-	case domain.KeyRevoked:
-		return e.At
-	case domain.KeyExpired:
-		return e.At
-	case domain.KeyUsed:
-		return e.At
-	case domain.CredentialsRefused:
-		return e.To
-	case domain.OrganizationCreated:
-		return e.At
-	case domain.OrganizationUpdated:
-		return e.At
-	case domain.KeyringSet:
-		return e.At
-	}
-	return time.Time{}
+	return t.Decode(data, private)
 }
 
 // Message is the event as it goes to the ledger: a CloudEvent for readers of NATS that do
@@ -104,7 +66,10 @@ func message(subject string, org domain.OrgID, id string, s Stream, c Command, e
 	if err != nil {
 		return nil, err
 	}
-	r := Record{Stream: s, Org: org, Subject: id, ID: eventID.String(), Time: happened(e), Command: c, Event: e}
+	r := Record{Stream: s, Org: org, Subject: id, ID: eventID.String(), Time: e.Happened(), Command: c, Type: domain.TypeOf(e), Event: e}
+	if r.Type == "" {
+		return nil, fmt.Errorf("%T is not in the registry of events", e)
+	}
 	m := nats.NewMsg(subject)
 	if e, ok := e.(domain.Confidential); ok {
 		private, err := sealPrivate(e.Private())
@@ -118,7 +83,7 @@ func message(subject string, org domain.OrgID, id string, s Stream, c Command, e
 		return nil, err
 	}
 	m.Header.Set(headerContent, contentEvent)
-	m.Header.Set(headerType, e.EventType())
+	m.Header.Set(headerType, r.Type)
 	m.Header.Set(jetstream.MsgIDHeader, r.ID)
 	m.Header.Set(headerVersion, "1")
 	setIf(m.Header, headerCommand, c.ID)
@@ -152,7 +117,7 @@ func appendRecords(records []Record, m stored) ([]Record, error) {
 	if kind == typeUses {
 		return appendUses(records, r, m.data)
 	}
-	decode, ok := decoders[kind]
+	t, ok := types[kind]
 	if !ok {
 		return records, fmt.Errorf("%s position %d holds an event of the unknown type %q: written by a newer version?", m.stream, m.position, kind)
 	}
@@ -163,10 +128,11 @@ func appendRecords(records []Record, m stored) ([]Record, error) {
 	var private domain.Private
 	var err error
 	if private, r.Private, err = openPrivate(header(m.header, headerPrivate), attributes); err == nil {
-		r.Event, err = decode(data, private)
+		r.Type = t.Name
+		r.Event, err = decode(t, data, private)
 	}
 	if err == nil {
-		r.Time = happened(r.Event)
+		r.Time = r.Event.Happened()
 		err = demandPrivate(r.Event, r.Private)
 	}
 	if err != nil {

@@ -27,21 +27,19 @@ func samples() []domain.Event {
 	name, org := "renamed", domain.NewOrgID("acme")
 	digest := domain.NewSecret("sample").Digest()
 	return []domain.Event{
-		domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: org, Keyspace: "default", Name: "ci", Owner: "o", Scopes: []string{"a:read"}, ExpiresAt: at,
-			RateLimits: []domain.RateLimit{{Limit: 100, Window: domain.Duration(time.Minute)}}, AllowedCIDRs: []string{"192.0.2.0/24"},
-			Metadata: map[string]string{"plan": "pro"}, Digest: digest, Prefix: "kt_live_abcd", At: at, By: "system"},
-		domain.KeyUpdated{Prefix: "kt_live_abcd", Changes: domain.Changes{Name: &name, NoExpiry: true}, At: at, By: "system"},
-		domain.KeyRotated{Digest: digest, Prefix: "kt_live_efgh", OldValidUntil: at, At: at, By: "system"},
-		domain.KeyDisabled{Prefix: "kt_live_abcd", At: at, By: "system"},
-		domain.KeyEnabled{Prefix: "kt_live_abcd", At: at, By: "system"},
-		domain.KeyRevoked{Prefix: "kt_live_abcd", Reason: domain.KeyCompromise, Comment: "leaked", At: at, By: "system"},
-		domain.KeyExpired{Prefix: "kt_live_abcd", ExpiresAt: at, At: at},
+		domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: org, Keyspace: "default", Settings: domain.Settings{Name: "ci", Owner: "o", Scopes: []string{"a:read"}, ExpiresAt: at, RateLimits: []domain.RateLimit{{Limit: 100, Window: domain.Duration(time.Minute)}}, AllowedCIDRs: []string{"192.0.2.0/24"}, Metadata: map[string]string{"plan": "pro"}}, Digest: digest, Prefix: "kt_live_abcd", Header: domain.Header{At: at, By: "system"}},
+		domain.KeyUpdated{Prefix: "kt_live_abcd", Changes: domain.Changes{Name: &name}, NoExpiry: true, Header: domain.Header{At: at, By: "system"}},
+		domain.KeyRotated{Digest: digest, Prefix: "kt_live_efgh", OldValidUntil: at, Header: domain.Header{At: at, By: "system"}},
+		domain.KeyDisabled{Prefix: "kt_live_abcd", Header: domain.Header{At: at, By: "system"}},
+		domain.KeyEnabled{Prefix: "kt_live_abcd", Header: domain.Header{At: at, By: "system"}},
+		domain.KeyRevoked{Prefix: "kt_live_abcd", Reason: domain.KeyCompromise, Comment: "leaked", Header: domain.Header{At: at, By: "system"}},
+		domain.KeyExpired{Prefix: "kt_live_abcd", ExpiresAt: at, Header: domain.Header{At: at}},
 		domain.KeyUsed{Key: domain.NewKeyID("", "k"), Code: domain.UseValid, Scopes: []string{"a:read"}, IP: "192.0.2.7", Principal: "system",
 			RequestID: "r-1", Windows: []int64{60000}, At: at},
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},
-		domain.OrganizationCreated{ID: org, Name: "acme", At: at, By: "system"},
-		domain.OrganizationUpdated{Name: "globex", At: at, By: "system"},
-		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", At: at, By: "system"},
+		domain.OrganizationCreated{ID: org, Name: "acme", Header: domain.Header{At: at, By: "system"}},
+		domain.OrganizationUpdated{Name: "globex", Header: domain.Header{At: at, By: "system"}},
+		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 	}
 }
 
@@ -71,7 +69,7 @@ type sample struct {
 
 func readSample(t *testing.T, e domain.Event) sample {
 	t.Helper()
-	file := filepath.Join("testdata", "events", e.EventType()+".json")
+	file := filepath.Join("testdata", "events", domain.TypeOf(e)+".json")
 	written, err := os.ReadFile(file)
 	if os.IsNotExist(err) && *add {
 		m, err := sampleMessage(e)
@@ -84,7 +82,7 @@ func readSample(t *testing.T, e domain.Event) sample {
 			t.Fatal(err)
 		}
 	} else if err != nil {
-		t.Fatalf("%s has no sample: %v", e.EventType(), err)
+		t.Fatalf("%s has no sample: %v", domain.TypeOf(e), err)
 	}
 	var s sample
 	if err := json.Unmarshal(written, &s); err != nil {
@@ -106,20 +104,15 @@ func (s sample) stored() stored {
 func TestEverySampleIsStillRead(t *testing.T) {
 	names := map[string]bool{"uses": true}
 	for _, e := range samples() {
-		names[e.EventType()] = true
+		names[domain.TypeOf(e)] = true
 		records, err := appendRecords(nil, readSample(t, e).stored())
 		if err != nil || len(records) != 1 || !reflect.DeepEqual(records[0].Event, e) || records[0].Time.IsZero() {
-			t.Errorf("%s is read as %+v, %v", e.EventType(), records, err)
+			t.Errorf("%s is read as %+v, %v", domain.TypeOf(e), records, err)
 		}
 	}
-	for name := range decoders {
-		if !names[name] {
-			t.Errorf("%s has no sample", name)
-		}
-	}
-	for _, e := range domain.Events {
-		if !names[e.EventType()] {
-			t.Errorf("%s has no sample", e.EventType())
+	for _, e := range domain.EventTypes {
+		if !names[e.Name] {
+			t.Errorf("%s has no sample", e.Name)
 		}
 	}
 }
@@ -144,7 +137,7 @@ func TestAnEventIsTheSameInBothChannels(t *testing.T) {
 			continue
 		}
 		if without := strings.Replace(string(shown), `"position":"`+records[0].Identity()+`",`, "", 1); without != string(s.Body) {
-			t.Errorf("%s is shown as %s, is on the ledger as %s", e.EventType(), shown, s.Body)
+			t.Errorf("%s is shown as %s, is on the ledger as %s", domain.TypeOf(e), shown, s.Body)
 		}
 	}
 }
@@ -188,12 +181,12 @@ func TestABodyIsPublic(t *testing.T) {
 		for range 2 {
 			m, err := sampleMessage(e)
 			if err != nil || bytes.Contains(m.Data, spelled) || bytes.Contains(m.Data, []byte("digest")) {
-				t.Errorf("%s: %s %v", e.EventType(), m.Data, err)
+				t.Errorf("%s: %s %v", domain.TypeOf(e), m.Data, err)
 			}
 			if _, ok := e.(domain.Confidential); ok {
 				records, err := appendRecords(nil, stored{subject: m.Subject, header: m.Header, data: m.Data})
 				if err != nil || bindings[records[0].Private] {
-					t.Errorf("%s is bound by %s, %v", e.EventType(), records[0].Private, err)
+					t.Errorf("%s is bound by %s, %v", domain.TypeOf(e), records[0].Private, err)
 				}
 				bindings[records[0].Private] = true
 			}
@@ -234,8 +227,8 @@ func FuzzUses(f *testing.F) {
 
 // BenchmarkDecode is what a replay pays for each key.created beside reading it.
 func BenchmarkDecode(b *testing.B) {
-	e := domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: domain.NewOrgID("o"), Keyspace: "default", Name: "key 1", Owner: "o", Scopes: []string{"a:b"},
-		Digest: domain.NewSecret("s").Digest(), Prefix: "kt_live_abcd", At: time.Now().UTC(), By: "system"}
+	e := domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: domain.NewOrgID("o"), Keyspace: "default", Settings: domain.Settings{Name: "key 1", Owner: "o", Scopes: []string{"a:b"}},
+		Digest: domain.NewSecret("s").Digest(), Prefix: "kt_live_abcd", Header: domain.Header{At: time.Now().UTC(), By: "system"}}
 	m, err := Message(KeyRef(e.Org, e.ID), Command{ID: "c", Actor: "system"}, e)
 	if err != nil {
 		b.Fatal(err)

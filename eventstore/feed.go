@@ -59,8 +59,8 @@ const maxCatchUps = 2
 // typeBits has a bit for each type of event.
 var typeBits = func() map[string]uint64 {
 	bits := map[string]uint64{}
-	for i, e := range domain.Events {
-		bits[e.EventType()] = 1 << i
+	for i, t := range domain.EventTypes {
+		bits[t.Name] = 1 << i
 	}
 	return bits
 }()
@@ -202,7 +202,7 @@ func newChunk(b Batch) *chunk {
 	for i, r := range b.Records {
 		all[i].Record = r
 		c.entries[i] = &all[i]
-		c.types |= typeBits[r.Event.EventType()]
+		c.types |= typeBits[r.Type]
 		if r.Org != last {
 			c.orgs[r.Org] = struct{}{}
 			last = r.Org

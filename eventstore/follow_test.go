@@ -47,7 +47,7 @@ func follow(t *testing.T, n int) *followed {
 	f.stop = func() error { cancel(); return <-ended }
 	t.Cleanup(cancel)
 	for i := range n {
-		if f.end, err = f.Append(t.Context(), f.ref, f.end, eventstore.Command{ID: fmt.Sprint(i)}, domain.KeyDisabled{At: noon}); err != nil {
+		if f.end, err = f.Append(t.Context(), f.ref, f.end, eventstore.Command{ID: fmt.Sprint(i)}, domain.KeyDisabled{Header: domain.Header{At: noon}}); err != nil {
 			t.Fatal(err)
 		}
 		if at := <-seen; at != f.end {

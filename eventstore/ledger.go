@@ -93,7 +93,7 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 	}
 	p, err = l.publish(ctx, Events, m, jetstream.WithExpectLastSequencePerSubject(uint64(after)))
 	if err != nil {
-		return 0, fmt.Errorf("append %s to %s after %d: %w", e.EventType(), ref, after, err)
+		return 0, fmt.Errorf("append %s to %s after %d: %w", domain.TypeOf(e), ref, after, err)
 	}
 	return p, nil
 }

@@ -22,8 +22,8 @@ var (
 
 func created(n int) domain.KeyCreated {
 	id := domain.NewKeyID("", fmt.Sprint(n))
-	return domain.KeyCreated{ID: id, Org: org, Keyspace: "default", Name: fmt.Sprint("key ", n), Prefix: "kt_live_abcd",
-		Digest: domain.NewSecret(fmt.Sprint(n)).Digest(), Scopes: []string{"a:read"}, At: noon, By: "system"}
+	return domain.KeyCreated{ID: id, Org: org, Keyspace: "default", Settings: domain.Settings{Name: fmt.Sprint("key ", n), Scopes: []string{"a:read"}}, Prefix: "kt_live_abcd",
+		Digest: domain.NewSecret(fmt.Sprint(n)).Digest(), Header: domain.Header{At: noon, By: "system"}}
 }
 
 func TestOneOfManyWritersWinsEachPosition(t *testing.T) {
@@ -64,7 +64,7 @@ func TestLoadGivesTheHistoryOfOneAggregate(t *testing.T) {
 	if _, err := l.Append(t.Context(), eventstore.KeyRef(org, created(2).ID), 0, command, created(2)); err != nil {
 		t.Fatal(err)
 	}
-	last, err := l.Append(t.Context(), ref, first, eventstore.Command{ID: "c2"}, domain.KeyRevoked{Reason: domain.KeyCompromise, At: noon})
+	last, err := l.Append(t.Context(), ref, first, eventstore.Command{ID: "c2"}, domain.KeyRevoked{Reason: domain.KeyCompromise, Header: domain.Header{At: noon}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestALongHistoryTakesFewRequests(t *testing.T) {
 	var end eventstore.Position
 	const events = 1100
 	for i := range events {
-		if end, err = l.Append(t.Context(), ref, end, eventstore.Command{ID: fmt.Sprint(i)}, domain.KeyDisabled{At: noon}); err != nil {
+		if end, err = l.Append(t.Context(), ref, end, eventstore.Command{ID: fmt.Sprint(i)}, domain.KeyDisabled{Header: domain.Header{At: noon}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -69,6 +69,7 @@ type Record struct {
 	Stored   time.Time // when the server stored it
 	Time     time.Time // when it happened
 	Command
+	Type  string // the event's stored name
 	Event domain.Event
 }
 

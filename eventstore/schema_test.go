@@ -31,21 +31,22 @@ func schemas(t *testing.T, strict bool) map[string]*jsonschema.Schema {
 		t.Fatal(err)
 	}
 	all := map[string]*jsonschema.Schema{}
-	for _, e := range domain.Events {
+	for _, entry := range domain.EventTypes {
+		e := entry.Zero
 		data := r.ReflectFromType(reflect.TypeOf(e))
 		data.Version, data.Description = "", ""
 		s := r.Reflect(cloudEvent{})
-		s.Title = e.EventType()
+		s.Title = entry.Name
 		s.Description = r.CommentMap["github.com/keytrail/keytrail/domain."+reflect.TypeOf(e).Name()]
 		s.Properties.Set("specversion", &jsonschema.Schema{Const: "1.0"})
-		s.Properties.Set("type", &jsonschema.Schema{Const: e.EventType()})
+		s.Properties.Set("type", &jsonschema.Schema{Const: entry.Name})
 		s.Properties.Set("data", data)
 		if _, ok := e.(domain.Confidential); ok {
 			s.Required = append(s.Required, "private")
 		} else {
 			s.Properties.Delete("private")
 		}
-		all[e.EventType()] = s
+		all[entry.Name] = s
 	}
 	all["uses"] = r.Reflect([]useOnWire{})
 	all["uses"].Title = "the body of a message of uses"
@@ -121,14 +122,14 @@ func TestEventsFitTheirSchemas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		schema := compile(t, strict[e.EventType()])
+		schema := compile(t, strict[domain.TypeOf(e)])
 		matchSchema(t, schema, shown)
 		if _, packed := e.(domain.KeyUsed); packed {
 			schema = compile(t, strict["uses"])
 		}
 		matchSchema(t, schema, s.Body)
 		if schema.Validate(map[string]any{}) == nil {
-			t.Errorf("the schema of %s takes anything", e.EventType())
+			t.Errorf("the schema of %s takes anything", domain.TypeOf(e))
 		}
 	}
 }

@@ -52,7 +52,7 @@ func fillDisk(t *testing.T, dir string) {
 	var end eventstore.Position
 	name := strings.Repeat("x", 500<<10)
 	for range 50 {
-		if end, err = l.Append(t.Context(), ref, end, eventstore.Command{}, domain.KeyUpdated{Changes: domain.Changes{Name: &name}, At: noon}); err != nil {
+		if end, err = l.Append(t.Context(), ref, end, eventstore.Command{}, domain.KeyUpdated{Changes: domain.Changes{Name: &name}, Header: domain.Header{At: noon}}); err != nil {
 			t.Fatalf("after %d events: %v", end, err)
 		}
 	}

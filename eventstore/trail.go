@@ -26,17 +26,14 @@ type Filter struct {
 // Matches tells whether f chooses r.
 func (f *Filter) Matches(r *Record) bool {
 	return (f.Org == "" || r.Org == f.Org) && (f.Key == "" || r.Subject == string(f.Key)) &&
-		(f.Types == nil || slices.Contains(f.Types, r.Event.EventType())) && (f.Actor == "" || r.Actor == f.Actor) &&
+		(f.Types == nil || slices.Contains(f.Types, r.Type)) && (f.Actor == "" || r.Actor == f.Actor) &&
 		(f.From.IsZero() || !r.Time.Before(f.From)) && (f.To.IsZero() || r.Time.Before(f.To))
 }
-
-// usesTypes are the types of the events in the stream of uses.
-var usesTypes = []string{"key.used", "credentials.refused"}
 
 // leavesOut tells whether f chooses nothing of a stream: a reader of changes need not look
 // at the uses, of which there are a thousand times as many.
 func (f *Filter) leavesOut(s Stream) bool {
-	return f.Types != nil && !slices.ContainsFunc(f.Types, func(name string) bool { return slices.Contains(usesTypes, name) == (s == Uses) })
+	return f.Types != nil && !slices.ContainsFunc(f.Types, func(name string) bool { return types[name].Use == (s == Uses) })
 }
 
 // query reads what f may choose of a stream.

@@ -143,8 +143,8 @@ func TestTheTypesOfTheUsesStream(t *testing.T) {
 	}
 	trail := eventstore.NewTrail(l)
 	for _, e := range replayed(t, trail, eventstore.Filter{}) {
-		if got := replayed(t, trail, eventstore.Filter{Types: []string{e.Event.EventType()}}); len(got) == 0 {
-			t.Errorf("%s is not found by its type", e.Event.EventType())
+		if got := replayed(t, trail, eventstore.Filter{Types: []string{domain.TypeOf(e.Event)}}); len(got) == 0 {
+			t.Errorf("%s is not found by its type", domain.TypeOf(e.Event))
 		}
 	}
 }

@@ -143,6 +143,8 @@ func AppendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
+var typeUsed = domain.TypeOf(domain.KeyUsed{})
+
 // useOnWire is a use as appendUse writes it.
 type useOnWire struct {
 	Key       domain.KeyID   `json:"key_id"`
@@ -215,6 +217,6 @@ func useRecord(base Record, index int, u *useOnWire) Record {
 	if u.Count > 1 {
 		e.First = time.UnixMilli(u.First).UTC()
 	}
-	r.Event = e
+	r.Type, r.Event = typeUsed, e
 	return r
 }

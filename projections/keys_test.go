@@ -37,12 +37,12 @@ func TestAProjectionStopsAtTheRecordOfAnotherOrganization(t *testing.T) {
 		write  func(*testing.T, *eventstore.Ledger)
 	}{
 		"created again": {"events", event(eventstore.KeyRef(other, id),
-			domain.KeyCreated{ID: id, Org: other, Keyspace: "default", Name: "mine", Digest: domain.NewSecret("mine").Digest(), At: noon})},
+			domain.KeyCreated{ID: id, Org: other, Keyspace: "default", Settings: domain.Settings{Name: "mine"}, Digest: domain.NewSecret("mine").Digest(), Header: domain.Header{At: noon}})},
 		"created for another": {"events", event(eventstore.KeyRef(other, domain.NewKeyID("", "new")),
-			domain.KeyCreated{ID: domain.NewKeyID("", "new"), Org: domain.NewOrgID("org0"), Keyspace: "default", Name: "mine", At: noon})},
-		"revoked":       {"events", event(eventstore.KeyRef(other, id), domain.KeyRevoked{Reason: domain.Unspecified, At: noon})},
-		"never created": {"events", event(eventstore.KeyRef(other, domain.NewKeyID("", "new")), domain.KeyDisabled{At: noon})},
-		"organization":  {"events", event(eventstore.Ref{Org: other, Kind: "organization", ID: string(domain.NewOrgID("org0"))}, domain.OrganizationUpdated{Name: "mine", At: noon})},
+			domain.KeyCreated{ID: domain.NewKeyID("", "new"), Org: domain.NewOrgID("org0"), Keyspace: "default", Settings: domain.Settings{Name: "mine"}, Header: domain.Header{At: noon}})},
+		"revoked":       {"events", event(eventstore.KeyRef(other, id), domain.KeyRevoked{Reason: domain.Unspecified, Header: domain.Header{At: noon}})},
+		"never created": {"events", event(eventstore.KeyRef(other, domain.NewKeyID("", "new")), domain.KeyDisabled{Header: domain.Header{At: noon}})},
+		"organization":  {"events", event(eventstore.Ref{Org: other, Kind: "organization", ID: string(domain.NewOrgID("org0"))}, domain.OrganizationUpdated{Name: "mine", Header: domain.Header{At: noon}})},
 		"used":          {"uses", func(t *testing.T, l *eventstore.Ledger) { used(t, l, other) }},
 		"used in one message": {"uses", func(t *testing.T, l *eventstore.Ledger) {
 			used(t, l, domain.NewOrgID("org0"))
@@ -54,7 +54,7 @@ func TestAProjectionStopsAtTheRecordOfAnotherOrganization(t *testing.T) {
 			h := newHistory(t, l)
 			k := &projections.KeyRow{}
 			k.ID, k.Org = id, h.orgs[0]
-			h.append(k, domain.KeyCreated{ID: id, Org: k.Org, Keyspace: "default", Name: "theirs", Digest: domain.NewSecret("theirs").Digest(), At: noon})
+			h.append(k, domain.KeyCreated{ID: id, Org: k.Org, Keyspace: "default", Settings: domain.Settings{Name: "theirs"}, Digest: domain.NewSecret("theirs").Digest(), Header: domain.Header{At: noon}})
 			used(t, l, k.Org)
 			s, _ := run(t, t.TempDir(), l)
 			before := dump(t, s)
@@ -89,8 +89,7 @@ func TestExpiredKeysAreFoundBehindABacklog(t *testing.T) {
 	expiring := func(org domain.OrgID, n int, at time.Time) {
 		k := &projections.KeyRow{}
 		k.ID, k.Org = domain.NewKeyID(org, fmt.Sprint(n)), org
-		h.append(k, domain.KeyCreated{ID: k.ID, Org: org, Keyspace: "default", Name: fmt.Sprint("n", n), Digest: domain.NewSecret(string(k.ID)).Digest(),
-			ExpiresAt: at, At: noon.Add(-time.Duration(n) * time.Second)})
+		h.append(k, domain.KeyCreated{ID: k.ID, Org: org, Keyspace: "default", Settings: domain.Settings{Name: fmt.Sprint("n", n), ExpiresAt: at}, Digest: domain.NewSecret(string(k.ID)).Digest(), Header: domain.Header{At: noon.Add(-time.Duration(n) * time.Second)}})
 		h.keys[k.ID] = k
 	}
 	for n := range 100 {
@@ -125,8 +124,8 @@ func TestAPageOfManyOrganizationsIsOnePage(t *testing.T) {
 		k := &projections.KeyRow{}
 		org := domain.NewOrgID(fmt.Sprint("many", i))
 		k.ID, k.Org = domain.NewKeyID(org, "one"), org
-		h.append(k, domain.KeyCreated{ID: k.ID, Org: org, Keyspace: "default", Name: fmt.Sprint("n", i), Owner: fmt.Sprint("o", i%500),
-			Digest: domain.NewSecret(string(org)).Digest(), Prefix: fmt.Sprint("p", i), At: noon.Add(time.Duration(i) * time.Second)})
+		h.append(k, domain.KeyCreated{ID: k.ID, Org: org, Keyspace: "default", Settings: domain.Settings{Name: fmt.Sprint("n", i), Owner: fmt.Sprint("o", i%500)},
+			Digest: domain.NewSecret(string(org)).Digest(), Prefix: fmt.Sprint("p", i), Header: domain.Header{At: noon.Add(time.Duration(i) * time.Second)}})
 		h.keys[k.ID] = k
 	}
 	s, _ := run(t, t.TempDir(), l)

@@ -57,7 +57,7 @@ func TestMetricsAreOfTheMomentOfTheScrape(t *testing.T) {
 		t.Errorf("the lag is %v", got)
 	}
 	stopper := domain.NewKeyID("", "never created")
-	if _, err := l.Append(t.Context(), eventstore.KeyRef(h.orgs[0], stopper), 0, eventstore.Command{}, domain.KeyDisabled{At: noon}); err != nil {
+	if _, err := l.Append(t.Context(), eventstore.KeyRef(h.orgs[0], stopper), 0, eventstore.Command{}, domain.KeyDisabled{Header: domain.Header{At: noon}}); err != nil {
 		t.Fatal(err)
 	}
 	for begun := time.Now(); gauge(t, registry, "keytrail_projection_lag_messages", "keys") != 1; {

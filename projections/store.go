@@ -35,7 +35,7 @@ type projection struct {
 
 // projections are all there are. Raise a version when apply writes other rows.
 var projections = []projection{
-	{"keys", 5, eventstore.Events, applyKeys},
+	{"keys", 6, eventstore.Events, applyKeys},
 	{"organizations", 2, eventstore.Events, applyOrganizations},
 	{"requests", 1, eventstore.Events, applyRequests},
 	{"usage", 2, eventstore.Uses, nil},

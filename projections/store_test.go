@@ -106,7 +106,7 @@ func newHistory(t *testing.T, l *eventstore.Ledger) *history {
 	h := &history{t: t, rand: rand.New(rand.NewPCG(1, 2)), ledger: l, keys: map[domain.KeyID]*projections.KeyRow{}}
 	for i := range 120 {
 		name := fmt.Sprint("org", i)
-		o := domain.OrganizationCreated{ID: domain.NewOrgID(name), Name: name, At: noon, By: "system"}
+		o := domain.OrganizationCreated{ID: domain.NewOrgID(name), Name: name, Header: domain.Header{At: noon, By: "system"}}
 		if _, err := l.Append(t.Context(), eventstore.OrganizationRef(o.ID), 0, eventstore.Command{}, o); err != nil {
 			t.Fatal(err)
 		}
@@ -138,9 +138,8 @@ func (h *history) create() {
 		k.Org = h.orgs[h.rand.IntN(len(h.orgs))]
 	}
 	e := domain.KeyCreated{ID: id, Org: k.Org, Keyspace: domain.KeyspaceNames()[h.rand.IntN(2)],
-		Name: fmt.Sprintf("%c%d", 'a'+h.rand.IntN(5), h.rand.IntN(40)), Owner: fmt.Sprint("owner", h.rand.IntN(6)),
-		Scopes: []string{fmt.Sprintf("r%d:read", h.rand.IntN(4))}, Digest: domain.NewSecret(fmt.Sprint(n)).Digest(),
-		Prefix: fmt.Sprintf("kt_live_%04d", h.rand.IntN(50)), At: h.now(), By: "system"}
+		Settings: domain.Settings{Name: fmt.Sprintf("%c%d", 'a'+h.rand.IntN(5), h.rand.IntN(40)), Owner: fmt.Sprint("owner", h.rand.IntN(6)), Scopes: []string{fmt.Sprintf("r%d:read", h.rand.IntN(4))}}, Digest: domain.NewSecret(fmt.Sprint(n)).Digest(),
+		Prefix: fmt.Sprintf("kt_live_%04d", h.rand.IntN(50)), Header: domain.Header{At: h.now(), By: "system"}}
 	if h.rand.IntN(3) == 0 {
 		e.ExpiresAt = noon.Add(time.Duration(h.rand.IntN(4000)) * time.Second)
 	}
@@ -154,32 +153,32 @@ func (h *history) change() {
 	switch h.rand.IntN(7) {
 	case 0:
 		if k.State != domain.Revoked {
-			h.append(k, domain.KeyRevoked{Reason: domain.Unspecified, At: at})
+			h.append(k, domain.KeyRevoked{Reason: domain.Unspecified, Header: domain.Header{At: at}})
 		}
 	case 1:
 		if k.State == domain.Active {
-			h.append(k, domain.KeyDisabled{At: at})
+			h.append(k, domain.KeyDisabled{Header: domain.Header{At: at}})
 		}
 	case 2:
 		if k.State == domain.Disabled {
-			h.append(k, domain.KeyEnabled{At: at})
+			h.append(k, domain.KeyEnabled{Header: domain.Header{At: at}})
 		}
 	case 3:
 		name, scopes := fmt.Sprintf("%c%d", 'a'+h.rand.IntN(5), h.rand.IntN(40)), []string{"r9:read", "r1:read"}
-		h.append(k, domain.KeyUpdated{Changes: domain.Changes{Name: &name, Scopes: &scopes}, At: at})
+		h.append(k, domain.KeyUpdated{Changes: domain.Changes{Name: &name, Scopes: &scopes}, Header: domain.Header{At: at}})
 	case 4:
-		h.append(k, domain.KeyRotated{Digest: domain.NewSecret(fmt.Sprint(at, h.rand.Int())).Digest(), Prefix: "kt_live_new0", OldValidUntil: at, At: at})
+		h.append(k, domain.KeyRotated{Digest: domain.NewSecret(fmt.Sprint(at, h.rand.Int())).Digest(), Prefix: "kt_live_new0", OldValidUntil: at, Header: domain.Header{At: at}})
 	case 5:
 		if k.State == domain.Active && !k.ExpiresAt.IsZero() {
-			h.append(k, domain.KeyExpired{ExpiresAt: k.ExpiresAt, At: at})
+			h.append(k, domain.KeyExpired{ExpiresAt: k.ExpiresAt, Header: domain.Header{At: at}})
 		}
 	case 6:
-		c := domain.Changes{NoExpiry: true}
+		c := domain.Changes{ExpiresAt: new(time.Time)}
 		if k.ExpiresAt.IsZero() {
 			later := noon.Add(time.Duration(h.rand.IntN(4000)) * time.Second)
 			c = domain.Changes{ExpiresAt: &later}
 		}
-		h.append(k, domain.KeyUpdated{Changes: c, At: at})
+		h.append(k, domain.KeyUpdated{Changes: c, Header: domain.Header{At: at}})
 	}
 }
 
@@ -394,9 +393,7 @@ func TestACredentialIsFoundWithinReach(t *testing.T) {
 	for i, org := range h.orgs {
 		k := &projections.KeyRow{}
 		k.ID, k.Org = domain.NewKeyID("", fmt.Sprint("import", i)), org
-		h.append(k, domain.KeyCreated{ID: k.ID, Org: org, Keyspace: "default", Name: "n", Scopes: []string{"a:read", "b:*"},
-			AllowedCIDRs: []string{"192.0.2.0/24"}, RateLimits: []domain.RateLimit{{Limit: 3, Window: domain.Duration(time.Minute)}},
-			ExpiresAt: noon, Digest: d, At: noon, Imported: true})
+		h.append(k, domain.KeyCreated{ID: k.ID, Org: org, Keyspace: "default", Settings: domain.Settings{Name: "n", Scopes: []string{"a:read", "b:*"}, AllowedCIDRs: []string{"192.0.2.0/24"}, RateLimits: []domain.RateLimit{{Limit: 3, Window: domain.Duration(time.Minute)}}, ExpiresAt: noon}, Digest: d, Header: domain.Header{At: noon}, Imported: true})
 		h.keys[k.ID] = k
 	}
 	s, _ := run(t, t.TempDir(), l)
@@ -444,7 +441,7 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 	d := domain.NewSecret("much used").Digest()
 	k := &projections.KeyRow{}
 	k.ID, k.Org = domain.NewKeyID("", "much used"), h.orgs[0]
-	h.append(k, domain.KeyCreated{ID: k.ID, Org: k.Org, Keyspace: "default", Name: "n", Digest: d, At: noon})
+	h.append(k, domain.KeyCreated{ID: k.ID, Org: k.Org, Keyspace: "default", Settings: domain.Settings{Name: "n"}, Digest: d, Header: domain.Header{At: noon}})
 	s, _ := run(t, t.TempDir(), l)
 
 	done := make(chan struct{})
@@ -466,9 +463,9 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 	}
 	for i := range 200 {
 		want := domain.Disabled
-		var e domain.Event = domain.KeyDisabled{At: noon}
+		var e domain.Event = domain.KeyDisabled{Header: domain.Header{At: noon}}
 		if i%2 == 1 {
-			want, e = domain.Active, domain.KeyEnabled{At: noon}
+			want, e = domain.Active, domain.KeyEnabled{Header: domain.Header{At: noon}}
 		}
 		h.append(k, e)
 		if err := s.WaitFor(t.Context(), k.Revision); err != nil {

@@ -21,7 +21,7 @@ const (
 )
 
 // counts are numbers of uses, each outcome's at its place in domain.Outcomes.
-type counts [8]uint64
+type counts [len(domain.Outcomes)]uint64
 
 const hourMillis = int64(time.Hour / time.Millisecond)
 

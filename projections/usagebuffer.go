@@ -89,7 +89,7 @@ func (b *usageBuffer) count(r *eventstore.Record, u *domain.KeyUsed) error {
 }
 
 func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
-	outcome := slices.Index(domain.Outcomes, u.Code)
+	outcome := slices.Index(domain.Outcomes[:], u.Code)
 	if outcome < 0 {
 		return fmt.Errorf("%w: unknown outcome %q: written by a newer version?", errUnappliable, u.Code)
 	}

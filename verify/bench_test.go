@@ -13,9 +13,9 @@ import (
 // limited and gateway.
 func benchmark(b *testing.B, ask func(*desk, *verify.Answer) error) {
 	d := openWith(b, verify.Options{Durability: verify.Relaxed}, nil)
-	d.key(domain.KeyCreated{Name: "good", Scopes: []string{"a:read"}})
-	d.key(domain.KeyCreated{Name: "limited", RateLimits: []domain.RateLimit{{Limit: 1 << 40, Window: domain.Duration(time.Hour)}}})
-	d.key(domain.KeyCreated{Name: "gateway", Keyspace: domain.ManagementKeyspace, Scopes: []string{"keys:verify"}})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good", Scopes: []string{"a:read"}}})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "limited", RateLimits: []domain.RateLimit{{Limit: 1 << 40, Window: domain.Duration(time.Hour)}}}})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "gateway", Scopes: []string{"keys:verify"}}, Keyspace: domain.ManagementKeyspace})
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {

@@ -18,7 +18,7 @@ const (
 
 func limitedDesk(t *testing.T) *desk {
 	d := open(t, verify.Relaxed)
-	d.key(domain.KeyCreated{Name: "limited", RateLimits: []domain.RateLimit{{Limit: limit, Window: domain.Duration(limitWindow)}}})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "limited", RateLimits: []domain.RateLimit{{Limit: limit, Window: domain.Duration(limitWindow)}}}})
 	return d
 }
 

@@ -52,7 +52,7 @@ func TestEachUseHasItsOwnDeadline(t *testing.T) {
 	verify.SetUseTimeout(t, 100*time.Millisecond)
 	fault, release := stuck()
 	d := openWith(t, verify.Options{}, (&faulty{uses: fault}).on)
-	d.key(domain.KeyCreated{Name: "good"})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
 	for i, err := range d.askMany(20) {
 		if !errors.Is(err, eventstore.ErrUnavailable) {
 			t.Errorf("request %d: %v", i, err)
@@ -104,7 +104,7 @@ func TestRelaxedKeepsWhatItAnswered(t *testing.T) {
 			verify.SetRepeat(t, time.Minute, time.Millisecond)
 			metrics := prometheus.NewRegistry()
 			d := openWith(t, verify.Options{Durability: verify.Relaxed, Metrics: metrics}, (&faulty{uses: fault(5)}).on)
-			d.key(domain.KeyCreated{Name: "good"})
+			d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
 			for i, err := range d.askMany(20) {
 				if err != nil {
 					t.Errorf("request %d: %v", i, err)
@@ -137,7 +137,7 @@ func TestRelaxedIsBounded(t *testing.T) {
 			o := verify.Options{Durability: verify.Relaxed, Metrics: metrics}
 			bound(&o)
 			d := openWith(t, o, (&faulty{uses: fault}).on)
-			d.key(domain.KeyCreated{Name: "good"})
+			d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
 			answered, refused := map[string]bool{}, 0
 			for i, err := range d.askMany(20) {
 				switch {
@@ -167,7 +167,7 @@ func TestWhatRelaxedLosesIsCounted(t *testing.T) {
 	verify.SetRepeat(t, time.Millisecond, time.Millisecond)
 	metrics := prometheus.NewRegistry()
 	d := openWith(t, verify.Options{Durability: verify.Relaxed, Metrics: metrics}, (&faulty{uses: failing(1 << 20)}).on)
-	d.key(domain.KeyCreated{Name: "good"})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
 	for range 3 {
 		if _, err := d.ask(verify.Request{Secret: "good"}); err != nil {
 			t.Fatal(err)

@@ -33,10 +33,10 @@ func (d *desk) usesOf(id domain.KeyID, code domain.Outcome) (records int, uses i
 // ledger one by one, and each further one is in a sum. Nothing else is summed up.
 func TestRepeatedRefusalsOfAKeyAreSummedUp(t *testing.T) {
 	d := openWith(t, verify.Options{RefusalsRecorded: 5}, nil)
-	revoked := d.key(domain.KeyCreated{Name: "revoked"}, domain.KeyRevoked{At: noon})
-	stranger := d.key(domain.KeyCreated{Name: "stranger", Org: domain.NewOrgID("stranger")}, domain.KeyDisabled{At: noon})
-	asked := d.key(domain.KeyCreated{Name: "asked"}, domain.KeyRevoked{At: noon})
-	good := d.key(domain.KeyCreated{Name: "good"})
+	revoked := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "revoked"}}, domain.KeyRevoked{Header: domain.Header{At: noon}})
+	stranger := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "stranger"}, Org: domain.NewOrgID("stranger")}, domain.KeyDisabled{Header: domain.Header{At: noon}})
+	asked := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "asked"}}, domain.KeyRevoked{Header: domain.Header{At: noon}})
+	good := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
 	gateway := domain.Principal{ID: "authorize", Org: domain.Installation}
 	for i := range 100 {
 		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
@@ -98,7 +98,7 @@ func (d *desk) counted(id domain.KeyID, code domain.Outcome, want uint64) {
 func TestRefusalsOfAManagementKeyAreSummedUp(t *testing.T) {
 	metrics := prometheus.NewRegistry()
 	d := openWith(t, verify.Options{RefusalsRecorded: 5, Metrics: metrics}, nil)
-	id := d.key(domain.KeyCreated{Name: "leaked", Keyspace: domain.ManagementKeyspace}, domain.KeyRevoked{At: noon})
+	id := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "leaked"}, Keyspace: domain.ManagementKeyspace}, domain.KeyRevoked{Header: domain.Header{At: noon}})
 	for range 20 {
 		if _, err := d.Authenticate(t.Context(), verify.AuthRequest{Secret: "leaked"}); err == nil {
 			t.Fatal("it is accepted")
@@ -159,7 +159,7 @@ func TestSumsAreBounded(t *testing.T) {
 	var ids []domain.KeyID
 	for i := range 3 {
 		name := fmt.Sprint("revoked", i)
-		ids = append(ids, d.key(domain.KeyCreated{Name: name}, domain.KeyRevoked{At: noon}))
+		ids = append(ids, d.key(domain.KeyCreated{Settings: domain.Settings{Name: name}}, domain.KeyRevoked{Header: domain.Header{At: noon}}))
 		for range 10 {
 			if _, err := d.ask(verify.Request{Secret: name, Sole: true}); err != nil {
 				t.Fatal(err)
@@ -181,7 +181,7 @@ func TestALostAcknowledgementCountsNothingTwice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := &faulty{}
 			d := openWith(t, verify.Options{RefusalsRecorded: 1}, f.on)
-			id := d.key(domain.KeyCreated{Name: "revoked"}, domain.KeyRevoked{At: noon})
+			id := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "revoked"}}, domain.KeyRevoked{Header: domain.Header{At: noon}})
 			refuse := func() {
 				for range 10 {
 					for _, secret := range []string{"revoked", "unknown"} {

@@ -47,16 +47,16 @@ func TestAnAnswerIsAsNewAsTheReadModel(t *testing.T) {
 		e    domain.Event
 		want domain.Outcome
 	}{
-		{"revoked", domain.KeyRevoked{At: noon}, domain.UseRevoked},
-		{"disabled", domain.KeyDisabled{At: noon}, domain.UseDisabled},
-		{"narrowed", domain.KeyUpdated{Changes: domain.Changes{Scopes: &[]string{"b:read"}}, At: noon}, domain.UseInsufficientScope},
-		{"kept", domain.OrganizationCreated{At: noon}, domain.UseValid},
+		{"revoked", domain.KeyRevoked{Header: domain.Header{At: noon}}, domain.UseRevoked},
+		{"disabled", domain.KeyDisabled{Header: domain.Header{At: noon}}, domain.UseDisabled},
+		{"narrowed", domain.KeyUpdated{Changes: domain.Changes{Scopes: &[]string{"b:read"}}, Header: domain.Header{At: noon}}, domain.UseInsufficientScope},
+		{"kept", domain.OrganizationCreated{Header: domain.Header{At: noon}}, domain.UseValid},
 	} {
 		for mode, durability := range map[string]verify.Durability{"durable": verify.Durable, "relaxed": verify.Relaxed} {
 			t.Run(fmt.Sprint(c.name, " ", mode), func(t *testing.T) {
 				var happens func()
 				d := openWith(t, verify.Options{Durability: durability}, changing(&happens).on)
-				id := d.key(domain.KeyCreated{Name: "key", Scopes: []string{"a:read", "b:read"}})
+				id := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "key", Scopes: []string{"a:read", "b:read"}}})
 				happens = func() {
 					if e, ok := c.e.(domain.OrganizationCreated); ok { // another change than the key's
 						e.ID = d.org
@@ -93,9 +93,11 @@ func TestAnAnswerIsAsNewAsTheReadModel(t *testing.T) {
 func TestDecidingAgainTakesOnePlace(t *testing.T) {
 	var happens func()
 	d := openWith(t, verify.Options{}, changing(&happens).on)
-	id := d.key(domain.KeyCreated{Name: "limited", RateLimits: []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}}})
+	id := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "limited", RateLimits: []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}}}})
 	name := "renamed"
-	happens = func() { d.change(id, 1, domain.KeyUpdated{Changes: domain.Changes{Name: &name}, At: noon}) }
+	happens = func() {
+		d.change(id, 1, domain.KeyUpdated{Changes: domain.Changes{Name: &name}, Header: domain.Header{At: noon}})
+	}
 	a, err := d.ask(verify.Request{Secret: "limited"})
 	if err != nil || a.Outcome != domain.UseValid || a.Credential.Name != name || a.Limits[0].Remaining != 0 {
 		t.Errorf("the answer is %+v, %v", a, err)
@@ -127,11 +129,10 @@ func TestACallerIsAsNewAsTheReadModel(t *testing.T) {
 			var happens func()
 			d := openWith(t, verify.Options{}, changing(&happens).on)
 			management := func(name string) domain.KeyID {
-				return d.key(domain.KeyCreated{Name: name, Keyspace: domain.ManagementKeyspace, Scopes: []string{"keys:verify"},
-					RateLimits: []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}}})
+				return d.key(domain.KeyCreated{Settings: domain.Settings{Name: name, Scopes: []string{"keys:verify"}, RateLimits: []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}}}, Keyspace: domain.ManagementKeyspace})
 			}
 			first, second := management("first"), management("second")
-			happens = func() { d.change(first, 1, domain.KeyRevoked{At: noon}) }
+			happens = func() { d.change(first, 1, domain.KeyRevoked{Header: domain.Header{At: noon}}) }
 			if _, err := ask(d, verify.AuthRequest{Secret: "first", Scope: "keys:verify"}); !errors.Is(err, verify.ErrInvalidCredentials) {
 				t.Errorf("revoked while its use was written: %v", err)
 			}
@@ -144,13 +145,13 @@ func TestACallerIsAsNewAsTheReadModel(t *testing.T) {
 				e    domain.Event
 				want error
 			}{
-				{domain.KeyUpdated{Changes: domain.Changes{Name: &name}, At: noon}, nil},
-				{domain.KeyUpdated{Changes: domain.Changes{Scopes: &[]string{}}, At: noon}, domain.ScopeMissing("keys:verify")},
-				{domain.KeyDisabled{At: noon}, verify.ErrInvalidCredentials},
+				{domain.KeyUpdated{Changes: domain.Changes{Name: &name}, Header: domain.Header{At: noon}}, nil},
+				{domain.KeyUpdated{Changes: domain.Changes{Scopes: &[]string{}}, Header: domain.Header{At: noon}}, domain.ScopeMissing("keys:verify")},
+				{domain.KeyDisabled{Header: domain.Header{At: noon}}, verify.ErrInvalidCredentials},
 			} {
 				last = d.change(second, last, then.e)
 				if err := d.Recheck(&c); fmt.Sprint(err) != fmt.Sprint(then.want) {
-					t.Errorf("after %s: %v, want %v", then.e.EventType(), err, then.want)
+					t.Errorf("after %s: %v, want %v", domain.TypeOf(then.e), err, then.want)
 				}
 			}
 			d.close()

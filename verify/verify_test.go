@@ -126,21 +126,21 @@ func recorded[E domain.Event](d *desk, s eventstore.Stream) (all []E) {
 
 func TestEveryOutcomeIsAnsweredAndRecorded(t *testing.T) {
 	d := open(t, verify.Durable)
-	scoped := domain.KeyCreated{Scopes: []string{"a:read", "b:*"}, AllowedCIDRs: []string{"192.0.2.0/24"}}
+	scoped := domain.KeyCreated{Settings: domain.Settings{Scopes: []string{"a:read", "b:*"}, AllowedCIDRs: []string{"192.0.2.0/24"}}}
 	named := func(name string) domain.KeyCreated { e := scoped; e.Name = name; return e }
 	d.key(named("good"))
-	d.key(named("revoked"), domain.KeyRevoked{At: noon})
-	d.key(named("disabled"), domain.KeyDisabled{At: noon})
-	d.key(named("expired"), domain.KeyExpired{At: noon}) // a record, which a key without an expiry outlives
-	d.key(named("rotated"), domain.KeyRotated{Digest: domain.NewSecret("rotated-anew").Digest(), OldValidUntil: noon, At: noon})
+	d.key(named("revoked"), domain.KeyRevoked{Header: domain.Header{At: noon}})
+	d.key(named("disabled"), domain.KeyDisabled{Header: domain.Header{At: noon}})
+	d.key(named("expired"), domain.KeyExpired{Header: domain.Header{At: noon}}) // a record, which a key without an expiry outlives
+	d.key(named("rotated"), domain.KeyRotated{Digest: domain.NewSecret("rotated-anew").Digest(), OldValidUntil: noon, Header: domain.Header{At: noon}})
 	limited := named("limited")
 	limited.RateLimits = []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}}
 	d.key(limited)
 	ended := named("ended")
 	ended.ExpiresAt = noon
 	d.key(ended)
-	d.key(domain.KeyCreated{Name: "management", Keyspace: domain.ManagementKeyspace})
-	d.key(domain.KeyCreated{Name: "strange", Org: domain.NewOrgID("stranger")})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "management"}, Keyspace: domain.ManagementKeyspace})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "strange"}, Org: domain.NewOrgID("stranger")})
 
 	ip := netip.MustParseAddr("192.0.2.7")
 	for _, c := range []struct {
@@ -184,8 +184,8 @@ func TestEveryOutcomeIsAnsweredAndRecorded(t *testing.T) {
 // However many ask at once, a window lets through its limit, and not one more.
 func TestRateLimitsAreExact(t *testing.T) {
 	d := open(t, verify.Relaxed)
-	d.key(domain.KeyCreated{Name: "limited", RateLimits: []domain.RateLimit{
-		{Limit: 100, Window: domain.Duration(time.Minute)}, {Limit: 150, Window: domain.Duration(time.Hour)}}})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "limited", RateLimits: []domain.RateLimit{
+		{Limit: 100, Window: domain.Duration(time.Minute)}, {Limit: 150, Window: domain.Duration(time.Hour)}}}})
 	rush := func() int64 {
 		var valid atomic.Int64
 		var askers sync.WaitGroup
@@ -226,7 +226,7 @@ func TestEachAnsweredUseIsOnTheLedgerOnce(t *testing.T) {
 	for name, durability := range map[string]verify.Durability{"durable": verify.Durable, "relaxed": verify.Relaxed} {
 		t.Run(name, func(t *testing.T) {
 			d := open(t, durability)
-			d.key(domain.KeyCreated{Name: "busy"})
+			d.key(domain.KeyCreated{Settings: domain.Settings{Name: "busy"}})
 			var askers sync.WaitGroup
 			for i := range 32 {
 				askers.Go(func() {
@@ -263,7 +263,7 @@ func TestEachAnsweredUseIsOnTheLedgerOnce(t *testing.T) {
 // Without a ledger a durable verification has no answer, whatever the key.
 func TestDurableFailsClosed(t *testing.T) {
 	d := open(t, verify.Durable)
-	d.key(domain.KeyCreated{Name: "good"})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
 	d.server.Close()
 	_, err := d.ask(verify.Request{Secret: "good"})
 	var refusal *domain.Error
@@ -301,7 +301,7 @@ func TestRefusalsAreSummedUp(t *testing.T) {
 // their key is.
 func TestAVerifiersOwnKey(t *testing.T) {
 	d := open(t, verify.Durable)
-	created := domain.KeyCreated{Name: "gateway", Keyspace: domain.ManagementKeyspace, Scopes: []string{"keys:verify"}}
+	created := domain.KeyCreated{Settings: domain.Settings{Name: "gateway", Scopes: []string{"keys:verify"}}, Keyspace: domain.ManagementKeyspace}
 	id := d.key(created)
 	ask := func(scope string) (domain.Principal, error) {
 		c, err := d.AuthenticateVerifier(t.Context(), verify.AuthRequest{Secret: "gateway", Scope: scope})
@@ -327,7 +327,7 @@ func TestAVerifiersOwnKey(t *testing.T) {
 			t.Errorf("%q as a management key: %v", secret, err)
 		}
 	}
-	p, err := d.ledger.Append(t.Context(), eventstore.KeyRef(d.org, id), 1, eventstore.Command{}, domain.KeyRevoked{At: noon})
+	p, err := d.ledger.Append(t.Context(), eventstore.KeyRef(d.org, id), 1, eventstore.Command{}, domain.KeyRevoked{Header: domain.Header{At: noon}})
 	if err == nil {
 		err = d.store.WaitFor(t.Context(), p)
 	}

@@ -22,8 +22,8 @@ func flagValues() map[string][]string {
 	for _, r := range domain.Reasons {
 		values["reason"] = append(values["reason"], string(r))
 	}
-	for _, e := range domain.Events {
-		values["type"] = append(values["type"], e.EventType())
+	for _, t := range domain.EventTypes {
+		values["type"] = append(values["type"], t.Name)
 	}
 	return values
 }

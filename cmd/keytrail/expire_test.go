@@ -26,7 +26,7 @@ func TestOneKeyHoldsNoOthersExpiryUp(t *testing.T) {
 	org := must(h.CreateOrganization(t.Context(), commands.CreateOrganization{Request: commands.Request{By: domain.System}, Name: "Acme"})).Organization.ID
 	expiring := func(ttl time.Duration) domain.KeyID {
 		return must(h.CreateKey(t.Context(), commands.CreateKey{Request: commands.Request{By: domain.System}, Org: org,
-			Settings: commands.Settings{Name: "brief"}, TTL: domain.Duration(ttl)})).Key.ID
+			Settings: domain.Settings{Name: "brief"}, TTL: domain.Duration(ttl)})).Key.ID
 	}
 	poisoned, plain := expiring(time.Millisecond), expiring(2*time.Millisecond)
 

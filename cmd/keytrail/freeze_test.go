@@ -139,7 +139,7 @@ func TestOneRequestOnThreeNodesIsNotBusy(t *testing.T) {
 	by := commands.Request{By: domain.System}
 	org := must(nodes[0].CreateOrganization(t.Context(), commands.CreateOrganization{Request: by, Name: "Acme"})).Organization.ID
 	for round := range 60 {
-		c := commands.CreateKey{Request: by, Org: org, Settings: commands.Settings{Name: "once"}}
+		c := commands.CreateKey{Request: by, Org: org, Settings: domain.Settings{Name: "once"}}
 		c.CommandID, c.Fingerprint = fmt.Sprint("round ", round), "the same"
 		var secrets atomic.Int32
 		var all sync.WaitGroup
