@@ -1,8 +1,6 @@
 package projections
 
 import (
-	"encoding/binary"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
@@ -40,44 +38,4 @@ func (s collector) Collect(all chan<- prometheus.Metric) {
 	for state := domain.Active; state <= domain.Revoked; state++ {
 		all <- prometheus.MustNewConstMetric(keysMetric, prometheus.GaugeValue, float64(totals[state]), state.String())
 	}
-}
-
-// keyTotals are the numbers of keys by state. They are a row of the keys table.
-type keyTotals [domain.Revoked + 1]int64
-
-// stateOnLedger is the state that the ledger tells of k, without a clock.
-func stateOnLedger(k domain.Key) domain.State {
-	if (k.State == domain.Active || k.State == domain.Disabled) && k.ExpiryRecorded() {
-		return domain.Expired
-	}
-	return k.State
-}
-
-// move counts a key that has changed. Of absent ones there are fewer and fewer.
-func (t *keyTotals) move(before, after domain.Key) {
-	t[stateOnLedger(before)]--
-	t[stateOnLedger(after)]++
-}
-
-func (t *keyTotals) load(r rows) error {
-	_, err := r.get(row(rowKeyTotals), func(v []byte) error {
-		for i := range t {
-			t[i] = int64(binary.BigEndian.Uint64(v[8*i:]))
-		}
-		return nil
-	})
-	return err
-}
-
-// add changes the row by t.
-func (t keyTotals) add(r rows) error {
-	var sum keyTotals
-	if err := sum.load(r); err != nil {
-		return err
-	}
-	var value []byte
-	for i := range sum {
-		value = append(value, number(uint64(sum[i]+t[i]))...)
-	}
-	return r.set(row(rowKeyTotals), value)
 }

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,11 +9,9 @@ import (
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
-	"github.com/keytrail/keytrail/internal/tracing"
 )
 
 // A runner is a projection and how far it is. table and mark change under its group's lock.
@@ -74,33 +71,6 @@ func newGroup(s *Store, stream eventstore.Stream, db *badger.DB, c *cache) *grou
 func (g *group) close() error {
 	g.snapshot.release()
 	return g.db.Close()
-}
-
-// Run keeps every projection up to date until ctx ends. A projection that cannot apply an
-// event stops, which Status and WaitFor tell, and never skips it.
-func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
-	tasks, ctx := errgroup.WithContext(ctx)
-	s.ledger.Store(l)
-	for _, g := range s.groups {
-		for {
-			err := g.prepare(ctx, l)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, eventstore.ErrUnavailable) || rest(ctx, time.Second) != nil {
-				return err
-			}
-		}
-	}
-	tasks.Go(func() error { return l.Beat(ctx) })
-	for _, g := range s.groups {
-		tasks.Go(func() error { g.run(ctx, l); return nil })
-		tasks.Go(func() error { g.collectGarbage(ctx); return nil })
-	}
-	tasks.Go(func() error { s.groups[eventstore.Uses].keepFlushing(ctx); return nil })
-	tasks.Go(func() error { s.warm(ctx, l); return nil })
-	tasks.Go(func() error { s.runRebuilds(ctx); return nil })
-	return tasks.Wait()
 }
 
 // atOnce is how many messages of a stream are read at once, 0: as many as usual. A message
@@ -318,77 +288,6 @@ func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, 
 		return err
 	}
 	return r.catalogue(tx, mark, nil)
-}
-
-// catalogue makes r's table the one that counts.
-func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Checkpoint, f *flush) error {
-	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Mark: mark, Flush: f})
-	if err != nil {
-		return err
-	}
-	return tx.Set(catalogKey(r.name), value)
-}
-
-// Position is how far the ledger's events are applied.
-func (s *Store) Position() eventstore.Position {
-	return eventstore.Position(s.groups[eventstore.Events].position.Load())
-}
-
-// ErrBehind says that the read model did not get as far as was asked in time.
-var ErrBehind = &domain.Error{Kind: domain.Unavailable, Code: "read_model_behind",
-	Text: "the read model has not reached that position yet; a write that was acknowledged stands; ask again in a moment"}
-
-// WaitFor returns when the events up to p are applied, or with ErrBehind when ctx ends.
-func (s *Store) WaitFor(ctx context.Context, p eventstore.Position) (err error) {
-	ctx, finish := tracing.Start(ctx, "wait for the read model")
-	defer func() { finish(err) }()
-	return s.groups[eventstore.Events].waitFor(ctx, p)
-}
-
-// WaitForUses returns when the uses up to p are applied, or with ErrBehind when ctx ends.
-func (s *Store) WaitForUses(ctx context.Context, p eventstore.Position) error {
-	return s.groups[eventstore.Uses].waitFor(ctx, p)
-}
-
-func (g *group) waitFor(ctx context.Context, p eventstore.Position) error {
-	if eventstore.Position(g.position.Load()) >= p {
-		return nil
-	}
-	g.awaited.Add(1)
-	defer g.awaited.Add(-1)
-	signal(g.hurry)
-	for {
-		if eventstore.Position(g.position.Load()) >= p {
-			return nil
-		}
-		g.mu.Lock()
-		moved, halted := g.moved, g.halted
-		g.mu.Unlock()
-		if eventstore.Position(g.position.Load()) >= p {
-			return nil
-		}
-		if halted != nil {
-			return ErrBehind
-		}
-		select {
-		case <-ctx.Done():
-			return ErrBehind
-		case <-moved:
-		}
-	}
-}
-
-// Halted is ErrBehind if a projection has stopped, so that waiting is of no use.
-func (s *Store) Halted() error {
-	for _, g := range s.groups {
-		g.mu.Lock()
-		halted := g.halted
-		g.mu.Unlock()
-		if halted != nil {
-			return ErrBehind
-		}
-	}
-	return nil
 }
 
 // seen is how far r has read; its table may be behind.
