@@ -55,6 +55,9 @@ func (g *group) loadCatalog() error {
 	}
 	for _, r := range fresh {
 		r.table = freeTable(used)
+		if err := g.dropTable(context.Background(), r.table); err != nil { // what a cut-off rebuild left there
+			return err
+		}
 		if err := g.db.Update(func(tx *badger.Txn) error { return r.catalogue(tx, eventstore.Checkpoint{}, nil) }); err != nil {
 			return err
 		}

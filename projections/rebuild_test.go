@@ -101,8 +101,17 @@ func TestARebuildBeginsWithNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	s, _ = run(t, dir, l)
+	s, stop = run(t, dir, l)
 	same(t, "after a rebuild that the end cut off", before, dump(t, s))
+	tablesInUse(t, s, tables)
+
+	if err := s.BeginRebuild(t.Context(), "usage"); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	projections.RaiseVersion(t, "usage")
+	s, _ = run(t, dir, l)
+	same(t, "of a new version after a rebuild that the end cut off", before, dump(t, s))
 	tablesInUse(t, s, tables)
 }
 
