@@ -7,15 +7,16 @@ import (
 	"errors"
 
 	badger "github.com/dgraph-io/badger/v4"
+
 	"github.com/keytrail/keytrail/eventstore"
 )
 
 // An entry is what the catalog keeps of a projection.
 type entry struct {
-	Version int                   `json:"version"`
-	Table   uint16                `json:"table"`
-	Mark    eventstore.Checkpoint `json:"mark"`
-	Flush   *flush                `json:"flush,omitempty"` // of the usage buffer, if a part of it is in the table
+	Version    int                    `json:"version"`
+	Table      uint16                 `json:"table"`
+	Checkpoint *eventstore.Checkpoint `json:"checkpoint"`
+	Flush      *flush                 `json:"flush,omitempty"` // of the usage buffer, if a part of it is in the table
 }
 
 // The first byte of every key in Badger.
@@ -31,8 +32,9 @@ func tablePrefix(table uint16) []byte {
 }
 
 // loadCatalog finds each projection's table, gives new ones and new versions an empty
-// table, and drops the tables that nothing refers to any more. The rows of another version
-// are not read: what could read them is the program that wrote them.
+// table, and drops the tables that nothing refers to any more. The rows of another version,
+// and those whose checkpoint is missing, are not read: what could read them is the program
+// that wrote them.
 func (g *group) loadCatalog() error {
 	used := map[uint16]bool{0: true}
 	var fresh []*runner
@@ -46,7 +48,7 @@ func (g *group) loadCatalog() error {
 			return err
 		}
 		used[e.Table] = true // also of another version, until its successor is in the catalog
-		if e.Table == 0 || e.Version != p.version {
+		if e.Version != p.version || e.Checkpoint == nil {
 			fresh = append(fresh, r)
 		} else if err := g.resume(r, e); err != nil {
 			return err
@@ -74,7 +76,7 @@ func (g *group) resume(r *runner, e entry) error {
 		if r.buffer != nil {
 			clock, err = loadUsageClock(rows{tx: tx, table: r.table})
 		}
-		r.begin(e.Mark, clock)
+		r.begin(*e.Checkpoint, clock)
 		r.flush = e.Flush
 		return err
 	})
@@ -95,8 +97,8 @@ func (g *group) catalogEntry(name string) (e entry, err error) {
 }
 
 // catalogue makes r's table the one that counts.
-func (r *runner) catalogue(tx *badger.Txn, mark eventstore.Checkpoint, f *flush) error {
-	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Mark: mark, Flush: f})
+func (r *runner) catalogue(tx *badger.Txn, checkpoint eventstore.Checkpoint, f *flush) error {
+	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Checkpoint: &checkpoint, Flush: f})
 	if err != nil {
 		return err
 	}

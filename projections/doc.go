@@ -2,7 +2,7 @@
 // questions are answered fast. It holds no truth of its own and can be thrown away.
 //
 // A projection is a name, a version and a function from rows and records to rows. Its rows
-// and its mark, the position it has applied, are written in one transaction, so that a
+// and its checkpoint, the position it has applied, are written in one transaction, so that a
 // crash resumes exactly. Each projection's rows live in a numbered table; raising the
 // version, or a rebuild, fills a new table from the ledger's beginning beside the old one.
 package projections

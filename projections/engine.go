@@ -14,12 +14,12 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A runner is a projection and how far it is. table and mark change under its group's lock.
+// A runner is a projection and how far it is. table and checkpoint change under its group's lock.
 type runner struct {
 	projection
-	table uint16
-	mark  eventstore.Checkpoint
-	live  atomic.Uint32 // table, for readers that hold no lock
+	table      uint16
+	checkpoint eventstore.Checkpoint
+	live       atomic.Uint32 // table, for readers that hold no lock
 
 	buffer *usageBuffer // what is read and not yet in the table; nil: the projection keeps none
 	flush  *flush       // one that is not over: how far it has come
@@ -129,13 +129,13 @@ func (g *group) skipGone(ctx context.Context, l *eventstore.Ledger) error {
 
 // skip makes r stand for all up to gone, unless there is something to flush before.
 func (r *runner) skip(gone eventstore.Checkpoint) {
-	if r.flush != nil && gone.Position < r.flush.Mark.Position || r.buffer.uses > 0 || gone.Position <= r.mark.Position {
+	if r.flush != nil && gone.Position < r.flush.Checkpoint.Position || r.buffer.uses > 0 || gone.Position <= r.checkpoint.Position {
 		return
 	}
 	r.begin(gone, r.buffer.clock)
 }
 
-// oldest is the mark of the projection that is behind the others.
+// oldest is the checkpoint of the projection that is behind the others.
 func (g *group) oldest() eventstore.Checkpoint {
 	g.feed.Lock()
 	defer g.feed.Unlock()
@@ -191,10 +191,10 @@ func rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (g *group) applyLocked(records []eventstore.Record, mark eventstore.Checkpoint) error {
+func (g *group) applyLocked(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.apply(g.runners, records, mark); err != nil {
+	if err := g.apply(g.runners, records, checkpoint); err != nil {
 		return err
 	}
 	g.publish()
@@ -205,9 +205,9 @@ func (g *group) applyLocked(records []eventstore.Record, mark eventstore.Checkpo
 // finds the rows in the snapshot.
 func (g *group) publish() {
 	g.snapshot.renew(g.db, g.turn)
-	least := g.runners[0].mark.Position
+	least := g.runners[0].checkpoint.Position
 	for _, r := range g.runners {
-		least = min(least, r.mark.Position)
+		least = min(least, r.checkpoint.Position)
 	}
 	g.position.Store(uint64(least))
 	close(g.moved)
@@ -225,34 +225,34 @@ func (g *group) turn() {
 	}
 }
 
-// apply writes what records mean for each runner, and their new marks, in one transaction,
+// apply writes what records mean for each runner, and their new checkpoints, in one transaction,
 // or in several, each whole, if one cannot hold it all.
-func (g *group) apply(runners []*runner, records []eventstore.Record, mark eventstore.Checkpoint) error {
+func (g *group) apply(runners []*runner, records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
 	err := g.db.Update(func(tx *badger.Txn) error {
 		for _, r := range runners {
-			if err := g.applyIn(tx, r, records, mark); err != nil {
+			if err := g.applyIn(tx, r, records, checkpoint); err != nil {
 				return fmt.Errorf("projection %s: %w", r.name, err)
 			}
 		}
 		return nil
 	})
 	if errors.Is(err, badger.ErrTxnTooBig) && len(records) > 1 {
-		return g.applyHalves(runners, records, mark)
+		return g.applyHalves(runners, records, checkpoint)
 	}
 	if err != nil {
 		return err
 	}
 	for _, r := range runners {
-		if mark.Position > r.mark.Position {
-			r.mark = mark
+		if checkpoint.Position > r.checkpoint.Position {
+			r.checkpoint = checkpoint
 		}
 	}
 	return nil
 }
 
-// applyHalves cuts between two messages, so that a mark never points into one. The first
-// half's mark has no hash: it stands only until the second half is written.
-func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark eventstore.Checkpoint) error {
+// applyHalves cuts between two messages, so that a checkpoint never points into one. The first
+// half's checkpoint has no hash: it stands only until the second half is written.
+func (g *group) applyHalves(runners []*runner, records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
 	cut := len(records) / 2
 	for cut < len(records) && records[cut].Position == records[cut-1].Position {
 		cut++
@@ -262,7 +262,7 @@ func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark
 		}
 	}
 	if cut == 0 {
-		return fmt.Errorf("position %d: %w", mark.Position, badger.ErrTxnTooBig)
+		return fmt.Errorf("position %d: %w", checkpoint.Position, badger.ErrTxnTooBig)
 	}
 	first, err := g.store.ledger.Load().CheckpointAt(context.Background(), records[0].Stream, records[cut-1].Position)
 	if err != nil {
@@ -271,14 +271,14 @@ func (g *group) applyHalves(runners []*runner, records []eventstore.Record, mark
 	if err := g.apply(runners, records[:cut], first); err != nil {
 		return err
 	}
-	return g.apply(runners, records[cut:], mark)
+	return g.apply(runners, records[cut:], checkpoint)
 }
 
-func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, mark eventstore.Checkpoint) error {
-	for len(records) > 0 && records[0].Position <= r.mark.Position {
+func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
+	for len(records) > 0 && records[0].Position <= r.checkpoint.Position {
 		records = records[1:]
 	}
-	if mark.Position <= r.mark.Position {
+	if checkpoint.Position <= r.checkpoint.Position {
 		return nil
 	}
 	if r.building {
@@ -287,22 +287,22 @@ func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, 
 	if err := r.apply(rows{tx, r.table, &g.changed}, records); err != nil {
 		return err
 	}
-	return r.catalogue(tx, mark, nil)
+	return r.catalogue(tx, checkpoint, nil)
 }
 
 // seen is how far r has read; its table may be behind.
 func (r *runner) seen() eventstore.Checkpoint {
-	if r.buffer != nil && r.buffer.mark.Position > r.mark.Position {
-		return r.buffer.mark
+	if r.buffer != nil && r.buffer.checkpoint.Position > r.checkpoint.Position {
+		return r.buffer.checkpoint
 	}
-	return r.mark
+	return r.checkpoint
 }
 
-// begin makes mark what r's table stands for, with nothing buffered beyond. clock is that
-// of the uses up to mark.
-func (r *runner) begin(mark eventstore.Checkpoint, clock usageClock) {
-	r.mark, r.flush = mark, nil
+// begin makes checkpoint what r's table stands for, with nothing buffered beyond. clock is that
+// of the uses up to checkpoint.
+func (r *runner) begin(checkpoint eventstore.Checkpoint, clock usageClock) {
+	r.checkpoint, r.flush = checkpoint, nil
 	if r.buffer != nil {
-		r.buffer.reset(mark, clock)
+		r.buffer.reset(checkpoint, clock)
 	}
 }

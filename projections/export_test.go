@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -59,7 +60,7 @@ func (s *Store) CutOffFlush(ctx context.Context, l *eventstore.Ledger, transacti
 		return false, err
 	}
 	r := g.runners[0]
-	err = l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, After: r.mark.Position}, func(b eventstore.Batch) error {
+	err = l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, After: r.checkpoint.Position}, func(b eventstore.Batch) error {
 		return r.buffer.add(b.Records, b.Checkpoint)
 	})
 	r.buffer.close()
@@ -78,12 +79,12 @@ func (s *Store) Cached(d domain.Digest) bool {
 // Warm fills the cache as the start does.
 func (s *Store) Warm(ctx context.Context, l *eventstore.Ledger) { s.warm(ctx, l) }
 
-// Apply applies records as if they had been read, up to mark.
-func (s *Store) Apply(records []eventstore.Record, mark eventstore.Checkpoint) error {
+// Apply applies records as if they had been read, up to checkpoint.
+func (s *Store) Apply(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
 	g := s.groups[eventstore.Events]
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.apply(g.runners, records, mark); err != nil {
+	if err := g.apply(g.runners, records, checkpoint); err != nil {
 		return err
 	}
 	g.publish()
@@ -130,7 +131,7 @@ func (s *Store) BeginRebuild(ctx context.Context, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err := g.replay(ctx, fresh, func(eventstore.Position, eventstore.Position) {
-		if fresh.mark.Position > 0 {
+		if fresh.checkpoint.Position > 0 {
 			cancel()
 		}
 	})
@@ -163,3 +164,24 @@ func (s *Store) TableRows() (map[string]int, error) {
 }
 
 func tableName(g *group, table uint16) string { return fmt.Sprint(g.stream, table) }
+
+// EditCatalog changes what the catalog says of a projection.
+func (s *Store) EditCatalog(name string, edit func(entry map[string]json.RawMessage)) error {
+	g := s.groups[s.runner(name).stream]
+	return g.db.Update(func(tx *badger.Txn) error {
+		item, err := tx.Get(catalogKey(name))
+		if err != nil {
+			return err
+		}
+		entry := map[string]json.RawMessage{}
+		if err := item.Value(func(v []byte) error { return json.Unmarshal(v, &entry) }); err != nil {
+			return err
+		}
+		edit(entry)
+		value, err := json.Marshal(entry)
+		if err != nil {
+			return err
+		}
+		return tx.Set(catalogKey(name), value)
+	})
+}

@@ -23,9 +23,9 @@ import (
 // A restart reads from the checkpoint again. If a flush was cut off it adds up the very
 // same messages first and writes only what lacks, so that no use counts twice.
 type flush struct {
-	Mark     eventstore.Checkpoint `json:"mark"`     // of the last message in the buffer
-	Key      [16]byte              `json:"key"`      // the last key in the table; those before it are whole
-	Counters int                   `json:"counters"` // of that key in the table: its hours, then its windows, each ascending
+	Checkpoint eventstore.Checkpoint `json:"checkpoint"` // of the last message in the buffer
+	Key        [16]byte              `json:"key"`        // the last key in the table; those before it are whole
+	Counters   int                   `json:"counters"`   // of that key in the table: its hours, then its windows, each ascending
 }
 
 // flushRows is how many rows one transaction of a flush writes: about 20 ms of work, and
@@ -88,10 +88,10 @@ func (g *group) bufferIfRoom(b eventstore.Batch) (full bool, err error) {
 	g.feed.Lock()
 	defer g.feed.Unlock()
 	r := g.runners[0]
-	if f := r.flush; f != nil && b.Checkpoint.Position > f.Mark.Position {
+	if f := r.flush; f != nil && b.Checkpoint.Position > f.Checkpoint.Position {
 		// Here ends what a flush that was cut off had in it: it is finished first.
-		had := slices.DeleteFunc(slices.Clone(b.Records), func(r eventstore.Record) bool { return r.Position > f.Mark.Position })
-		return true, r.buffer.add(had, f.Mark)
+		had := slices.DeleteFunc(slices.Clone(b.Records), func(r eventstore.Record) bool { return r.Position > f.Checkpoint.Position })
+		return true, r.buffer.add(had, f.Checkpoint)
 	}
 	if r.flush == nil && r.buffer.full() {
 		return true, nil
@@ -136,8 +136,8 @@ func (g *group) flushNow() error {
 	g.feed.Lock()
 	defer g.feed.Unlock()
 	r := g.runners[0]
-	unfinished := r.flush != nil && r.buffer.mark.Position < r.flush.Mark.Position
-	if unfinished || r.buffer.mark.Position <= r.mark.Position {
+	unfinished := r.flush != nil && r.buffer.checkpoint.Position < r.flush.Checkpoint.Position
+	if unfinished || r.buffer.checkpoint.Position <= r.checkpoint.Position {
 		return nil
 	}
 	if err := g.flushAll(r); err != nil {
@@ -145,7 +145,7 @@ func (g *group) flushNow() error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r.begin(r.buffer.mark, r.buffer.clock)
+	r.begin(r.buffer.checkpoint, r.buffer.clock)
 	g.publish()
 	return nil
 }
@@ -167,7 +167,7 @@ func (g *group) flushAll(r *runner) error {
 
 // flushSome writes one transaction's rows.
 func (g *group) flushSome(r *runner, done *bool) (written int, err error) {
-	next := flush{Mark: r.buffer.mark}
+	next := flush{Checkpoint: r.buffer.checkpoint}
 	if r.flush != nil {
 		next = *r.flush
 	}
@@ -183,7 +183,7 @@ func (g *group) flushSome(r *runner, done *bool) (written int, err error) {
 		case r.building:
 			return nil
 		}
-		return r.catalogue(tx, r.mark, &next)
+		return r.catalogue(tx, r.checkpoint, &next)
 	})
 	if err == nil {
 		r.flush = &next
@@ -203,7 +203,7 @@ func (w *usageWriter) finish(r *runner) error {
 	if err := w.set(row(rowClock), r.buffer.clock.encode()); err != nil || r.building {
 		return err
 	}
-	return r.catalogue(w.tx, r.buffer.mark, nil)
+	return r.catalogue(w.tx, r.buffer.checkpoint, nil)
 }
 
 // flush writes on from where f is, and tells whether all is written.

@@ -8,7 +8,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// prepare compares each mark with the ledger. Where they differ, the ledger is not the one
+// prepare compares each checkpoint with the ledger. Where they differ, the ledger is not the one
 // that the rows came from, or lost its end: the rows are built again in an empty table, which the
 // catalog names before the old one goes: a crash leaves no half of a table that counts.
 func (g *group) prepare(ctx context.Context, l *eventstore.Ledger) error {

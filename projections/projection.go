@@ -14,10 +14,10 @@ type projection struct {
 
 // projections are all there are. Raise a version when apply writes other rows.
 var projections = []projection{
-	{"keys", 6, eventstore.Events, applyKeys},
-	{"organizations", 2, eventstore.Events, applyOrganizations},
-	{"requests", 1, eventstore.Events, applyRequests},
-	{"usage", 2, eventstore.Uses, nil},
+	{"keys", 7, eventstore.Events, applyKeys},
+	{"organizations", 3, eventstore.Events, applyOrganizations},
+	{"requests", 2, eventstore.Events, applyRequests},
+	{"usage", 3, eventstore.Uses, nil},
 }
 
 // Names are the names of all projections.

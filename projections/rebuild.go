@@ -227,12 +227,12 @@ func (g *group) tryReplace(ctx context.Context, old, fresh *runner, p progress) 
 	defer g.feed.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for fresh.mark.Position < old.seen().Position {
+	for fresh.checkpoint.Position < old.seen().Position {
 		if err := g.replay(ctx, fresh, p); err != nil {
 			return 0, err
 		}
 	}
-	if err := g.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, fresh.mark, nil) }); err != nil {
+	if err := g.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, fresh.checkpoint, nil) }); err != nil {
 		return 0, err
 	}
 	before = old.table
@@ -241,14 +241,14 @@ func (g *group) tryReplace(ctx context.Context, old, fresh *runner, p progress) 
 	if fresh.buffer != nil {
 		clock = fresh.buffer.clock
 	}
-	old.begin(fresh.mark, clock)
+	old.begin(fresh.checkpoint, clock)
 	g.publish()
 	return before, nil
 }
 
 // replay reads on from where r is to the ledger's end.
 func (g *group) replay(ctx context.Context, r *runner, p progress) error {
-	q := eventstore.Query{Stream: r.stream, After: r.mark.Position, Max: atOnce(r.stream)}
+	q := eventstore.Query{Stream: r.stream, After: r.checkpoint.Position, Max: atOnce(r.stream)}
 	err := g.store.ledger.Load().Read(ctx, q, func(b eventstore.Batch) error {
 		defer func() { p(b.Checkpoint.Position, b.Checkpoint.Position+eventstore.Position(b.Pending)) }()
 		if r.buffer == nil {
@@ -263,7 +263,7 @@ func (g *group) replay(ctx context.Context, r *runner, p progress) error {
 		err = g.finishBuilding(ctx, r)
 	}
 	if err = errors.Join(err, ctx.Err()); err == nil {
-		p(r.mark.Position, r.mark.Position)
+		p(r.checkpoint.Position, r.checkpoint.Position)
 	}
 	return err
 }
@@ -284,7 +284,7 @@ func (g *group) flushBuilding(r *runner) error {
 	if err := g.flushAll(r); err != nil {
 		return err
 	}
-	r.begin(r.buffer.mark, r.buffer.clock)
+	r.begin(r.buffer.checkpoint, r.buffer.clock)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -170,4 +171,28 @@ func rebuildOf(t *testing.T, s *projections.Store, name string) projections.Rebu
 	}
 	t.Fatalf("no rebuild of %s in %+v", name, all)
 	return projections.RebuildStatus{}
+}
+
+// An entry of the catalog whose checkpoint has another name, or none, is not one at the
+// ledger's beginning: records would be applied to rows that have them.
+func TestRowsWithoutACheckpointAreNotAddedTo(t *testing.T) {
+	l := eventstoretest.New(t)
+	newHistory(t, l).create()
+	hourly(newMeter(t, l), 5, 5)
+	dir := t.TempDir()
+	s, stop := run(t, dir, l)
+	before := dump(t, s)
+	for what, edit := range map[string]func(map[string]json.RawMessage){
+		"another name": func(e map[string]json.RawMessage) { e["mark"] = e["checkpoint"]; delete(e, "checkpoint") },
+		"none":         func(e map[string]json.RawMessage) { delete(e, "checkpoint") },
+	} {
+		for _, name := range projections.Names() {
+			if err := s.EditCatalog(name, edit); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		s, stop = run(t, dir, l)
+		same(t, what, before, dump(t, s))
+	}
 }

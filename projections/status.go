@@ -19,7 +19,7 @@ func (s *Store) Status() (all []ProjectionStatus) {
 		end := s.ledger.Load().LastEnd(g.stream)
 		g.mu.Lock()
 		for _, r := range g.runners {
-			st := ProjectionStatus{Name: r.name, Stream: g.stream.String(), Version: r.version, Position: r.mark.Position, Rebuild: s.rebuilds.status(r.name)}
+			st := ProjectionStatus{Name: r.name, Stream: g.stream.String(), Version: r.version, Position: r.checkpoint.Position, Rebuild: s.rebuilds.status(r.name)}
 			if end > st.Position {
 				st.Lag = uint64(end - st.Position)
 			}

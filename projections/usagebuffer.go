@@ -13,13 +13,13 @@ import (
 // A usageBuffer is uses added up in memory, so that a key which is used a thousand times a
 // second is written once. A flush writes it to the table from time to time, whole.
 type usageBuffer struct {
-	at     map[[16]byte]int // key → its place in all
-	all    []keyUses
-	uses   int
-	rows   int                   // hours and windows beyond the first hour of each key
-	clock  usageClock            // after the last use in it
-	mark   eventstore.Checkpoint // of the last message in it
-	closed bool                  // it is being flushed: nothing more is added
+	at         map[[16]byte]int // key → its place in all
+	all        []keyUses
+	uses       int
+	rows       int                   // hours and windows beyond the first hour of each key
+	clock      usageClock            // after the last use in it
+	checkpoint eventstore.Checkpoint // of the last message in it
+	closed     bool                  // it is being flushed: nothing more is added
 }
 
 // keyUses is the uses of one key. Most are of one hour.
@@ -49,18 +49,18 @@ func (b *usageBuffer) full() bool {
 }
 
 // add counts the uses among records.
-func (b *usageBuffer) add(records []eventstore.Record, mark eventstore.Checkpoint) error {
+func (b *usageBuffer) add(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
 	for i := range records {
 		u, ok := records[i].Event.(domain.KeyUsed)
-		if !ok || records[i].Position <= b.mark.Position {
+		if !ok || records[i].Position <= b.checkpoint.Position {
 			continue
 		}
 		if err := b.count(&records[i], &u); err != nil {
 			return fmt.Errorf("use %s: %w", records[i].Identity(), err)
 		}
 	}
-	if mark.Position > b.mark.Position {
-		b.mark = mark
+	if checkpoint.Position > b.checkpoint.Position {
+		b.checkpoint = checkpoint
 	}
 	return nil
 }
@@ -155,13 +155,13 @@ func (b *usageBuffer) from(key [16]byte) int {
 	return at
 }
 
-// reset forgets all, for what comes after mark. Memory that was of use is kept: to grow it
+// reset forgets all, for what comes after checkpoint. Memory that was of use is kept: to grow it
 // again would copy a hundred megabytes.
-func (b *usageBuffer) reset(mark eventstore.Checkpoint, clock usageClock) {
+func (b *usageBuffer) reset(checkpoint eventstore.Checkpoint, clock usageClock) {
 	if len(b.all) <= cap(b.all)/4 {
 		*b = *newUsageBuffer()
 	}
 	clear(b.at)
 	clear(b.all)
-	*b = usageBuffer{at: b.at, all: b.all[:0], mark: mark, clock: clock}
+	*b = usageBuffer{at: b.at, all: b.all[:0], checkpoint: checkpoint, clock: clock}
 }
