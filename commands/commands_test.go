@@ -48,7 +48,12 @@ type fixture struct {
 
 func setUp(t *testing.T) fixture {
 	t.Helper()
-	ledger := &faulty{Ledger: eventstoretest.New(t)}
+	return setUpOn(t, eventstoretest.New(t))
+}
+
+func setUpOn(t *testing.T, l *eventstore.Ledger) fixture {
+	t.Helper()
+	ledger := &faulty{Ledger: l}
 	f := fixture{commands.New(ledger, commands.Options{}), t, ledger, ""}
 	o, err := f.CreateOrganization(t.Context(), commands.CreateOrganization{Request: by(domain.System), Name: "acme"})
 	if err != nil {

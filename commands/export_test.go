@@ -1,6 +1,20 @@
 package commands
 
-import "testing"
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// ExpireOverdue is one pass of ExpireKeys.
+func (h *Handler) ExpireOverdue(ctx context.Context, index ExpiryIndex) { h.expireOverdue(ctx, index) }
+
+// SetExpireEvery makes the passes of ExpireKeys follow one another sooner until the test ends.
+func SetExpireEvery(t *testing.T, d time.Duration) {
+	before := expireEvery
+	t.Cleanup(func() { expireEvery = before })
+	expireEvery = d
+}
 
 // SetMaxRemembered bounds how many requests a handler remembers until the test ends.
 func SetMaxRemembered(t *testing.T, n int) {

@@ -139,7 +139,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	p.verification.Logger, p.verification.Metrics = log, metrics
 	verifier := verify.New(store, ledger, p.verification)
 	tasks.Go(func() error { return verifier.Run(background) })
-	tasks.Go(func() error { return expirePass(background, store, handler, log) })
+	tasks.Go(func() error { handler.ExpireKeys(background, store); return nil })
 	defer within(stopTimeout, verifier.Close)
 	front.open(api.New(api.Options{Commands: handler, Store: store, Ledger: ledger, Verifier: verifier, Logger: log, AccessLog: c.accessLogger(errs), Registry: metrics,
 		TrustedProxies: p.proxies, Stopping: ctx, Limits: c.Limits, Tracing: c.OTLPEndpoint != "", Version: programVersion()}))
@@ -248,33 +248,6 @@ func serveProfiles(address string, log *slog.Logger) (stop func() error) {
 		}
 	}()
 	return profiles.Close
-}
-
-// expireEvery is how soon after its end a key's expiry is written down. Verification
-// needs no such event: it goes by the clock.
-const expireEvery = time.Second
-
-func expirePass(ctx context.Context, s *projections.Store, h *commands.Handler, log *slog.Logger) error {
-	tick := time.NewTicker(expireEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		keys, err := s.Overdue(time.Now(), 1000)
-		failed := 0
-		for _, k := range keys {
-			// One key that cannot be changed holds nobody else's up.
-			if failure := h.ExpireKey(ctx, k.Org, k.ID); failure != nil {
-				failed, err = failed+1, failure
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "expiry not written; the next pass tries again", "keys", failed, "err", err)
-		}
-	}
 }
 
 // greet tells who started the service what to do next: to a person, or as lines of the log.
