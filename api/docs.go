@@ -7,7 +7,7 @@ import (
 
 // docsFiles are the page that shows the OpenAPI document, and the viewer that it uses.
 //
-//go:embed docs/page.html docs/start.js docs/swagger-ui-bundle.js docs/swagger-ui.css docs/LICENSE docs/NOTICE
+//go:embed docs/page.html docs/start.js docs/swagger-ui-bundle.js docs/swagger-ui-bundle.js.LICENSE.txt docs/swagger-ui.css docs/LICENSE docs/NOTICE
 var docsFiles embed.FS
 
 // docsPolicy lets the page load what this service serves and nothing else: no script of

@@ -27,6 +27,11 @@ func TestTheDocumentationLoadsNothingFromElsewhere(t *testing.T) {
 			t.Errorf("%s: %d", part[1], status)
 		}
 	}
+	for _, path := range []string{"/docs/LICENSE", "/docs/NOTICE", "/docs/swagger-ui-bundle.js.LICENSE.txt"} {
+		if status, _, _ := s.do("", "GET", path, ""); status != http.StatusOK {
+			t.Errorf("the viewer's rights, %s: %d", path, status)
+		}
+	}
 	for _, path := range []string{"/docs/nothing", "/docs/api.go", "/docs/%2e%2e", "/docs/"} {
 		if status, header, _ := s.do("", "GET", path, ""); status != http.StatusNotFound || header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d", path, status)
