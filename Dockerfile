@@ -6,10 +6,12 @@ RUN go mod download
 COPY . .
 ARG VERSION=
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /keytrail ./cmd/keytrail \
+ && release/notices > /THIRD_PARTY_NOTICES \
  && install -d -m 0700 /data
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /src/LICENSE /src/NOTICE /THIRD_PARTY_NOTICES /
 COPY --from=build /keytrail /keytrail
 COPY --from=build --chown=65532:65532 /data /keytrail-data
 USER 65532:65532
