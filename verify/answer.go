@@ -2,12 +2,54 @@ package verify
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 )
+
+// An Answer is what became of a Request. It can be used again.
+type Answer struct {
+	Outcome    domain.Outcome
+	Credential projections.Credential // of no meaning if Outcome is UseNotFound
+	Limits     []LimitState
+	Position   eventstore.Position // of the read model that decided
+
+	at       time.Time // of the decision
+	deadline time.Time // of the request
+	digest   domain.Digest
+	counts   []int64
+	windows  []int64  // the lengths of those that this decision counts in
+	counted  []window // all that the request counts in
+}
+
+// A LimitState is how one rate limit stands after a use.
+type LimitState struct {
+	domain.RateLimit
+	Remaining int64
+	Reset     int64 // seconds since the Unix epoch: when the window ends
+}
+
+var answers = sync.Pool{New: func() any { return new(Answer) }}
+
+// RateLimited is ErrRateLimited with the time until every window that is used up has ended.
+func (a *Answer) RateLimited(now time.Time) error {
+	e := *ErrRateLimited
+	e.Wait = time.Unix(a.Reset(), 0).Sub(now)
+	return &e
+}
+
+// Reset is when every window that is used up has ended, in seconds since the Unix epoch.
+func (a *Answer) Reset() (at int64) {
+	for _, l := range a.Limits {
+		if l.Remaining == 0 {
+			at = max(at, l.Reset)
+		}
+	}
+	return at
+}
 
 // AppendJSON appends the answer as the API gives it.
 func (a *Answer) AppendJSON(b []byte) []byte {

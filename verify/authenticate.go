@@ -2,14 +2,9 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
-	"strings"
-	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -89,127 +84,4 @@ func (a *Answer) refusal(r AuthRequest, now time.Time) error {
 		return a.RateLimited(now)
 	}
 	return ErrInvalidCredentials
-}
-
-// RateLimited is ErrRateLimited with the time until every window that is used up has ended.
-func (a *Answer) RateLimited(now time.Time) error {
-	e := *ErrRateLimited
-	e.Wait = time.Unix(a.Reset(), 0).Sub(now)
-	return &e
-}
-
-// Reset is when every window that is used up has ended, in seconds since the Unix epoch.
-func (a *Answer) Reset() (at int64) {
-	for _, l := range a.Limits {
-		if l.Remaining == 0 {
-			at = max(at, l.Reset)
-		}
-	}
-	return at
-}
-
-// callers remembers who asks for verifications, which they do all the time: what was
-// decided about them is good as long as the read model stands where it stood.
-type callers struct {
-	mu      sync.RWMutex
-	known   map[callerKey]knownCaller
-	refused *prometheus.CounterVec
-}
-
-type callerKey struct {
-	digest domain.Digest
-	ip     netip.Addr
-}
-
-type knownCaller struct {
-	Caller
-	until    time.Time // when time alone may change the decision
-	recorded time.Time // when a use of the key was last recorded
-}
-
-const (
-	maxCallers  = 1000
-	recordAgain = time.Minute
-)
-
-func newCallers() callers {
-	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "keytrail_management_refusals_total", Help: "Requests whose management key was refused, by reason."}, []string{"reason"})
-	refused.WithLabelValues("missing") // so that the first one is an increase
-	for _, outcome := range domain.Outcomes {
-		if outcome != domain.UseValid {
-			refused.WithLabelValues(strings.ToLower(string(outcome)))
-		}
-	}
-	return callers{known: map[callerKey]knownCaller{}, refused: refused}
-}
-
-// countRefusal counts err by its reason, if it is the caller's key and not ours.
-func (c *callers) countRefusal(a *Answer, err error) {
-	var refusal *domain.Error
-	switch {
-	case errors.Is(err, ErrMissingCredentials):
-		c.refused.WithLabelValues("missing").Inc()
-	case errors.As(err, &refusal) && refusal.Kind != domain.Unavailable:
-		c.refused.WithLabelValues(strings.ToLower(string(a.Outcome))).Inc()
-	}
-}
-
-// AuthenticateVerifier is Authenticate for those who verify: each verification names them
-// on the ledger as its principal, so a use of their own key is recorded once a minute, not
-// each time. Keys with rate limits are not spared.
-func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Caller, error) {
-	if r.Secret == "" {
-		return v.caller(r, nil, ErrMissingCredentials)
-	}
-	key := callerKey{domain.NewSecret(r.Secret).Digest(), r.IP}
-	now := v.now()
-	k := v.callers.find(key)
-	if k.position == v.store.Position() && now.Before(k.until) && now.Before(k.recorded.Add(recordAgain)) {
-		return k.Caller, nil
-	}
-	a := answers.Get().(*Answer)
-	defer answers.Put(a)
-	request := r.ofOwnKey()
-	err := v.begin(ctx, &request, a)
-	if err == nil && !(a.unlimited() && now.Before(k.recorded.Add(recordAgain))) {
-		err = v.settle(ctx, &request, a)
-		k.recorded = now
-	}
-	k.Caller, err = v.caller(r, a, err)
-	if err == nil && a.unlimited() {
-		k.until = a.until(now.Add(recordAgain))
-		v.callers.keep(key, k)
-	}
-	return k.Caller, err
-}
-
-// unlimited tells of a valid key that its uses need not be counted.
-func (a *Answer) unlimited() bool {
-	return a.Outcome == domain.UseValid && len(a.Credential.RateLimits) == 0
-}
-
-// until is when what was decided may change by itself, at most latest.
-func (a *Answer) until(latest time.Time) time.Time {
-	for _, end := range []int64{a.Credential.ExpiresAt, a.Credential.ValidUntil} {
-		if end != 0 && end < latest.UnixMilli() {
-			latest = time.UnixMilli(end)
-		}
-	}
-	return latest
-}
-
-func (c *callers) find(k callerKey) knownCaller {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.known[k]
-}
-
-func (c *callers) keep(key callerKey, k knownCaller) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.known) >= maxCallers {
-		clear(c.known)
-	}
-	c.known[key] = k
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/tracing"
 	"github.com/keytrail/keytrail/projections"
 )
@@ -154,30 +153,6 @@ type Request struct {
 	// Own: the secret is the asker's own, who is its key.
 	Own bool
 }
-
-// An Answer is what became of a Request. It can be used again.
-type Answer struct {
-	Outcome    domain.Outcome
-	Credential projections.Credential // of no meaning if Outcome is UseNotFound
-	Limits     []LimitState
-	Position   eventstore.Position // of the read model that decided
-
-	at       time.Time // of the decision
-	deadline time.Time // of the request
-	digest   domain.Digest
-	counts   []int64
-	windows  []int64  // the lengths of those that this decision counts in
-	counted  []window // all that the request counts in
-}
-
-// A LimitState is how one rate limit stands after a use.
-type LimitState struct {
-	domain.RateLimit
-	Remaining int64
-	Reset     int64 // seconds since the Unix epoch: when the window ends
-}
-
-var answers = sync.Pool{New: func() any { return new(Answer) }}
 
 // Verify decides about r and records the use. It fails only if the use cannot be recorded;
 // then nothing is answered.
