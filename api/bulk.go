@@ -93,7 +93,7 @@ func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
 		return invalidField("filter", `must say which keys, by more than status and keyspace; {"org_id":"…","all":true} revokes all of an organization`)
 	case f.All && len(filled) > 0:
 		return invalidField("filter.all", "means every key; only org_id, status and keyspace can stand beside it")
-	case f.All && f.Org == "" && p.Org == domain.Installation:
+	case f.All && f.Org == "" && p.Reach().All:
 		return invalidField("filter.org_id", "name the organization whose keys are all to be revoked")
 	}
 	return nil

@@ -96,6 +96,16 @@ func (s *server) trusted(ip netip.Addr) bool {
 	return false
 }
 
+// reachOf is what a listing is about: all that the caller reaches, or the organization that
+// is named.
+func reachOf(p domain.Principal, named string) (domain.Reach, error) {
+	if named == "" {
+		return p.Reach(), nil
+	}
+	org, err := within(p, named)
+	return domain.Only(org), err
+}
+
 // within is the organization that a request is about: the caller's own, or for a caller
 // who serves the installation the one that is named. Another one than the caller's own
 // looks as if it did not exist.

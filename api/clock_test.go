@@ -21,7 +21,7 @@ func (s *service) verified(key string) any {
 }
 func (s *service) expiries(id string) (n int) {
 	s.t.Helper()
-	_ = s.ledger.Read(s.t.Context(), eventstore.Query{Stream: eventstore.Events}, func(b eventstore.Batch) error {
+	_ = s.ledger.Read(s.t.Context(), eventstore.Query{Reach: domain.All, Stream: eventstore.Events}, func(b eventstore.Batch) error {
 		for _, r := range b.Records {
 			if _, ok := r.Event.(domain.KeyExpired); ok && r.Subject == id {
 				n++

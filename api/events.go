@@ -38,11 +38,8 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 			return q, errRepeated(name)
 		}
 	}
-	if q.filter.Org, err = within(p, v.Get("org_id")); err != nil {
+	if q.filter.Reach, err = reachOf(p, v.Get("org_id")); err != nil {
 		return q, err
-	}
-	if q.filter.Org == domain.Installation && v.Get("org_id") == "" {
-		q.filter.Org = ""
 	}
 	if v.Has("after") {
 		after, err := parseAfter(v.Get("after"))
@@ -57,8 +54,8 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		if q.filter.Key, err = domain.ParseKeyID(v.Get("key_id")); err != nil {
 			return q, invalidField("key_id", "must be a key's id")
 		}
-		if k, err := s.Store.Key(q.filter.Key); err == nil && p.Reaches(k.Org) && q.filter.Org == "" {
-			q.filter.Org = k.Org // its subject alone is read
+		if k, err := s.Store.Key(q.filter.Key); err == nil && q.filter.Reach.All {
+			q.filter.Reach = domain.Only(k.Org) // its subject alone is read
 		}
 	}
 	if v.Has("type") {

@@ -24,7 +24,7 @@ func (g guard) Write(b []byte) (int, error) {
 // wholeStream begins an answer that holds the digests of every organization: it serves
 // installation-wide callers alone, and is a stream until done is called.
 func (s *server) wholeStream(w http.ResponseWriter, r *http.Request, p domain.Principal, contentType string) (to io.Writer, done func(), err error) {
-	if p.Org != domain.Installation {
+	if !p.Reach().All {
 		return nil, nil, domain.ErrOutOfReach
 	}
 	if done, err = s.stream(w, p); err != nil {

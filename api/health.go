@@ -52,7 +52,7 @@ type principalAnswer struct {
 func (s *server) principal(_ context.Context, p domain.Principal, _ *struct{}) (*principalAnswer, error) {
 	a := &principalAnswer{}
 	a.Body.ID, a.Body.Scopes = p.ID, orEmpty(p.Scopes)
-	if p.Org != domain.Installation {
+	if !p.Reach().All {
 		a.Body.Org = &p.Org
 	}
 	return a, nil

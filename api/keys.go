@@ -158,7 +158,7 @@ func (s *server) find(ctx context.Context, p domain.Principal, text string) (dom
 	if err != nil {
 		return "", "", err
 	}
-	if p.Org != domain.Installation {
+	if !p.Reach().All {
 		return p.Org, id, nil
 	}
 	k, err := s.key(ctx, p, id)
@@ -171,7 +171,7 @@ func (s *server) find(ctx context.Context, p domain.Principal, text string) (dom
 // they have after.
 func (s *server) key(ctx context.Context, p domain.Principal, id domain.KeyID) (projections.KeyRow, error) {
 	k, err := s.Store.Key(id)
-	if errors.Is(err, domain.ErrKeyNotFound) && p.Org == domain.Installation {
+	if errors.Is(err, domain.ErrKeyNotFound) && p.Reach().All {
 		if err = s.atEnd(ctx); err == nil {
 			k, err = s.Store.Key(id)
 		}

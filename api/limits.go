@@ -130,7 +130,7 @@ func (s *server) stream(w http.ResponseWriter, principal domain.Principal) (done
 	}
 	all, key, org := g.streams.Add(1), g.byKey.Enter(principal.ID), g.byOrg.Enter(principal.Org)
 	switch {
-	case key > g.StreamsPerKey || principal.Org != domain.Installation && org > max(1, g.Streams/2):
+	case key > g.StreamsPerKey || !principal.Reach().All && org > max(1, g.Streams/2):
 		err = g.refuse("streams_per_key", &domain.Error{Kind: domain.Exhausted, Code: "too_many_streams", Wait: 10 * time.Second, Text: "this key, or its organization, follows too many event streams at once"})
 	case all > int64(g.Streams):
 		err = g.refuse("streams", &domain.Error{Kind: domain.Unavailable, Code: "too_many_streams", Wait: 10 * time.Second, Text: "too many event streams at once; try again later"})

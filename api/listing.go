@@ -32,10 +32,8 @@ type KeyFilter struct {
 func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQuery, err error) {
 	q = projections.KeyQuery{Keyspace: f.Keyspace, Owner: f.Owner, Scope: f.Scope, Name: f.Name, Prefix: f.Prefix, CreatedAfter: f.CreatedAfter,
 		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, Now: now}
-	if f.Org != "" || p.Org != domain.Installation {
-		if q.Org, err = within(p, f.Org); err != nil {
-			return q, err
-		}
+	if q.Reach, err = reachOf(p, f.Org); err != nil {
+		return q, err
 	}
 	if f.Keyspace != "" {
 		if _, err := domain.KeyspaceNamed(f.Keyspace); err != nil {

@@ -131,7 +131,7 @@ func (s *server) listOrganizations(ctx context.Context, p domain.Principal, in *
 	}
 	page := &organizationPage{}
 	page.Body.Items = []Organization{}
-	if p.Org != domain.Installation {
+	if !p.Reach().All {
 		o, err := s.Store.Organization(p.Org)
 		page.Body.Items = append(page.Body.Items, showOrganization(o.Organization, o.Revision))
 		return page, err

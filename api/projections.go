@@ -14,7 +14,7 @@ type projectionsAnswer struct {
 }
 
 func (s *server) listProjections(_ context.Context, p domain.Principal, _ *struct{}) (*projectionsAnswer, error) {
-	if p.Org != domain.Installation {
+	if !p.Reach().All {
 		return nil, domain.ErrOutOfReach
 	}
 	a := &projectionsAnswer{}
@@ -28,7 +28,7 @@ type rebuildRequest struct {
 
 // startRebuild answers at once: the rebuild belongs to the service, not to the request.
 func (s *server) startRebuild(ctx context.Context, p domain.Principal, in *rebuildRequest) (*projectionsAnswer, error) {
-	if p.Org != domain.Installation {
+	if !p.Reach().All {
 		return nil, domain.ErrOutOfReach
 	}
 	if err := s.Store.StartRebuild(in.Name); err != nil {
@@ -39,7 +39,7 @@ func (s *server) startRebuild(ctx context.Context, p domain.Principal, in *rebui
 
 // cancelRebuild waits a moment for the rebuild to end, which takes its rows away first.
 func (s *server) cancelRebuild(ctx context.Context, p domain.Principal, in *rebuildRequest) (*projectionsAnswer, error) {
-	if p.Org != domain.Installation {
+	if !p.Reach().All {
 		return nil, domain.ErrOutOfReach
 	}
 	waiting, cancel := context.WithTimeout(ctx, waitTimeout)

@@ -55,7 +55,7 @@ func recorded(ctx context.Context, dir, verifier string) (*tally, error) {
 	var t tally
 	refused := map[string]bool{} // requests
 	err := withLedger(ctx, dir, func(l *eventstore.Ledger) error {
-		err := l.Read(ctx, eventstore.Query{Stream: eventstore.Uses}, func(b eventstore.Batch) error {
+		err := l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Uses}, func(b eventstore.Batch) error {
 			for _, r := range b.Records {
 				if e, ok := r.Event.(domain.KeyUsed); ok && e.Code != domain.UseValid && e.RequestID != "" {
 					refused[strings.Clone(e.RequestID)] = true
@@ -66,7 +66,7 @@ func recorded(ctx context.Context, dir, verifier string) (*tally, error) {
 		if err != nil {
 			return err
 		}
-		return l.Read(ctx, eventstore.Query{Stream: eventstore.Uses}, func(b eventstore.Batch) error {
+		return l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Uses}, func(b eventstore.Batch) error {
 			for _, r := range b.Records {
 				switch e := r.Event.(type) {
 				case domain.KeyUsed:

@@ -17,7 +17,7 @@ func TestAFilledLedgerHoldsEachKeyOnce(t *testing.T) {
 	}
 	found := map[domain.KeyID]int{}
 	err := withLedger(t.Context(), dir, func(l *eventstore.Ledger) error {
-		return l.Read(context.Background(), eventstore.Query{Stream: eventstore.Events}, func(b eventstore.Batch) error {
+		return l.Read(context.Background(), eventstore.Query{Reach: domain.All, Stream: eventstore.Events}, func(b eventstore.Batch) error {
 			for _, r := range b.Records {
 				e := r.Event.(domain.KeyCreated)
 				if string(e.ID) != r.Subject || e.Org != r.Org {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 )
@@ -124,7 +125,7 @@ func readRaw(ctx context.Context, nc *nats.Conn, end uint64) error {
 }
 
 func readDecoded(ctx context.Context, l *eventstore.Ledger) error {
-	return l.Read(ctx, eventstore.Query{Stream: eventstore.Events}, func(eventstore.Batch) error { return nil })
+	return l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Events}, func(eventstore.Batch) error { return nil })
 }
 
 // readApplied takes from the first event to the moment when a query would see the last.

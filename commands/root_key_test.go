@@ -40,7 +40,7 @@ func (l *crashing) Append(ctx context.Context, ref eventstore.Ref, after eventst
 func rootKeys(t *testing.T, l *eventstore.Ledger) map[domain.Digest]bool {
 	t.Helper()
 	keys := map[string]*domain.Key{}
-	if err := l.Read(t.Context(), eventstore.Query{Stream: eventstore.Events}, func(b eventstore.Batch) error {
+	if err := l.Read(t.Context(), eventstore.Query{Reach: domain.All, Stream: eventstore.Events}, func(b eventstore.Batch) error {
 		for _, r := range b.Records {
 			if keys[r.Subject] == nil {
 				keys[r.Subject] = &domain.Key{}

@@ -12,8 +12,24 @@ type RateLimit struct {
 	Window Duration `json:"window" validate:"window"`
 }
 
-// Start is when, in milliseconds since the Unix epoch, the window began that holds now.
-func (l RateLimit) Start(now int64) int64 { return now - now%l.Window.Milliseconds() }
+// WindowAt is the window of the limit that holds now, in milliseconds since the Unix epoch.
+func (l RateLimit) WindowAt(now int64) Window { return WindowAt(l.Window.Milliseconds(), now) }
+
+// A Window is one of the stretches of one length into which time is cut from the Unix epoch
+// on. Both are milliseconds.
+type Window struct{ Length, Start int64 }
+
+// WindowAt is the window of a length that holds now.
+func WindowAt(length, now int64) Window { return Window{length, now - now%length} }
+
+// End is when the next window begins.
+func (w Window) End() int64 { return w.Start + w.Length }
+
+// A WindowCount is how many valid uses count in a window.
+type WindowCount struct {
+	Window
+	Count int64
+}
 
 // A Duration is spelled like 24h, 90s or 1h30m in JSON.
 type Duration time.Duration

@@ -12,8 +12,16 @@ var System = Principal{ID: "system", Org: Installation, Scopes: []string{"*"}}
 
 func (p Principal) isSystem() bool { return p.ID == System.ID && p.Org == Installation }
 
+// Reach is what p may see and change.
+func (p Principal) Reach() Reach {
+	if p.Org == Installation {
+		return All
+	}
+	return Only(p.Org)
+}
+
 // Reaches tells whether p may see and change what belongs to org.
-func (p Principal) Reaches(org OrgID) bool { return p.Org == Installation || p.Org == org }
+func (p Principal) Reaches(org OrgID) bool { return p.Reach().Includes(org) }
 
 // mayGrant refuses to let p hand out, or change a key that holds, management scopes
 // which p lacks. Keys of other keyspaces carry the products' scopes: nothing to guard.

@@ -111,7 +111,7 @@ func (d *feed) run(ctx context.Context) {
 	}
 	readers, ctx := errgroup.WithContext(ctx)
 	for _, s := range []Stream{Events, Uses} {
-		q := Query{Stream: s, After: d.low.At[s], Live: true, Max: chunkMessages}
+		q := Query{Stream: s, Reach: domain.All, After: d.low.At[s], Live: true, Max: chunkMessages}
 		readers.Go(func() error {
 			return d.trail.ledger.Read(ctx, q, func(b Batch) error { return d.take(ctx, s, b) })
 		})
@@ -247,10 +247,10 @@ func (s *Subscription) mayWant(c *chunk) bool {
 	if s.types&c.types == 0 {
 		return false
 	}
-	if s.filter.Org == "" {
+	if s.filter.Reach.All {
 		return true
 	}
-	_, ok := c.orgs[s.filter.Org]
+	_, ok := c.orgs[s.filter.Reach.Org]
 	return ok
 }
 

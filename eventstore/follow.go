@@ -23,7 +23,7 @@ func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int
 	f.pulse.applied.Store(uint64(known.Position))
 	f.pulse.end.Store(0)
 	f.pulse.halted.Store(false)
-	r := reader{ledger: l, query: Query{Stream: s, After: known.Position, Live: true, Max: max}, handle: handle, pace: readModelPace, follow: f}
+	r := reader{ledger: l, query: Query{Stream: s, Reach: domain.All, After: known.Position, Live: true, Max: max}, handle: handle, pace: readModelPace, follow: f}
 	err := r.read(ctx)
 	f.pulse.fresh.Store(nil)
 	f.pulse.halted.Store(ctx.Err() == nil && !errors.Is(err, ErrMismatch))

@@ -140,7 +140,7 @@ func TestReadFollowsFromAPositionInOrder(t *testing.T) {
 	defer cancel()
 	done := errors.New("seen all")
 	next := eventstore.Position(4)
-	err := l.Read(ctx, eventstore.Query{After: 3, Live: true, Max: 3}, func(b eventstore.Batch) error {
+	err := l.Read(ctx, eventstore.Query{Reach: domain.All, After: 3, Live: true, Max: 3}, func(b eventstore.Batch) error {
 		if len(b.Records) > 3 {
 			t.Errorf("a batch of %d records, want at most 3", len(b.Records))
 		}
@@ -171,7 +171,7 @@ func TestReadToTheEndStops(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for want, q := range map[int]eventstore.Query{5: {}, 2: {After: 3}, 0: {Org: other}} {
+	for want, q := range map[int]eventstore.Query{5: {Reach: domain.All}, 2: {Reach: domain.All, After: 3}, 0: {Reach: domain.Only(other)}} {
 		n := 0
 		if err := l.Read(t.Context(), q, func(b eventstore.Batch) error { n += len(b.Records); return nil }); err != nil {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func TestMarkTellsLedgersApart(t *testing.T) {
 			t.Fatal(err)
 		}
 		var read eventstore.Checkpoint
-		if err := l.Read(t.Context(), eventstore.Query{}, func(b eventstore.Batch) error { read = b.Checkpoint; return nil }); err != nil {
+		if err := l.Read(t.Context(), eventstore.Query{Reach: domain.All}, func(b eventstore.Batch) error { read = b.Checkpoint; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if read != marks[i] {
@@ -221,10 +221,10 @@ func TestAReadLeavesNoConsumer(t *testing.T) {
 		query  eventstore.Query
 		handle func(eventstore.Batch) error
 	}{
-		{eventstore.Query{}, func(eventstore.Batch) error { return nil }},
-		{eventstore.Query{Org: domain.NewOrgID("nobody")}, func(eventstore.Batch) error { return nil }},
-		{eventstore.Query{Live: true}, func(eventstore.Batch) error { return enough }},
-		{eventstore.Query{Live: true}, func(eventstore.Batch) error { cancel(); return nil }},
+		{eventstore.Query{Reach: domain.All}, func(eventstore.Batch) error { return nil }},
+		{eventstore.Query{Reach: domain.Only(domain.NewOrgID("nobody"))}, func(eventstore.Batch) error { return nil }},
+		{eventstore.Query{Reach: domain.All, Live: true}, func(eventstore.Batch) error { return enough }},
+		{eventstore.Query{Reach: domain.All, Live: true}, func(eventstore.Batch) error { cancel(); return nil }},
 	} {
 		if err := l.Read(ctx, c.query, c.handle); err != nil && !errors.Is(err, enough) && ctx.Err() == nil {
 			t.Fatal(err)
@@ -252,7 +252,7 @@ func TestUsesReadBackSingly(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []eventstore.Record
-	if err := l.Read(t.Context(), eventstore.Query{Stream: eventstore.Uses, Org: org}, func(b eventstore.Batch) error {
+	if err := l.Read(t.Context(), eventstore.Query{Reach: domain.Only(org), Stream: eventstore.Uses}, func(b eventstore.Batch) error {
 		got = append(got, b.Records...)
 		return nil
 	}); err != nil {

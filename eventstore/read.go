@@ -16,10 +16,10 @@ import (
 type Query struct {
 	Stream Stream
 	After  Position
-	Org    domain.OrgID // "": every organization
-	Ref    *Ref         // one aggregate of the events stream
-	Live   bool         // go on until ctx ends; else stop at what is the end when Read begins
-	Max    int          // messages in a batch at most; 0: 500
+	Reach  domain.Reach
+	Ref    *Ref // one aggregate of the events stream, whatever the reach
+	Live   bool // go on until ctx ends; else stop at what is the end when Read begins
+	Max    int  // messages in a batch at most; 0: 500
 }
 
 // A Batch is what was there to be read at once. Its records' memory is used again for the
@@ -41,6 +41,9 @@ const (
 // when the connection or its consumer is lost, and ends with handle's error, with ctx, at
 // an event that it cannot decode or, unless Live, at the end.
 func (l *Ledger) Read(ctx context.Context, q Query, handle func(Batch) error) error {
+	if q.Ref == nil && q.Reach == (domain.Reach{}) {
+		return nil // nothing is within no reach
+	}
 	info, err := l.info(ctx, q.Stream)
 	if err != nil {
 		return err
@@ -126,7 +129,7 @@ func (r *reader) run(ctx context.Context) error {
 
 func (r *reader) consumerConfig() jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(r.query.After) + 1}
-	if r.query.Ref != nil || r.query.Org != "" {
+	if r.query.Ref != nil || !r.query.Reach.All {
 		c.FilterSubjects = []string{r.query.subject()}
 	}
 	return c
@@ -137,12 +140,12 @@ func (q *Query) subject() string {
 	switch {
 	case q.Ref != nil:
 		return q.Ref.subject()
-	case q.Org == "":
+	case q.Reach.All:
 		return q.Stream.root() + ">"
 	case q.Stream == Events:
-		return Events.root() + string(q.Org) + ".>"
+		return Events.root() + string(q.Reach.Org) + ".>"
 	}
-	return Uses.root() + string(q.Org)
+	return Uses.root() + string(q.Reach.Org)
 }
 
 // batches hands on what has arrived.

@@ -14,9 +14,9 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A Filter chooses events of both streams. The zero Filter chooses all.
+// A Filter chooses events of both streams. Every empty field but Reach leaves its part out.
 type Filter struct {
-	Org      domain.OrgID // "": of every organization
+	Reach    domain.Reach
 	Key      domain.KeyID
 	Types    []string
 	Actor    string
@@ -25,7 +25,7 @@ type Filter struct {
 
 // Matches tells whether f chooses r.
 func (f *Filter) Matches(r *Record) bool {
-	return (f.Org == "" || r.Org == f.Org) && (f.Key == "" || r.Subject == string(f.Key)) &&
+	return f.Reach.Includes(r.Org) && (f.Key == "" || r.Subject == string(f.Key)) &&
 		(f.Types == nil || slices.Contains(f.Types, r.Type)) && (f.Actor == "" || r.Actor == f.Actor) &&
 		(f.From.IsZero() || !r.Time.Before(f.From)) && (f.To.IsZero() || r.Time.Before(f.To))
 }
@@ -38,9 +38,9 @@ func (f *Filter) leavesOut(s Stream) bool {
 
 // query reads what f may choose of a stream.
 func (f *Filter) query(s Stream) Query {
-	q := Query{Stream: s, Org: f.Org}
-	if s == Events && f.Org != "" && f.Key != "" {
-		ref := KeyRef(f.Org, f.Key)
+	q := Query{Stream: s, Reach: f.Reach}
+	if s == Events && f.Reach.Org != "" && f.Key != "" {
+		ref := KeyRef(f.Reach.Org, f.Key)
 		q.Ref = &ref
 	}
 	return q

@@ -59,8 +59,9 @@ func identities(entries []*eventstore.Entry) (ids []string) {
 }
 
 var filters = []eventstore.Filter{
-	{}, {Org: orgs[0]}, {Types: []string{"key.used"}}, {Types: []string{"key.created"}, Org: orgs[1]}, {Key: domain.NewKeyID(orgs[1], "key 3")},
-	{Key: domain.NewKeyID(orgs[2], "key 3"), Org: orgs[2]}, {Actor: "p1"}, {Types: []string{"key.revoked"}}, {Org: domain.NewOrgID("nobody")},
+	{Reach: domain.All}, {Reach: domain.Only(orgs[0])}, {Reach: domain.All, Types: []string{"key.used"}}, {Reach: domain.Only(orgs[1]), Types: []string{"key.created"}},
+	{Reach: domain.All, Key: domain.NewKeyID(orgs[1], "key 3")}, {Reach: domain.Only(orgs[2]), Key: domain.NewKeyID(orgs[2], "key 3")},
+	{Reach: domain.All, Actor: "p1"}, {Reach: domain.All, Types: []string{"key.revoked"}}, {Reach: domain.Only(domain.NewOrgID("nobody"))}, {},
 }
 
 func replayed(t testing.TB, trail *eventstore.Trail, f eventstore.Filter) (all []*eventstore.Entry) {
@@ -76,7 +77,7 @@ func TestPagesAreTheReplay(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l)
 	history(t, l, 1, 60)
-	whole := replayed(t, trail, eventstore.Filter{})
+	whole := replayed(t, trail, eventstore.Filter{Reach: domain.All})
 	if !slices.IsSortedFunc(whole, func(a, b *eventstore.Entry) int { return a.Stored.Compare(b.Stored) }) {
 		t.Error("the replay is not in the order of storing")
 	}
@@ -123,7 +124,7 @@ func TestAReaderOfChangesLooksAtNoUses(t *testing.T) {
 	}
 	for types, reads := range map[string]bool{"key.created": false, "key.used": true, "credentials.refused": true} {
 		before := apiCalls(t, server)
-		page, err := trail.Page(t.Context(), eventstore.Filter{Types: []string{types}}, eventstore.Cursor{}, 100)
+		page, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All, Types: []string{types}}, eventstore.Cursor{}, 100)
 		if err != nil || !page.AtEnd || page.Next.At[eventstore.Uses] != 10 {
 			t.Errorf("%s: %+v %v", types, page, err)
 		}
@@ -142,8 +143,8 @@ func TestTheTypesOfTheUsesStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	trail := eventstore.NewTrail(l)
-	for _, e := range replayed(t, trail, eventstore.Filter{}) {
-		if got := replayed(t, trail, eventstore.Filter{Types: []string{domain.TypeOf(e.Event)}}); len(got) == 0 {
+	for _, e := range replayed(t, trail, eventstore.Filter{Reach: domain.All}) {
+		if got := replayed(t, trail, eventstore.Filter{Reach: domain.All, Types: []string{domain.TypeOf(e.Event)}}); len(got) == 0 {
 			t.Errorf("%s is not found by its type", domain.TypeOf(e.Event))
 		}
 	}
@@ -153,10 +154,10 @@ func TestTheTypesOfTheUsesStream(t *testing.T) {
 func TestAFilterMatchesItsOrganizationAlone(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l)
-	follower := trail.Subscribe(eventstore.Filter{Org: orgs[0]}, eventstore.Cursor{})
+	follower := trail.Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
 	defer follower.Close()
 	history(t, l, 2, 60)
-	seen := collect(t, follower, len(replayed(t, trail, eventstore.Filter{Org: orgs[0]})), 5)
+	seen := collect(t, follower, len(replayed(t, trail, eventstore.Filter{Reach: domain.Only(orgs[0])})), 5)
 	for _, e := range seen {
 		if e.Org != orgs[0] {
 			t.Errorf("%s is of %s", e.Identity(), e.Org)
@@ -185,11 +186,11 @@ func TestFollowersMissNothing(t *testing.T) {
 	trail := eventstore.NewTrail(l)
 	trail.SetRing(8)
 	history(t, l, 3, 30)
-	middle, err := trail.Page(t.Context(), eventstore.Filter{}, eventstore.Cursor{}, 20)
+	middle, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	end, err := trail.Page(t.Context(), eventstore.Filter{}, eventstore.Cursor{}, 1000)
+	end, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}, 1000)
 	if err != nil || !end.AtEnd {
 		t.Fatal(err, end.AtEnd)
 	}
@@ -255,7 +256,7 @@ func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l)
 	trail.SetRing(8)
-	slow, quick := trail.Subscribe(eventstore.Filter{}, eventstore.Cursor{}), trail.Subscribe(eventstore.Filter{}, eventstore.Cursor{})
+	slow, quick := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}), trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 	defer slow.Close()
 	defer quick.Close()
 	for _, s := range []*eventstore.Subscription{slow, quick} {
@@ -268,7 +269,7 @@ func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
 		use(t, l, orgs[0], "k", 3)
 		collect(t, quick, 3, 10) // the feed has it
 	}
-	if got, want := identities(collect(t, slow, 3*messages, 7)), identities(replayed(t, trail, eventstore.Filter{})); !slices.Equal(got, want) {
+	if got, want := identities(collect(t, slow, 3*messages, 7)), identities(replayed(t, trail, eventstore.Filter{Reach: domain.All})); !slices.Equal(got, want) {
 		t.Errorf("it got %v, want %v", got, want)
 	}
 }
@@ -276,13 +277,13 @@ func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
 // replayedTo is what lies before a cursor.
 func replayedTo(t testing.TB, trail *eventstore.Trail, c eventstore.Cursor) (before []*eventstore.Entry) {
 	after := map[string]bool{}
-	if err := trail.Replay(t.Context(), eventstore.Filter{}, c, func(e *eventstore.Entry) error {
+	if err := trail.Replay(t.Context(), eventstore.Filter{Reach: domain.All}, c, func(e *eventstore.Entry) error {
 		after[identities([]*eventstore.Entry{e})[0]] = true
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range replayed(t, trail, eventstore.Filter{}) {
+	for _, e := range replayed(t, trail, eventstore.Filter{Reach: domain.All}) {
 		if !after[identities([]*eventstore.Entry{e})[0]] {
 			before = append(before, e)
 		}
@@ -370,7 +371,7 @@ func TestAnEventIsEncodedOnceForAllFollowers(t *testing.T) {
 	var pages [2][]byte
 	var followers [2]*eventstore.Subscription
 	for i := range followers {
-		followers[i] = trail.Subscribe(eventstore.Filter{}, eventstore.Cursor{})
+		followers[i] = trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 		defer followers[i].Close()
 		if _, err := followers[i].Next(t.Context(), time.Now(), 10); err != nil {
 			t.Fatal(err)
@@ -412,10 +413,10 @@ func TestACursorBeyondTheEndIsRefused(t *testing.T) {
 	trail := eventstore.NewTrail(l)
 	history(t, l, 6, 5)
 	beyond := eventstore.Cursor{At: [2]eventstore.Position{1, 1000}}
-	if _, err := trail.Page(t.Context(), eventstore.Filter{}, beyond, 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
+	if _, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, beyond, 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
 		t.Errorf("a page: %v", err)
 	}
-	f := trail.Subscribe(eventstore.Filter{}, beyond)
+	f := trail.Subscribe(eventstore.Filter{Reach: domain.All}, beyond)
 	defer f.Close()
 	if _, err := f.Next(t.Context(), time.Now(), 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
 		t.Errorf("a follower: %v", err)
@@ -428,8 +429,8 @@ func TestFromBeginsWhereItsTimeWasStored(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l)
 	history(t, l, 7, 20)
-	for from, want := range map[time.Time]int{time.Now().Add(time.Hour): 0, noon: len(replayed(t, trail, eventstore.Filter{}))} {
-		page, err := trail.Page(t.Context(), eventstore.Filter{From: from}, eventstore.Cursor{}, 1000)
+	for from, want := range map[time.Time]int{time.Now().Add(time.Hour): 0, noon: len(replayed(t, trail, eventstore.Filter{Reach: domain.All}))} {
+		page, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All, From: from}, eventstore.Cursor{}, 1000)
 		if err != nil || len(page.Entries) != want || !page.AtEnd {
 			t.Errorf("from %s there are %d, at the end: %t, want %d; %v", from, len(page.Entries), page.AtEnd, want, err)
 		}
@@ -442,7 +443,7 @@ func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
 	trail := eventstore.NewTrail(l)
-	f := trail.Subscribe(eventstore.Filter{}, eventstore.Cursor{})
+	f := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 	defer f.Close()
 	if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
 		t.Fatal(err)
@@ -476,7 +477,7 @@ func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := trail.Subscribe(eventstore.Filter{Types: []string{"key.created"}}, eventstore.Cursor{At: [2]eventstore.Position{end}})
+	after := trail.Subscribe(eventstore.Filter{Reach: domain.All, Types: []string{"key.created"}}, eventstore.Cursor{At: [2]eventstore.Position{end}})
 	defer after.Close()
 	if _, err := after.Next(t.Context(), time.Now(), 10); err != nil {
 		t.Fatal(err)

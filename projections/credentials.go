@@ -19,15 +19,15 @@ type Credential struct {
 	entry string // what it was decoded from
 }
 
-// Credential finds the key with that digest which reach may see: its own, or for the
-// installation the first that the ledger has. It puts it into c, whose slices it uses
+// Credential finds the key with that digest that is within reach: its own, or of all the
+// first that the ledger has. It puts it into c, whose slices it uses
 // again, or tells that there is none.
-func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) (found bool, err error) {
+func (s *Store) Credential(d *domain.Digest, reach domain.Reach, c *Credential) (found bool, err error) {
 	list, err := s.credentials(d)
 	for len(list) > 0 {
 		var entry string
 		entry, list = cutEntry(list)
-		if c.decode(entry); reach == domain.Installation || c.Org == reach {
+		if c.decode(entry); reach.Includes(c.Org) {
 			return true, nil
 		}
 	}
@@ -36,12 +36,12 @@ func (s *Store) Credential(d *domain.Digest, reach domain.OrgID, c *Credential) 
 
 // Unchanged tells whether Credential with the same d and reach would put the same into c
 // again.
-func (s *Store) Unchanged(d *domain.Digest, reach domain.OrgID, c *Credential) (bool, error) {
+func (s *Store) Unchanged(d *domain.Digest, reach domain.Reach, c *Credential) (bool, error) {
 	list, err := s.credentials(d)
 	for len(list) > 0 {
 		var entry string
 		entry, list = cutEntry(list)
-		if reach == domain.Installation || entryOrg(entry) == entryOrg(c.entry) {
+		if reach.All || entryOrg(entry) == entryOrg(c.entry) {
 			return entry == c.entry, nil
 		}
 	}

@@ -60,7 +60,7 @@ func (s *Store) CutOffFlush(ctx context.Context, l *eventstore.Ledger, transacti
 		return false, err
 	}
 	r := g.runners[0]
-	err = l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, After: r.checkpoint.Position}, func(b eventstore.Batch) error {
+	err = l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Uses, After: r.checkpoint.Position}, func(b eventstore.Batch) error {
 		return r.buffer.add(b.Records, b.Checkpoint)
 	})
 	r.buffer.close()

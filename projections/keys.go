@@ -191,12 +191,12 @@ var everyOrganization = [16]byte(bytes.Repeat([]byte{0xff}, 16))
 // reaches are what a row of an organization's key is indexed under.
 func reaches(org [16]byte) [2][16]byte { return [2][16]byte{org, everyOrganization} }
 
-// reach is what a listing of org walks; "": of every organization.
-func reach(org domain.OrgID) [16]byte {
-	if org == "" {
+// indexOf is the part of an index that has what is within reach.
+func indexOf(reach domain.Reach) [16]byte {
+	if reach.All {
 		return everyOrganization
 	}
-	return org.Bytes()
+	return reach.Org.Bytes()
 }
 
 // partition is what the sort indexes are cut by, so that a listing of one organization,

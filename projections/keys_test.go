@@ -72,7 +72,7 @@ func TestAProjectionStopsAtTheRecordOfAnotherOrganization(t *testing.T) {
 			}
 			var row projections.Credential
 			d := domain.NewSecret("theirs").Digest()
-			if found, err := s.Credential(&d, k.Org, &row); err != nil || !found || row.Org != k.Org || row.State != domain.Active {
+			if found, err := s.Credential(&d, domain.Only(k.Org), &row); err != nil || !found || row.Org != k.Org || row.State != domain.Active {
 				t.Errorf("their key is %+v, %v, %v", row, found, err)
 			}
 		})
@@ -103,14 +103,14 @@ func TestExpiredKeysAreFoundBehindABacklog(t *testing.T) {
 	for _, org := range []domain.OrgID{h.orgs[0], h.orgs[1], ""} {
 		for _, sort := range projections.SortKeys {
 			for _, status := range []domain.State{domain.Expired, domain.Active} {
-				q := projections.KeyQuery{Org: org, Status: status, Sort: sort, Now: noon.Add(2 * time.Hour)}
+				q := projections.KeyQuery{Reach: domain.Only(org), Status: status, Sort: sort, Now: noon.Add(2 * time.Hour)}
 				if got, want := h.pages(s, q, 7), h.model(q); !slices.Equal(got, want) {
 					t.Errorf("%s keys of %q by %s: %d, want %d", status, org, sort, len(got), len(want))
 				}
 			}
 		}
 	}
-	page, err := s.Keys(projections.KeyQuery{Org: h.orgs[0], Status: domain.Expired, Sort: "-created_at", Limit: 7, Now: noon.Add(2 * time.Hour)})
+	page, err := s.Keys(projections.KeyQuery{Reach: domain.Only(h.orgs[0]), Status: domain.Expired, Sort: "-created_at", Limit: 7, Now: noon.Add(2 * time.Hour)})
 	if err != nil || len(page.Keys) != 1 || page.NextCursor != "" {
 		t.Errorf("the one that has expired among 301 is not on the first page: %+v, %v", page, err)
 	}
@@ -132,7 +132,7 @@ func TestAPageOfManyOrganizationsIsOnePage(t *testing.T) {
 	for _, q := range []projections.KeyQuery{
 		{Sort: "created_at"}, {Sort: "-name"}, {Sort: "expires_at"}, {Sort: "-last_used_at"}, {Sort: "name", Owner: "o7"}, {Sort: "name", Prefix: "p1999"},
 	} {
-		q.Now, q.Limit = noon, 50
+		q.Reach, q.Now, q.Limit = domain.All, noon, 50
 		want := h.model(q)
 		page, err := s.Keys(q)
 		if err != nil || len(page.Keys) != min(len(want), 50) {

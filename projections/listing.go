@@ -12,9 +12,9 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A KeyQuery is what to list. Every empty field leaves its filter out.
+// A KeyQuery is what to list. Every empty field but Reach leaves its filter out.
 type KeyQuery struct {
-	Org            domain.OrgID // "": every organization
+	Reach          domain.Reach
 	Keyspace       string
 	Status         domain.State // Absent: any
 	Owner          string
@@ -280,7 +280,7 @@ func (l *listing) table(sort string) rows {
 
 // spans are the runs of the index of one sort that the query can need.
 func (l *listing) spans(sort string) []span {
-	org := reach(l.Org)
+	org := indexOf(l.Reach)
 	switch {
 	case sort == sortLastUsed:
 		return []span{{prefix: row(rowLastUsed, org[:])}}
@@ -372,7 +372,7 @@ type bounded struct {
 
 // selective are the filters' own indexes, those first that tend to leave the fewest.
 func (l *listing) selective() (all [][]bounded) {
-	org := reach(l.Org)
+	org := indexOf(l.Reach)
 	filter := func(kind byte, value string, prefix bool) {
 		if value == "" {
 			return
@@ -504,7 +504,7 @@ func (l *listing) inPhase(k KeyRow, phase int) bool {
 }
 
 func (l *listing) matches(k KeyRow) bool {
-	return k.State != domain.Absent && (l.Org == "" || k.Org == l.Org) &&
+	return k.State != domain.Absent && l.Reach.Includes(k.Org) &&
 		(l.Keyspace == "" || k.Keyspace == l.Keyspace) &&
 		(l.Status == domain.Absent || k.StateAt(l.Now) == l.Status) &&
 		(l.Owner == "" || k.Owner == l.Owner) &&

@@ -248,7 +248,7 @@ func (g *group) tryReplace(ctx context.Context, old, fresh *runner, p progress) 
 
 // replay reads on from where r is to the ledger's end.
 func (g *group) replay(ctx context.Context, r *runner, p progress) error {
-	q := eventstore.Query{Stream: r.stream, After: r.checkpoint.Position, Max: atOnce(r.stream)}
+	q := eventstore.Query{Stream: r.stream, Reach: domain.All, After: r.checkpoint.Position, Max: atOnce(r.stream)}
 	err := g.store.ledger.Load().Read(ctx, q, func(b eventstore.Batch) error {
 		defer func() { p(b.Checkpoint.Position, b.Checkpoint.Position+eventstore.Position(b.Pending)) }()
 		if r.buffer == nil {

@@ -271,10 +271,10 @@ func TestListingAgreesWithAPlainModel(t *testing.T) {
 	h.use(100)
 	s, _ := run(t, t.TempDir(), l)
 	now, past := noon.Add(2000*time.Second), time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)
-	all := projections.KeyQuery{Now: now}
+	all := projections.KeyQuery{Reach: domain.All, Now: now}
 	queries := map[string]func(*projections.KeyQuery){
 		"all":                                  func(*projections.KeyQuery) {},
-		"org":                                  func(q *projections.KeyQuery) { q.Org = h.orgs[0] },
+		"org":                                  func(q *projections.KeyQuery) { q.Reach = domain.Only(h.orgs[0]) },
 		"keyspace":                             func(q *projections.KeyQuery) { q.Keyspace = "default" },
 		"active":                               func(q *projections.KeyQuery) { q.Status = domain.Active },
 		"disabled":                             func(q *projections.KeyQuery) { q.Status = domain.Disabled },
@@ -293,7 +293,7 @@ func TestListingAgreesWithAPlainModel(t *testing.T) {
 		"expires":                              func(q *projections.KeyQuery) { q.ExpiresBefore = noon.Add(1000 * time.Second) },
 		"owner, name":                          func(q *projections.KeyQuery) { q.Owner, q.Name, q.Status = "owner1", "a", domain.Active },
 		"expired of an org, by owner": func(q *projections.KeyQuery) {
-			q.Org, q.Owner, q.Status = h.orgs[1], "owner2", domain.Expired
+			q.Reach, q.Owner, q.Status = domain.Only(h.orgs[1]), "owner2", domain.Expired
 		},
 	}
 	for name, set := range queries {
@@ -339,7 +339,7 @@ func (h *history) pages(s *projections.Store, q projections.KeyQuery, limit int)
 func (h *history) model(q projections.KeyQuery) (ids []domain.KeyID) {
 	var found []*projections.KeyRow
 	for _, k := range h.keys {
-		if (q.Org == "" || q.Org == k.Org) && (q.Keyspace == "" || q.Keyspace == k.Keyspace) &&
+		if q.Reach.Includes(k.Org) && (q.Keyspace == "" || q.Keyspace == k.Keyspace) &&
 			(q.Status == domain.Absent || k.StateAt(q.Now) == q.Status) && (q.Owner == "" || k.Owner == q.Owner) &&
 			(q.Scope == "" || slices.Contains(k.Scopes, q.Scope)) && strings.HasPrefix(k.Name, q.Name) &&
 			slices.ContainsFunc(k.Secrets, func(s domain.KeySecret) bool { return strings.HasPrefix(s.Prefix, q.Prefix) }) &&
@@ -398,17 +398,17 @@ func TestACredentialIsFoundWithinReach(t *testing.T) {
 	}
 	s, _ := run(t, t.TempDir(), l)
 	var c projections.Credential
-	for reach, want := range map[domain.OrgID]domain.KeyID{h.orgs[0]: domain.NewKeyID("", "import0"), h.orgs[1]: domain.NewKeyID("", "import1"),
-		domain.Installation: domain.NewKeyID("", "import0")} {
+	for reach, want := range map[domain.Reach]domain.KeyID{domain.Only(h.orgs[0]): domain.NewKeyID("", "import0"), domain.Only(h.orgs[1]): domain.NewKeyID("", "import1"),
+		domain.All: domain.NewKeyID("", "import0")} {
 		if found, err := s.Credential(&d, reach, &c); err != nil || !found || c.Key != want {
-			t.Fatalf("%s finds %+v, %v; want %s", reach, c, err, want)
+			t.Fatalf("%+v finds %+v, %v; want %s", reach, c, err, want)
 		}
 	}
 	if !slices.Equal(c.Scopes, []string{"a:read", "b:*"}) || c.AllowedCIDRs[0].String() != "192.0.2.0/24" || c.RateLimits[0].Limit != 3 ||
 		c.ExpiresAt != noon.UnixMilli() || c.State != domain.Active || c.Keyspace != "default" {
 		t.Errorf("the credential came back as %+v", c)
 	}
-	if found, err := s.Credential(&d, domain.NewOrgID("nobody"), &c); found || err != nil {
+	if found, err := s.Credential(&d, domain.Only(domain.NewOrgID("nobody")), &c); found || err != nil {
 		t.Errorf("another organization finds it: %+v, %v", c, err)
 	}
 }
@@ -427,7 +427,7 @@ func TestTheCacheIsFilledAtTheStart(t *testing.T) {
 		if !s.Cached(d) {
 			t.Fatalf("%s is not cached", id)
 		}
-		if found, err := s.Credential(&d, k.Org, &c); err != nil || !found || c.Key != id || c.Name != k.Name || c.Owner != k.Owner || c.Metadata != "{}" {
+		if found, err := s.Credential(&d, domain.Only(k.Org), &c); err != nil || !found || c.Key != id || c.Name != k.Name || c.Owner != k.Owner || c.Metadata != "{}" {
 			t.Fatalf("%s is %+v, %v", id, c, err)
 		}
 	}
@@ -456,7 +456,7 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 				case <-done:
 					return
 				default:
-					_, _ = s.Credential(&d, k.Org, &c)
+					_, _ = s.Credential(&d, domain.Only(k.Org), &c)
 				}
 			}
 		})
@@ -472,7 +472,7 @@ func TestALookUpIsNeverOlderThanThePosition(t *testing.T) {
 			t.Fatal(err)
 		}
 		var c projections.Credential
-		if found, err := s.Credential(&d, k.Org, &c); err != nil || !found || c.State != want {
+		if found, err := s.Credential(&d, domain.Only(k.Org), &c); err != nil || !found || c.State != want {
 			t.Fatalf("after event %d the key is %+v, %v; want %s", i, c, err, want)
 		}
 		if i%50 == 49 {
@@ -490,6 +490,6 @@ func FuzzCursor(f *testing.F) {
 	}
 	defer s.Close()
 	f.Fuzz(func(t *testing.T, cursor string) {
-		_, _ = s.Keys(projections.KeyQuery{Org: domain.Installation, Sort: "name", Limit: 1, Cursor: cursor})
+		_, _ = s.Keys(projections.KeyQuery{Reach: domain.Only(domain.Installation), Sort: "name", Limit: 1, Cursor: cursor})
 	})
 }

@@ -78,7 +78,8 @@ func (l *limiter) decide(r domain.UseRequest, a *Answer) error {
 }
 
 func windowOf(l domain.RateLimit, now int64) window {
-	return window{l.Window.Milliseconds(), l.Start(now)}
+	w := l.WindowAt(now)
+	return window{w.Length, w.Start}
 }
 
 func (l *limiter) shard(id domain.KeyID) *shard {

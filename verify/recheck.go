@@ -18,7 +18,7 @@ func (v *Verifier) StillMay(r AuthRequest) error {
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
 	a.Outcome, a.digest = domain.UseNotFound, domain.NewSecret(r.Secret).Digest()
-	found, err := v.store.Credential(&a.digest, domain.Installation, &a.Credential)
+	found, err := v.store.Credential(&a.digest, domain.All, &a.Credential)
 	if err != nil {
 		return err
 	}

@@ -207,7 +207,7 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 	if now == a.Position {
 		return true, nil
 	}
-	unchanged, err := v.store.Unchanged(&a.digest, r.By.Org, &a.Credential)
+	unchanged, err := v.store.Unchanged(&a.digest, r.By.Reach(), &a.Credential)
 	if unchanged {
 		a.Position = now
 	}
@@ -224,7 +224,7 @@ func (v *Verifier) decide(r *Request, a *Answer) error {
 		return nil
 	}
 	a.digest = domain.NewSecret(r.Secret).Digest()
-	found, err := v.store.Credential(&a.digest, r.By.Org, &a.Credential)
+	found, err := v.store.Credential(&a.digest, r.By.Reach(), &a.Credential)
 	if err != nil || !found {
 		return err
 	}

@@ -110,7 +110,7 @@ func (d *desk) close() {
 // recorded is every event of that type on the stream.
 func recorded[E domain.Event](d *desk, s eventstore.Stream) (all []E) {
 	d.t.Helper()
-	err := d.ledger.Read(d.t.Context(), eventstore.Query{Stream: s}, func(b eventstore.Batch) error {
+	err := d.ledger.Read(d.t.Context(), eventstore.Query{Reach: domain.All, Stream: s}, func(b eventstore.Batch) error {
 		for _, r := range b.Records {
 			if e, ok := r.Event.(E); ok {
 				all = append(all, e)
