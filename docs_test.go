@@ -1,12 +1,18 @@
 package keytrail_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keytrail/keytrail/domain"
 )
 
 var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
@@ -49,4 +55,161 @@ func TestDecisionsAreNumbered(t *testing.T) {
 		}
 		by[number] = f.Name()
 	}
+}
+
+// TestContributingSaysWhatCIRuns finds each command of CONTRIBUTING.md among those of CI, which
+// are .ci/run's and the README's tests.
+func TestContributingSaysWhatCIRuns(t *testing.T) {
+	ci := read(t, ".ci/run") + fences(t, "README.md")["sh test"][0]
+	commands := strings.Split(strings.TrimSpace(strings.Join(fences(t, "CONTRIBUTING.md")["sh ci"], "")), "\n")
+	if len(commands) < 5 {
+		t.Errorf("it has only %q", commands)
+	}
+	for _, command := range commands {
+		if !strings.Contains(ci, command+"\n") {
+			t.Errorf("CI does not run %q", command)
+		}
+	}
+}
+
+// TestChanging finds each path and each declaration that docs/changing.md names. A code span is
+// a path, `path: name, name` or `package.name`; a method's name is Type.method.
+func TestChanging(t *testing.T) {
+	names := 0
+	for _, row := range tableRows(read(t, "docs/changing.md")) {
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row, -1) {
+			path, list, declared := strings.Cut(m[1], ": ")
+			if folder, name, ok := strings.Cut(m[1], "."); ok && token.IsExported(name) {
+				path, list, declared = folder, name, true
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+				continue
+			}
+			if !declared {
+				continue
+			}
+			has := declarations(t, path)
+			for _, name := range strings.Split(list, ", ") {
+				names++
+				if !slices.Contains(has, name) {
+					t.Errorf("%s has no %s", path, name)
+				}
+			}
+		}
+	}
+	if names < 10 {
+		t.Errorf("only %d names were looked for", names)
+	}
+}
+
+// declarations are the names that a Go file, or a folder's files but for tests, declare.
+func declarations(t *testing.T, path string) (names []string) {
+	files := []string{path}
+	if filepath.Ext(path) != ".go" {
+		files, _ = filepath.Glob(filepath.Join(path, "*.go"))
+		files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, "_test.go") })
+	}
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				names = append(names, receiver(d)+d.Name.Name)
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch spec := spec.(type) {
+					case *ast.TypeSpec:
+						names = append(names, spec.Name.Name)
+					case *ast.ValueSpec:
+						for _, n := range spec.Names {
+							names = append(names, n.Name)
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// receiver is the type that a method belongs to, and a dot; "" for a function.
+func receiver(f *ast.FuncDecl) (name string) {
+	if f.Recv == nil {
+		return ""
+	}
+	ast.Inspect(f.Recv.List[0].Type, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok && name == "" {
+			name = id.Name + "."
+		}
+		return true
+	})
+	return name
+}
+
+// TestGlossary finds each word of the glossary in the code, and each outcome in the glossary.
+func TestGlossary(t *testing.T) {
+	rows := tableRows(read(t, "docs/glossary.md"))
+	code := sources(t)
+	words := 0
+	for _, row := range rows {
+		term, meaning, _ := strings.Cut(strings.Trim(row, "| "), " | ")
+		for _, word := range strings.Split(term, ", ") {
+			words++
+			if !strings.Contains(code, word) && !strings.Contains(code, strings.ReplaceAll(word, " ", "")) {
+				t.Errorf("%q is nowhere in the code", word)
+			}
+		}
+		if term != "outcome" {
+			continue
+		}
+		for _, o := range domain.Outcomes {
+			if !strings.Contains(meaning, "`"+string(o)+"`") {
+				t.Errorf("the outcome %s is missing", o)
+			}
+		}
+	}
+	if words < 70 {
+		t.Errorf("only %d words were looked for", words)
+	}
+}
+
+// sources is the text of all Go files but tests, in lower case, on one line without the
+// marks of comments.
+func sources(t *testing.T) string {
+	var all strings.Builder
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		all.WriteString(read(t, path))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ToLower(regexp.MustCompile(`\s+(// )?`).ReplaceAllString(all.String(), " "))
+}
+
+// tableRows are the rows of a text's tables, without their heads.
+func tableRows(text string) (rows []string) {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "|---") {
+			rows = rows[:len(rows)-1]
+		} else if strings.HasPrefix(line, "|") {
+			rows = append(rows, strings.TrimSpace(line))
+		}
+	}
+	return rows
+}
+
+func read(t *testing.T, path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

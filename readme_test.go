@@ -47,12 +47,8 @@ func TestREADME(t *testing.T) {
 
 // fences are the contents of a file's code blocks, by what is said after the fence.
 func fences(t *testing.T, path string) map[string][]string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	blocks := map[string][]string{}
-	for _, m := range regexp.MustCompile("(?ms)^```([a-z ]+)\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile("(?ms)^```([a-z ]+)\n(.*?)^```$").FindAllStringSubmatch(read(t, path), -1) {
 		blocks[m[1]] = append(blocks[m[1]], m[2])
 	}
 	return blocks
