@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -73,5 +74,22 @@ func TestLayers(t *testing.T) {
 	}
 	if files < 30 {
 		t.Errorf("only %d files were looked at", files)
+	}
+}
+
+// TestRefusalsAreInOneTable: a code is part of the API, and a text is written once.
+func TestRefusalsAreInOneTable(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "domain") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if strings.Contains(string(text), "domain.Error{") {
+			t.Errorf("%s makes a refusal of its own; domain/refusals.go has the table", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -75,7 +75,7 @@ func New(o Options) http.Handler {
 		o.Stopping = context.Background()
 	}
 	setUp.Do(func() {
-		huma.NewError = newProblem
+		huma.NewError = humaProblem
 		huma.ValidateStrictCasing = true  // NAME is not name
 		huma.DefaultArrayNullable = false // a list is empty, never null
 	})

@@ -92,7 +92,7 @@ func (q *question) read(r *http.Request) (err error) {
 		q.Scopes = append(q.Scopes, strings.FieldsFunc(scopes, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' })...)
 	}
 	if _, err := domain.KeyspaceNamed(keyspace); err != nil || keyspace == domain.ManagementKeyspace {
-		return &domain.Error{Kind: domain.NotFound, Code: "keyspace_not_found", Text: "there is no such keyspace for products"}
+		return domain.ErrKeyspaceNotFound
 	}
 	q.Keyspace = keyspace
 	if err := checkVerify(&q.Request, ""); err != nil {
@@ -122,7 +122,7 @@ func (q *question) readQuery(r *http.Request) error {
 		case name == "refuse" || name == "after":
 			return errRepeated(name)
 		default:
-			return invalidField(clip(name), "is not a parameter here; scope is, once for each scope, and refuse and after")
+			return domain.InvalidField(clip(name), "is not a parameter here; scope is, once for each scope, and refuse and after")
 		}
 	}
 	return nil
@@ -137,7 +137,7 @@ func (q *question) readAfter(text string) error {
 
 func (q *question) refuseAs(mode string) error {
 	if mode != "403" {
-		return invalidField("refuse", "must be 403, or left out")
+		return domain.InvalidField("refuse", "must be 403, or left out")
 	}
 	q.as403 = true
 	return nil
@@ -151,7 +151,7 @@ func presentedToGateway(r *http.Request) (string, error) {
 	}
 	secret, err := presented(r.Header)
 	if err == nil && secret == "" {
-		err = &domain.Error{Kind: domain.Unauthenticated, Code: "missing_credentials", Text: "send a key as Authorization: Bearer or X-API-Key"}
+		err = domain.ErrMissingKey
 	}
 	return secret, err
 }
@@ -163,10 +163,10 @@ func refuse(w http.ResponseWriter, a *verify.Answer) error {
 	case domain.UseValid:
 		return nil
 	case domain.UseInsufficientScope, domain.UseIPNotAllowed:
-		return &domain.Error{Kind: domain.Forbidden, Code: strings.ToLower(string(a.Outcome)), Text: "the key may not do this, or not from here"}
+		return domain.NotAllowed(a.Outcome)
 	case domain.UseRateLimited:
 		w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(a.Reset(), 10))
 		return a.RateLimited(time.Now())
 	}
-	return &domain.Error{Kind: domain.Unauthenticated, Code: "invalid_credentials", Text: "the key is not valid"}
+	return domain.ErrInvalidKey
 }

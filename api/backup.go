@@ -10,8 +10,6 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-var errBackupRunning = &domain.Error{Kind: domain.Unavailable, Code: "backup_running", Text: "another back-up is being made; one at a time is enough"}
-
 // backUp streams the whole ledger. That it was asked for is on the ledger as a use of the
 // caller's key.
 func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Principal) {
@@ -22,7 +20,7 @@ func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Princip
 	}
 	defer done()
 	if !s.backingUp.TryLock() {
-		s.problem(w, r, errBackupRunning)
+		s.problem(w, r, domain.ErrBackupRunning)
 		return
 	}
 	defer s.backingUp.Unlock()

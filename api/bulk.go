@@ -70,7 +70,7 @@ func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
 	var body struct{ Filter map[string]json.RawMessage }
 	sent, _ := ctx.Value(bodyKey).([]byte)
 	if err := json.Unmarshal(sent, &body); err != nil {
-		return invalidField("filter", "must be a JSON object")
+		return domain.InvalidField("filter", "must be a JSON object")
 	}
 	text, err := json.Marshal(f)
 	if err != nil {
@@ -82,7 +82,7 @@ func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
 	}
 	for name := range body.Filter {
 		if filled[name] == nil {
-			return invalidField("filter."+clip(name), "must not be empty; leave it out if it is not to matter")
+			return domain.InvalidField("filter."+clip(name), "must not be empty; leave it out if it is not to matter")
 		}
 	}
 	for _, broad := range []string{"org_id", "all", "status", "keyspace"} { // which choose no key in particular
@@ -90,11 +90,11 @@ func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
 	}
 	switch {
 	case !f.All && len(filled) == 0:
-		return invalidField("filter", `must say which keys, by more than status and keyspace; {"org_id":"…","all":true} revokes all of an organization`)
+		return domain.InvalidField("filter", `must say which keys, by more than status and keyspace; {"org_id":"…","all":true} revokes all of an organization`)
 	case f.All && len(filled) > 0:
-		return invalidField("filter.all", "means every key; only org_id, status and keyspace can stand beside it")
+		return domain.InvalidField("filter.all", "means every key; only org_id, status and keyspace can stand beside it")
 	case f.All && f.Org == "" && p.Reach().All:
-		return invalidField("filter.org_id", "name the organization whose keys are all to be revoked")
+		return domain.InvalidField("filter.org_id", "name the organization whose keys are all to be revoked")
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 		return nil, err
 	}
 	if (in.Body.IDs == nil) == (in.Body.Filter == nil) {
-		return nil, invalidField("ids", "give either ids or a filter")
+		return nil, domain.InvalidField("ids", "give either ids or a filter")
 	}
 	release, err := s.Commands.Reserve(r)
 	if err != nil {
@@ -196,23 +196,21 @@ type outage struct{ atomic.Bool }
 
 func (o *outage) unless(do func() error) error {
 	if o.Load() {
-		return eventstore.ErrUnavailable
+		return domain.ErrLedgerUnavailable
 	}
 	err := do()
-	if errors.Is(err, eventstore.ErrUnavailable) {
+	if errors.Is(err, domain.ErrLedgerUnavailable) {
 		o.Store(true)
 	}
 	return err
 }
-
-var errOwnKey = &domain.Error{Kind: domain.Conflict, Code: "own_key", Text: "the key that a bulk revocation is asked with is left out; revoke it by itself"}
 
 // revokeOne tells whether the key was revoked before. A dry run asks the decision that the
 // real one would take.
 func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.Request, text string, in *revokeKeysRequest) (was bool, at eventstore.Position, err error) {
 	org, id, err := s.find(ctx, p, text)
 	if err == nil && string(id) == p.ID {
-		err = errOwnKey
+		err = domain.ErrOwnKey
 	}
 	if err != nil {
 		return false, 0, err
@@ -252,9 +250,6 @@ type importAnswer struct {
 	Failed   int            `json:"failed"`
 	Results  []importResult `json:"results"`
 }
-
-var errImportTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too Large", Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
-	Detail: "an import may have at most 10,000 lines of at most 64 KiB, in all 16 MiB; send it in parts, repeating is harmless"}
 
 // importKeys takes NDJSON, a key a line. Each line stands for itself: those that are fine
 // are imported, and repeating the whole changes nothing.
@@ -320,14 +315,14 @@ func readLines(body io.Reader) (lines [][]byte, err error) {
 			lines = append(lines, bytes.Clone(line))
 		}
 		if len(lines) > maxImportLines {
-			return nil, errImportTooLarge
+			return nil, domain.ErrImportTooLarge
 		}
 	}
 	if tooLarge := new(http.MaxBytesError); errors.As(scanner.Err(), &tooLarge) || errors.Is(scanner.Err(), bufio.ErrTooLong) {
-		return nil, errImportTooLarge
+		return nil, domain.ErrImportTooLarge
 	}
 	if scanner.Err() == nil && len(lines) == 0 {
-		return nil, invalidField("body", "send one JSON object a line")
+		return nil, domain.InvalidField("body", "send one JSON object a line")
 	}
 	return lines, scanner.Err()
 }
@@ -360,7 +355,7 @@ func parseImportLine(text []byte) (line importLine, err error) {
 		return line, decodeError(err, "line")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return line, invalidField("line", "must be one JSON object and nothing after it")
+		return line, domain.InvalidField("line", "must be one JSON object and nothing after it")
 	}
 	return line, nil
 }
@@ -369,15 +364,15 @@ func parseImportLine(text []byte) (line importLine, err error) {
 func decodeError(err error, whole string) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
-		return invalidField(clip(wrong.Field), "has the wrong type; it must be "+kindName(wrong.Type))
+		return domain.InvalidField(clip(wrong.Field), "has the wrong type; it must be "+kindName(wrong.Type))
 	}
 	const unknown = "json: unknown field "
 	if text := err.Error(); len(text) > len(unknown) && text[:len(unknown)] == unknown {
-		return invalidField(clip(text[len(unknown)+1:len(text)-1]), "is not a field of this request")
+		return domain.InvalidField(clip(text[len(unknown)+1:len(text)-1]), "is not a field of this request")
 	}
 	var refusal *domain.Error
 	if errors.As(err, &refusal) {
 		return refusal
 	}
-	return invalidField(whole, "must be a JSON object as the API's document describes it")
+	return domain.InvalidField(whole, "must be a JSON object as the API's document describes it")
 }

@@ -157,7 +157,7 @@ func TestABulkWaitsOnceForALedgerThatIsAway(t *testing.T) {
 	var tries atomic.Int32
 	s := startWith(t, before(func(context.Context, string, string) error {
 		tries.Add(1)
-		return fmt.Errorf("away on purpose: %w", eventstore.ErrUnavailable)
+		return fmt.Errorf("away on purpose: %w", domain.ErrLedgerUnavailable)
 	}), func(*api.Options) {})
 	org := s.org("acme")
 	const keys = 40

@@ -11,16 +11,13 @@ import (
 	"github.com/keytrail/keytrail/verify"
 )
 
-var errTwoCredentials = &domain.Error{Kind: domain.Invalid, Code: "ambiguous_credentials", Field: "Authorization",
-	Text: "send one key, in Authorization or in X-API-Key; if in both, the same"}
-
 // presented is the key that a request carries, "" if it has none. The same key in both
 // headers is one key: some clients send every credential that a document names.
 func presented(h http.Header) (string, error) {
 	bearer, direct := h["Authorization"], h["X-Api-Key"]
 	switch {
 	case len(bearer) > 1 || len(direct) > 1:
-		return "", errTwoCredentials
+		return "", domain.ErrAmbiguousCredentials
 	case len(bearer) == 0 && len(direct) == 0:
 		return "", nil
 	case len(bearer) == 0:
@@ -28,11 +25,11 @@ func presented(h http.Header) (string, error) {
 	}
 	const scheme = "bearer "
 	if len(bearer[0]) < len(scheme) || !strings.EqualFold(bearer[0][:len(scheme)], scheme) {
-		return "", verify.ErrMissingCredentials
+		return "", domain.ErrMissingCredentials
 	}
 	key := strings.TrimSpace(bearer[0][len(scheme):])
 	if len(direct) == 1 && direct[0] != key {
-		return "", errTwoCredentials
+		return "", domain.ErrAmbiguousCredentials
 	}
 	return key, nil
 }
@@ -45,7 +42,7 @@ func (s *server) authenticate(r *http.Request, scope string) (verify.Caller, err
 	}
 	for _, once := range []string{"Idempotency-Key", "If-Match", "Content-Type"} {
 		if len(r.Header.Values(once)) > 1 {
-			return verify.Caller{}, invalidField(once, "may be sent once")
+			return verify.Caller{}, domain.InvalidField(once, "may be sent once")
 		}
 	}
 	return s.Verifier.Authenticate(r.Context(), auth)

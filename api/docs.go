@@ -3,6 +3,8 @@ package api
 import (
 	"embed"
 	"net/http"
+
+	"github.com/keytrail/keytrail/domain"
 )
 
 // docsFiles are the page that shows the OpenAPI document, and the viewer that it uses.
@@ -22,7 +24,7 @@ func (s *server) docs(w http.ResponseWriter, r *http.Request) {
 		name = "page.html"
 	}
 	if _, err := docsFiles.Open("docs/" + name); err != nil {
-		s.problem(w, r, errNoRoute)
+		s.problem(w, r, domain.ErrRouteNotFound)
 		return
 	}
 	h := w.Header()

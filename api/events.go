@@ -33,7 +33,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 	for name, values := range v {
 		switch {
 		case !slices.Contains(eventParameters, name):
-			return q, invalidField(clip(name), "is not a parameter here; they are "+strings.Join(eventParameters, ", "))
+			return q, domain.InvalidField(clip(name), "is not a parameter here; they are "+strings.Join(eventParameters, ", "))
 		case len(values) > 1 && name != "type":
 			return q, errRepeated(name)
 		}
@@ -52,7 +52,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 	}
 	if v.Has("key_id") {
 		if q.filter.Key, err = domain.ParseKeyID(v.Get("key_id")); err != nil {
-			return q, invalidField("key_id", "must be a key's id")
+			return q, domain.InvalidField("key_id", "must be a key's id")
 		}
 		if k, err := s.Store.Key(q.filter.Key); err == nil && q.filter.Reach.All {
 			q.filter.Reach = domain.Only(k.Org) // its subject alone is read
@@ -62,7 +62,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		q.filter.Types = strings.Split(strings.Join(v["type"], ","), ",")
 		for _, t := range q.filter.Types {
 			if !slices.Contains(eventTypes, t) {
-				return q, invalidField("type", "must be one or more of "+strings.Join(eventTypes, ", ")+", with commas")
+				return q, domain.InvalidField("type", "must be one or more of "+strings.Join(eventTypes, ", ")+", with commas")
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func (q *eventQuery) parseRange(r *http.Request) (err error) {
 	for name, at := range map[string]*time.Time{"from": &q.filter.From, "to": &q.filter.To} {
 		if v.Has(name) {
 			if *at, err = time.Parse(time.RFC3339, v.Get(name)); err != nil {
-				return invalidField(name, "must be a time like 2026-01-31T12:00:00Z")
+				return domain.InvalidField(name, "must be a time like 2026-01-31T12:00:00Z")
 			}
 		}
 	}
@@ -92,17 +92,17 @@ func (q *eventQuery) parseRange(r *http.Request) (err error) {
 		from = last
 	}
 	if q.cursor, err = eventstore.ParseCursor(from); err != nil {
-		return invalidField("cursor", "must be a next_cursor, or the id of a followed event, that this service gave")
+		return domain.InvalidField("cursor", "must be a next_cursor, or the id of a followed event, that this service gave")
 	}
 	q.limit = 100
 	if v.Has("limit") {
 		if q.limit, err = strconv.Atoi(v.Get("limit")); err != nil || q.limit < 1 || q.limit > 1000 {
-			return invalidField("limit", "must be a whole number from 1 to 1000")
+			return domain.InvalidField("limit", "must be a whole number from 1 to 1000")
 		}
 	}
 	if v.Has("wait") {
 		if q.wait, err = time.ParseDuration(v.Get("wait")); err != nil || q.wait < 0 || q.wait > time.Minute {
-			return invalidField("wait", "must be a duration from 0s to 60s")
+			return domain.InvalidField("wait", "must be a duration from 0s to 60s")
 		}
 	}
 	return nil

@@ -186,7 +186,7 @@ func (s *server) key(ctx context.Context, p domain.Principal, id domain.KeyID) (
 func (s *server) atEnd(ctx context.Context) error {
 	end, err := s.Ledger.End(ctx, eventstore.Events)
 	if err == nil && s.applied(ctx, end) != nil {
-		err = projections.ErrBehind // of no write of the caller's
+		err = domain.ErrReadModelBehind // of no write of the caller's
 	}
 	return err
 }
@@ -201,7 +201,7 @@ type AfterParam struct {
 	After uint64 `query:"after" doc:"Wait until the read model has this position."`
 }
 
-var errAfter = invalidField("after", "the ledger has no such position yet; name the Keytrail-Position of a write's answer")
+var errAfter = domain.InvalidField("after", "the ledger has no such position yet; name the Keytrail-Position of a write's answer")
 
 func parseAfter(text string) (AfterParam, error) {
 	after, err := strconv.ParseUint(text, 10, 64)
@@ -243,7 +243,7 @@ func (s *server) gatewayCaughtUp(ctx context.Context, in AfterParam) error {
 	}
 	defer s.gatewayWaits.Add(-1)
 	if s.gatewayWaits.Add(1) > maxGatewayWaits {
-		return projections.ErrBehind
+		return domain.ErrReadModelBehind
 	}
 	return s.appliedWithin(ctx, gatewayWait, p)
 }

@@ -78,7 +78,7 @@ func (p *place) takeShare(address netip.Addr) error {
 	}
 	p.address = quota.Holder(address)
 	if p.gate.byAddress.Enter(p.address) > p.gate.InFlightPerAddress {
-		return p.gate.refuse("in_flight_per_address", &domain.Error{Kind: domain.Exhausted, Code: "too_many_requests", Text: "too many requests at once from this address; try again in a moment"})
+		return p.gate.refuse("in_flight_per_address", domain.ErrTooManyRequests)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (p *place) takeShare(address netip.Addr) error {
 func (p *place) takePlace() error {
 	p.holds = true
 	if p.gate.inFlight.Add(1) > int64(p.gate.InFlight) {
-		return p.gate.refuse("in_flight", &domain.Error{Kind: domain.Unavailable, Code: "overloaded", Text: "too many requests at once; try again in a moment"})
+		return p.gate.refuse("in_flight", domain.ErrOverloaded)
 	}
 	return nil
 }
@@ -131,9 +131,9 @@ func (s *server) stream(w http.ResponseWriter, principal domain.Principal) (done
 	all, key, org := g.streams.Add(1), g.byKey.Enter(principal.ID), g.byOrg.Enter(principal.Org)
 	switch {
 	case key > g.StreamsPerKey || !principal.Reach().All && org > max(1, g.Streams/2):
-		err = g.refuse("streams_per_key", &domain.Error{Kind: domain.Exhausted, Code: "too_many_streams", Wait: 10 * time.Second, Text: "this key, or its organization, follows too many event streams at once"})
+		err = g.refuse("streams_per_key", domain.ErrTooManyKeyStreams)
 	case all > int64(g.Streams):
-		err = g.refuse("streams", &domain.Error{Kind: domain.Unavailable, Code: "too_many_streams", Wait: 10 * time.Second, Text: "too many event streams at once; try again later"})
+		err = g.refuse("streams", domain.ErrTooManyStreams)
 	}
 	if err != nil {
 		done()

@@ -47,7 +47,7 @@ func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQu
 	}
 	for field, text := range map[string]string{"owner": f.Owner, "scope": f.Scope, "name": f.Name, "prefix": f.Prefix} {
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == '\uFFFD' }) {
-			return q, invalidField(field, "must be valid UTF-8 without control characters")
+			return q, domain.InvalidField(field, "must be valid UTF-8 without control characters")
 		}
 	}
 	return q, nil
@@ -77,7 +77,7 @@ func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysR
 		q.Sort = "-created_at"
 	}
 	if !slices.Contains(projections.SortKeys, strings.TrimPrefix(q.Sort, "-")) {
-		return nil, invalidField("sort", "must be created_at, last_used_at, name or expires_at, with - before it for descending")
+		return nil, domain.InvalidField("sort", "must be created_at, last_used_at, name or expires_at, with - before it for descending")
 	}
 	q.Limit, q.Cursor = in.Limit, in.Cursor
 	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
@@ -144,7 +144,7 @@ func (s *server) keyUsage(ctx context.Context, p domain.Principal, in *usageRequ
 	}
 	step, err := time.ParseDuration(in.Step)
 	if err != nil || step < time.Hour || step%time.Hour != 0 || step > maxUsageSpan {
-		return nil, invalidField("step", "must be whole hours, from 1h to 9600h")
+		return nil, domain.InvalidField("step", "must be whole hours, from 1h to 9600h")
 	}
 	if in.To.IsZero() {
 		in.To = s.Now().UTC()
@@ -153,7 +153,7 @@ func (s *server) keyUsage(ctx context.Context, p domain.Principal, in *usageRequ
 		in.From = in.To.Add(-24 * time.Hour)
 	}
 	if !in.From.Before(in.To) || in.To.Sub(in.From) > maxUsageSpan {
-		return nil, invalidField("from", "must be before to, and at most 400 days")
+		return nil, domain.InvalidField("from", "must be before to, and at most 400 days")
 	}
 	report, err := s.Store.Usage(id, in.From, in.To, step)
 	if err != nil {

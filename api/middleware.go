@@ -185,7 +185,7 @@ func (m *middleware) leave(p *passage, r *http.Request) {
 	default:
 		m.Logger.ErrorContext(r.Context(), "panic", "request_id", p.id, "route", p.route, "panic", cause, "stack", string(debug.Stack()))
 		if p.status == 0 {
-			m.problem(p, r, &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"})
+			m.problem(p, r, domain.ErrInternal)
 		}
 	}
 	if p.status == 0 {
@@ -203,18 +203,16 @@ func (m *middleware) leave(p *passage, r *http.Request) {
 	m.Logger.DebugContext(r.Context(), "request", "request_id", p.id, "route", p.route, "status", p.status, "took", took)
 }
 
-var errNoRoute = blank(http.StatusNotFound, "route_not_found", "there is nothing at this path; /docs lists the routes")
-
 // noRoute says in our shape what the mux would say in text.
 func (s *server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	told := &silent{header: http.Header{}}
 	h.ServeHTTP(told, r) // it tells a wrong method from a wrong path
 	if told.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", told.header.Get("Allow"))
-		s.problem(w, r, blank(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+told.header.Get("Allow")))
+		s.problem(w, r, newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+told.header.Get("Allow")))
 		return
 	}
-	s.problem(w, r, errNoRoute)
+	s.problem(w, r, domain.ErrRouteNotFound)
 }
 
 // silent takes an answer without sending it.

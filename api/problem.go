@@ -61,42 +61,26 @@ func (p *Problem) GetHeaders() http.Header {
 	return nil
 }
 
-func invalidField(field, text string) error {
-	return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: field, Text: text}
-}
-
-// statusOf is the one place where a refusal's kind becomes an HTTP status.
-func statusOf(k domain.Kind) int {
-	switch k {
-	case domain.Invalid:
-		return http.StatusBadRequest
-	case domain.Unauthenticated:
-		return http.StatusUnauthorized
-	case domain.Forbidden:
-		return http.StatusForbidden
-	case domain.NotFound:
-		return http.StatusNotFound
-	case domain.Conflict:
-		return http.StatusConflict
-	case domain.Stale:
-		return http.StatusPreconditionFailed
-	case domain.Mismatch:
-		return http.StatusUnprocessableEntity
-	case domain.Exhausted:
-		return http.StatusTooManyRequests
-	case domain.Unavailable:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
+// statuses is the one place where a refusal's kind becomes an HTTP status.
+var statuses = [...]int{
+	domain.Internal:        http.StatusInternalServerError,
+	domain.Invalid:         http.StatusBadRequest,
+	domain.Unauthenticated: http.StatusUnauthorized,
+	domain.Forbidden:       http.StatusForbidden,
+	domain.NotFound:        http.StatusNotFound,
+	domain.Conflict:        http.StatusConflict,
+	domain.Stale:           http.StatusPreconditionFailed,
+	domain.Mismatch:        http.StatusUnprocessableEntity,
+	domain.TooLarge:        http.StatusRequestEntityTooLarge,
+	domain.Exhausted:       http.StatusTooManyRequests,
+	domain.Unavailable:     http.StatusServiceUnavailable,
 }
 
 // clientGone is the status, in metrics, of a request whose client did not wait for the answer.
 const clientGone = 499
 
-var errTimeout = &domain.Error{Kind: domain.Unavailable, Code: "timeout", Text: "it took too long; try again"}
-
-// asProblem turns an error into what the outside may know of it. Whatever nobody
-// classified is logged here, once, and is "internal" outside.
+// asProblem turns an error into what the outside may know of it. What is not a refusal is
+// logged here, once, and is "internal" outside.
 func (s *server) asProblem(ctx context.Context, err error) *Problem {
 	var p *Problem
 	var refusal *domain.Error
@@ -104,29 +88,31 @@ func (s *server) asProblem(ctx context.Context, err error) *Problem {
 	case errors.As(err, &p):
 		return p
 	case ctx.Err() == context.Canceled:
-		p = blank(clientGone, "client_gone", "the client did not wait for the answer")
-		p.Title = "Client Closed Request"
-		return p
+		return &Problem{Type: "about:blank", Title: "Client Closed Request", Status: clientGone, Code: "client_gone", Detail: "the client did not wait for the answer"}
 	case errors.As(err, &refusal):
-		if refusal.Kind == domain.Unavailable && err != error(refusal) { // there is a cause to tell
+		if refusal.Kind == domain.Unavailable && err != error(refusal) { // there is a cause to log
 			s.Logger.WarnContext(ctx, "request not served", "request_id", requestID(ctx), "err", err)
 		}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		refusal = errTimeout
+		refusal = domain.ErrTimeout
 	default:
 		s.Logger.ErrorContext(ctx, "request failed", "request_id", requestID(ctx), "err", err)
-		refusal = &domain.Error{Kind: domain.Internal, Code: "internal", Text: "something went wrong here; the log has it under the request id"}
+		refusal = domain.ErrInternal
 	}
-	p = blank(statusOf(refusal.Kind), refusal.Code, refusal.Text)
-	p.wait = refusal.Wait
-	if refusal.Field != "" {
-		p.Errors = []FieldError{{refusal.Field, refusal.Text}}
-		p.Detail = refusal.Field + ": " + refusal.Text
+	return problemOf(refusal)
+}
+
+// problemOf is a refusal as the outside sees it.
+func problemOf(e *domain.Error) *Problem {
+	p := newProblem(statuses[e.Kind], e.Code, e.Error())
+	p.wait = e.Wait
+	if e.Field != "" {
+		p.Errors = []FieldError{{e.Field, e.Text}}
 	}
 	return p
 }
 
-func blank(status int, code, detail string) *Problem {
+func newProblem(status int, code, detail string) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
 }
 
@@ -144,22 +130,21 @@ func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
 // 1 MiB would otherwise be twenty times as long.
 const maxFieldErrors = 20
 
-// newProblem is Huma's own refusals in our shape: its faults in a request are all 400,
+// humaProblem is Huma's own refusals in our shape: its faults in a request are all 400,
 // but for the sizes and types that HTTP has statuses for.
-func newProblem(status int, message string, errs ...error) huma.StatusError {
-	p := blank(status, "invalid_request", message)
+func humaProblem(status int, message string, errs ...error) huma.StatusError {
+	p := newProblem(status, "invalid_request", message)
 	switch status {
 	case http.StatusUnprocessableEntity, http.StatusBadRequest:
-		p = blank(http.StatusBadRequest, "invalid_field", message)
+		p = problemOf(domain.InvalidField("", message))
 	case http.StatusRequestEntityTooLarge:
-		p.Code, p.Detail = "body_too_large", "a body may have at most 1 MiB"
+		p = problemOf(domain.ErrBodyTooLarge)
 	case http.StatusUnsupportedMediaType:
-		return blank(status, "unsupported_media_type", "send the body with Content-Type: application/json")
+		return newProblem(status, "unsupported_media_type", "send the body with Content-Type: application/json")
 	case http.StatusNotAcceptable:
 		p.Code = "not_acceptable"
 	case http.StatusInternalServerError:
-		p = blank(status, "internal", "something went wrong here; the log has it under the request id")
-		return p
+		return problemOf(domain.ErrInternal)
 	}
 	for _, err := range errs[:min(len(errs), maxFieldErrors)] {
 		var detail *huma.ErrorDetail

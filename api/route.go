@@ -97,9 +97,9 @@ func takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, newProblem(http.StatusRequestEntityTooLarge, "")
+		return nil, domain.ErrBodyTooLarge
 	case err != nil:
-		return nil, errUnreadable
+		return nil, domain.ErrBodyUnreadable
 	}
 	if err := ambiguous(body, nil); err != nil {
 		return nil, err
@@ -112,16 +112,14 @@ func takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 // ways. Its names must be those of t's fields; nil: Huma holds them to its schema.
 func ambiguous(text []byte, t reflect.Type) error {
 	if !utf8.Valid(text) {
-		return invalidField("body", "must be valid UTF-8")
+		return domain.InvalidField("body", "must be valid UTF-8")
 	}
 	var e *strictjson.Error
 	if errors.As(strictjson.Check(text, t), &e) {
-		return invalidField(clip(cmp.Or(e.Path, "body")), e.Text)
+		return domain.InvalidField(clip(cmp.Or(e.Path, "body")), e.Text)
 	}
 	return nil
 }
-
-var errUnreadable = &domain.Error{Kind: domain.Invalid, Code: "body_unreadable", Text: "the body did not arrive whole"}
 
 func cutPattern(pattern string) (method, path string) {
 	method, path, _ = strings.Cut(pattern, " ")
@@ -135,7 +133,7 @@ var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 func parseQuery(r *http.Request) (url.Values, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, invalidField("query", "is malformed: percent signs and semicolons must be encoded")
+		return nil, domain.InvalidField("query", "is malformed: percent signs and semicolons must be encoded")
 	}
 	return query, nil
 }
@@ -149,7 +147,9 @@ func repeatedParameter(r *http.Request) error {
 	return nil
 }
 
-func errRepeated(parameter string) error { return invalidField(clip(parameter), "may be given once") }
+func errRepeated(parameter string) error {
+	return domain.InvalidField(clip(parameter), "may be given once")
+}
 
 // clip keeps a caller's own word short and printable before it is repeated.
 func clip(s string) string {
@@ -188,7 +188,7 @@ func (h *WriteHeaders) request(ctx context.Context, p domain.Principal) (command
 		return r, nil
 	}
 	if strings.ContainsFunc(h.IdempotencyKey, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return r, invalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")
+		return r, domain.InvalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")
 	}
 	r.CommandID = digest(p.ID, h.IdempotencyKey)
 	sent, _ := ctx.Value(bodyKey).([]byte)
@@ -212,7 +212,7 @@ func parseETag(s string) (eventstore.Position, error) {
 	text := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(s, "W/"), `"`), `"`)
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || n == 0 {
-		return 0, invalidField("If-Match", `must be an ETag that this service gave, like "17"`)
+		return 0, domain.InvalidField("If-Match", `must be an ETag that this service gave, like "17"`)
 	}
 	return eventstore.Position(n), nil
 }

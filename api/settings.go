@@ -69,7 +69,7 @@ func (c *keyChanges) mergeNulls(ctx context.Context) error {
 	body, _ := ctx.Value(bodyKey).([]byte)
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
-		return invalidField("body", "must be a JSON object")
+		return domain.InvalidField("body", "must be a JSON object")
 	}
 	for name, value := range members {
 		switch {
@@ -77,7 +77,7 @@ func (c *keyChanges) mergeNulls(ctx context.Context) error {
 		case name == "expires_at":
 			c.ExpiresAt = &time.Time{}
 		default:
-			return invalidField(clip(name), "must not be null; leave it out to keep it as it is")
+			return domain.InvalidField(clip(name), "must not be null; leave it out to keep it as it is")
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"time"
+
+	"github.com/keytrail/keytrail/domain"
 )
 
 // Starting answers until the service can: it lives, and whoever asks for more is told to
@@ -15,6 +17,6 @@ func Starting() http.Handler {
 			s.livez(w, r)
 			return
 		}
-		s.problem(w, r, blank(http.StatusServiceUnavailable, "starting", "the service is starting; come again in a moment"))
+		s.problem(w, r, domain.ErrStarting)
 	})
 }

@@ -92,7 +92,7 @@ func (s *server) verifyAfter(r *http.Request) error {
 	}
 	for name, values := range query {
 		if name != "after" {
-			return invalidField(clip(name), "is not a parameter here; after is, and the rest is asked in the body")
+			return domain.InvalidField(clip(name), "is not a parameter here; after is, and the rest is asked in the body")
 		}
 		if len(values) > 1 {
 			return errRepeated(name)
@@ -105,9 +105,6 @@ func (s *server) verifyAfter(r *http.Request) error {
 	return s.caughtUp(r.Context(), after)
 }
 
-var errBodyTooLarge = &Problem{Type: "about:blank", Title: "Request Entity Too Large", Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
-	Detail: "the body of a verification may have at most 16 KiB"}
-
 // readBody appends all of r to b, up to maxVerifyBody.
 func readBody(b []byte, r io.Reader) ([]byte, error) {
 	for {
@@ -118,11 +115,11 @@ func readBody(b []byte, r io.Reader) ([]byte, error) {
 		b = b[:len(b)+n]
 		switch {
 		case len(b) > maxVerifyBody:
-			return b, errBodyTooLarge
+			return b, domain.ErrVerificationTooLarge
 		case err == io.EOF:
 			return b, nil
 		case err != nil:
-			return b, errUnreadable
+			return b, domain.ErrBodyUnreadable
 		}
 	}
 }
@@ -160,10 +157,10 @@ func decodeVerify(body []byte, r *verify.Request) error {
 		return decodeError(err, "body")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return invalidField("body", "must be one JSON object and nothing after it")
+		return domain.InvalidField("body", "must be one JSON object and nothing after it")
 	}
 	if b.Key == nil {
-		return invalidField("key", "is required: the presented key, as a string")
+		return domain.InvalidField("key", "is required: the presented key, as a string")
 	}
 	r.Secret, r.Scopes, r.Keyspace, r.RequestID = *b.Key, b.Scopes, b.Keyspace, b.IP
 	return nil
@@ -172,17 +169,17 @@ func decodeVerify(body []byte, r *verify.Request) error {
 // checkVerify holds what both readers leave open.
 func checkVerify(r *verify.Request, ip string) error {
 	if len(r.Scopes) > 100 {
-		return invalidField("scopes", "must have at most 100 entries")
+		return domain.InvalidField("scopes", "must have at most 100 entries")
 	}
 	for _, s := range r.Scopes {
 		if !domain.ValidScope(s) {
-			return invalidField("scopes", "must be like resource:action")
+			return domain.InvalidField("scopes", "must be like resource:action")
 		}
 	}
 	if ip != "" {
 		addr, err := netip.ParseAddr(ip)
 		if err != nil || addr.Zone() != "" {
-			return invalidField("ip", "must be an IPv4 or IPv6 address")
+			return domain.InvalidField("ip", "must be an IPv4 or IPv6 address")
 		}
 		r.IP = addr.Unmap()
 	}

@@ -190,7 +190,7 @@ func TestWhatCannotSucceedIsNotRepeated(t *testing.T) {
 	h := commands.New(f.ledger, commands.Options{Now: func() time.Time { return time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }})
 	f.ledger.appends = 0
 	_, err := h.CreateKey(t.Context(), f.simple())
-	if eventstore.FailureOf(err) != eventstore.Refused || errors.Is(err, eventstore.ErrUnavailable) {
+	if eventstore.FailureOf(err) != eventstore.Refused || errors.Is(err, domain.ErrLedgerUnavailable) {
 		t.Errorf("create: %v", err)
 	}
 	if f.ledger.appends != 1 {

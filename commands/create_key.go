@@ -45,7 +45,7 @@ func (c *CreateKey) check() error {
 		return err
 	}
 	if c.TTL != 0 && !c.ExpiresAt.IsZero() {
-		return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: "ttl", Text: "give either ttl or expires_at"}
+		return domain.InvalidField("ttl", "give either ttl or expires_at")
 	}
 	return nil
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/keytrail/keytrail/internal/tracing"
 )
 
-// ErrKeyBusy says that a command lost every race for its aggregate until its deadline.
-var ErrKeyBusy = &domain.Error{Kind: domain.Unavailable, Code: "key_busy", Text: "too many changes at once; repeat the request with the same Idempotency-Key"}
-
 // An aggregate is a domain type with a history.
 type aggregate[A any] interface {
 	*A
@@ -101,7 +98,7 @@ func retryDelay(attempt int) time.Duration {
 // timedOut is the error of a command whose time was up after its last attempt failed with err.
 func timedOut(err error) error {
 	if eventstore.FailureOf(err) == eventstore.Conflict {
-		return fmt.Errorf("%w: %w", ErrKeyBusy, err)
+		return fmt.Errorf("%w: %w", domain.ErrKeyBusy, err)
 	}
 	return err
 }

@@ -101,7 +101,7 @@ func valid(command any) error {
 	}
 	f := faults[0]
 	_, field, _ := strings.Cut(f.Namespace(), ".")
-	return &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: jsonPath(field), Text: explain(f)}
+	return domain.InvalidField(jsonPath(field), explain(f))
 }
 
 // jsonPath drops the embedded structs, which have no JSON name, from a field's path.

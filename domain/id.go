@@ -32,7 +32,7 @@ var crockford = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPaddi
 // ParseKeyID is the only way from outside text to a KeyID.
 func ParseKeyID(s string) (KeyID, error) {
 	if _, ok := parseID(keyPrefix, s); !ok {
-		return "", invalid("id", "a key id is key_ and 26 characters of 0-9 and a-z without i, l, o and u")
+		return "", InvalidField("id", "a key id is key_ and 26 characters of 0-9 and a-z without i, l, o and u")
 	}
 	return KeyID(s), nil
 }
@@ -40,7 +40,7 @@ func ParseKeyID(s string) (KeyID, error) {
 // ParseOrgID is the only way from outside text to an OrgID.
 func ParseOrgID(s string) (OrgID, error) {
 	if _, ok := parseID(orgPrefix, s); !ok {
-		return "", invalid("org_id", "an organization id is org_ and 26 characters of 0-9 and a-z without i, l, o and u")
+		return "", InvalidField("org_id", "an organization id is org_ and 26 characters of 0-9 and a-z without i, l, o and u")
 	}
 	return OrgID(s), nil
 }

@@ -30,7 +30,7 @@ func ParseState(name string) (State, error) {
 	if i := slices.Index(stateNames[1:], name); i >= 0 {
 		return State(i + 1), nil
 	}
-	return Absent, invalid("status", "a status is active, disabled, expired or revoked")
+	return Absent, InvalidField("status", "a status is active, disabled, expired or revoked")
 }
 
 // A Reason says why a key was revoked; the codes are those of RFC 5280, section 5.3.1,
@@ -113,13 +113,13 @@ func (k Key) Create(c CreateKey) (Event, error) {
 		return nil, ErrOutOfReach
 	}
 	if c.Org == Installation && c.Keyspace != ManagementKeyspace {
-		return nil, invalid("org_id", "name the organization that the key belongs to; only a management key can do without")
+		return nil, InvalidField("org_id", "name the organization that the key belongs to; only a management key can do without")
 	}
 	if c.Root && !c.By.isSystem() {
 		return nil, ErrRootKeyProtected
 	}
 	if c.Imported && c.Keyspace == ManagementKeyspace {
-		return nil, invalid("keyspace", "a management key cannot be imported; create one")
+		return nil, InvalidField("keyspace", "a management key cannot be imported; create one")
 	}
 	if err := c.By.mayGrant(c.Keyspace, c.Scopes); err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (k Key) Create(c CreateKey) (Event, error) {
 
 func inFuture(expiry, now time.Time) error {
 	if !expiry.IsZero() && !expiry.After(now) {
-		return invalid("expires_at", "an expiry must be in the future; the service's clock says %s", now.Format(time.RFC3339))
+		return InvalidField("expires_at", "an expiry must be in the future; the service's clock says %s", now.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -200,8 +200,7 @@ func (k Key) Rotate(c RotateKey) (Event, error) {
 		return nil, err
 	}
 	if k.validSecrets(c.At) >= maxSecrets && c.Overlap > 0 {
-		return nil, &Error{Kind: Conflict, Code: "too_many_secrets", Field: "overlap",
-			Text: "ten secrets of this key are still valid; wait for an overlap to end, or rotate without one"}
+		return nil, ErrTooManySecrets
 	}
 	return KeyRotated{Digest: c.Digest, Prefix: c.Prefix, OldValidUntil: c.At.Add(c.Overlap), Header: Header{c.At, c.By.ID}}, nil
 }

@@ -25,7 +25,7 @@ func KeyspaceNamed(name string) (Keyspace, error) {
 			return k, nil
 		}
 	}
-	return Keyspace{}, invalid("keyspace", "the keyspaces are %q and %q", DefaultKeyspace, ManagementKeyspace)
+	return Keyspace{}, InvalidField("keyspace", "the keyspaces are %q and %q", DefaultKeyspace, ManagementKeyspace)
 }
 
 // KeyspaceNames are the names of all keyspaces.

@@ -56,7 +56,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil {
-		return invalid("", "a duration is a number and a unit, like 24h, 90s or 1h30m")
+		return InvalidField("", "a duration is a number and a unit, like 24h, 90s or 1h30m")
 	}
 	*d = Duration(v)
 	return nil

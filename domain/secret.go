@@ -60,7 +60,7 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-var errDigest = invalid("digest", "a digest is the SHA-256 of the secret as 64 hex characters")
+var errDigest = InvalidField("digest", "a digest is the SHA-256 of the secret as 64 hex characters")
 
 // ParseDigest reads 64 hex characters; its error does not repeat them.
 func ParseDigest(s string) (d Digest, err error) { return d, d.UnmarshalText([]byte(s)) }

@@ -41,8 +41,6 @@ const tryTimeout = time.Second
 var (
 	ErrConflict       = errors.New("the aggregate moved on: nothing was written")
 	ErrNoSuchPosition = errors.New("the ledger holds nothing at that position")
-	ErrUnavailable    = &domain.Error{Kind: domain.Unavailable, Code: "ledger_unavailable",
-		Text: "the ledger does not answer; repeat the request with the same Idempotency-Key"}
 )
 
 // failed is an error with its class.
@@ -53,7 +51,7 @@ type failed struct {
 
 func (e *failed) Error() string { return "ledger: " + e.cause.Error() }
 
-// Unwrap makes it ErrConflict or ErrUnavailable to callers, and keeps the cause for the
+// Unwrap makes it ErrConflict or domain.ErrLedgerUnavailable to callers, and keeps the cause for the
 // log. What was refused on this side of the connection is neither: it is a fault of ours.
 func (e *failed) Unwrap() []error {
 	switch {
@@ -62,7 +60,7 @@ func (e *failed) Unwrap() []error {
 	case e.failure == Refused && !errors.As(e.cause, new(*jetstream.APIError)):
 		return []error{e.cause}
 	}
-	return []error{ErrUnavailable, e.cause}
+	return []error{domain.ErrLedgerUnavailable, e.cause}
 }
 
 // FailureOf classifies an error of a Ledger's method.

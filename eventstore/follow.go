@@ -9,14 +9,9 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// ErrMismatch says that the ledger is not the one that the read model was built from: it
-// was restored, made again, or lost its end.
-var ErrMismatch = &domain.Error{Kind: domain.Unavailable, Code: "ledger_mismatch",
-	Text: "the ledger is not the one that the service has read; it is read again from its beginning; ask again in a moment"}
-
 // Follow is the read model's reader of a stream: Read from known on, live, for all
 // organizations. There is one for each stream. Whenever it starts or has lost its consumer
-// it compares known with the ledger, and ends with ErrMismatch if they differ; the read
+// it compares known with the ledger, and ends with domain.ErrLedgerMismatch if they differ; the read
 // model must then be built again. What it hears makes Fresh, Health and End.
 func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int, handle func(Batch) error) error {
 	f := &follower{ledger: l, stream: s, known: known, pulse: &l.pulses[s]}
@@ -26,7 +21,7 @@ func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int
 	r := reader{ledger: l, query: Query{Stream: s, Reach: domain.All, After: known.Position, Live: true, Max: max}, handle: handle, pace: readModelPace, follow: f}
 	err := r.read(ctx)
 	f.pulse.fresh.Store(nil)
-	f.pulse.halted.Store(ctx.Err() == nil && !errors.Is(err, ErrMismatch))
+	f.pulse.halted.Store(ctx.Err() == nil && !errors.Is(err, domain.ErrLedgerMismatch))
 	return err
 }
 
@@ -55,7 +50,7 @@ func (f *follower) compare(ctx context.Context) (created time.Time, err error) {
 	}
 	if !same {
 		f.pulse.mismatch.Store(true)
-		return created, ErrMismatch
+		return created, domain.ErrLedgerMismatch
 	}
 	info, err := f.ledger.info(ctx, f.stream)
 	if err != nil {

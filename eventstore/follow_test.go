@@ -73,13 +73,13 @@ func TestAPositionGivenAwayTwiceIsAMismatch(t *testing.T) {
 	f := follow(t, 3)
 	_ = f.stop()
 	f.remake(t)
-	if _, err := f.Append(t.Context(), f.ref, 0, eventstore.Command{}, created(1)); !errors.Is(err, eventstore.ErrMismatch) {
+	if _, err := f.Append(t.Context(), f.ref, 0, eventstore.Command{}, created(1)); !errors.Is(err, domain.ErrLedgerMismatch) {
 		t.Errorf("append: %v", err)
 	}
-	if err := f.Fresh(); !errors.Is(err, eventstore.ErrMismatch) {
+	if err := f.Fresh(); !errors.Is(err, domain.ErrLedgerMismatch) {
 		t.Errorf("what was read counts as fresh: %v", err)
 	}
-	if _, err := f.Append(t.Context(), f.ref, 0, eventstore.Command{}, created(1)); !errors.Is(err, eventstore.ErrMismatch) {
+	if _, err := f.Append(t.Context(), f.ref, 0, eventstore.Command{}, created(1)); !errors.Is(err, domain.ErrLedgerMismatch) {
 		t.Errorf("a second append: %v", err)
 	}
 }
@@ -88,8 +88,8 @@ func TestAPositionGivenAwayTwiceIsAMismatch(t *testing.T) {
 func TestAStreamMadeAgainEndsItsReader(t *testing.T) {
 	f := follow(t, 3)
 	f.remake(t)
-	until(t, "the reader notices", func() bool { return errors.Is(f.Fresh(), eventstore.ErrMismatch) })
-	if err := f.stop(); !errors.Is(err, eventstore.ErrMismatch) {
+	until(t, "the reader notices", func() bool { return errors.Is(f.Fresh(), domain.ErrLedgerMismatch) })
+	if err := f.stop(); !errors.Is(err, domain.ErrLedgerMismatch) {
 		t.Errorf("it ended with %v", err)
 	}
 }

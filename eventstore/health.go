@@ -31,11 +31,6 @@ const (
 	beatEvery = time.Second
 )
 
-// errStale says that the read model may lack what the ledger has. It is told for each
-// request, hence without a cause: the reader logs that.
-var errStale = &domain.Error{Kind: domain.Unavailable, Code: "ledger_unavailable",
-	Text: "nothing was heard from the ledger for a moment, so that what was read of it may be old; ask again"}
-
 // A pulse is what is known of one stream without asking for it.
 type pulse struct {
 	end      atomic.Uint64             // the greatest position known to exist
@@ -79,13 +74,13 @@ func (u *pulse) doubt() {
 // freezing it freezes both, so that silence says nothing there.
 func (l *Ledger) Fresh() error {
 	if l.pulses[Events].mismatch.Load() || l.pulses[Uses].mismatch.Load() {
-		return ErrMismatch
+		return domain.ErrLedgerMismatch
 	}
 	if l.embedded {
 		return nil
 	}
 	if passed(l.pulses[Events].fresh.Load(), maxSilence) || passed(l.acknowledged.Load(), maxUnproven) {
-		return errStale
+		return domain.ErrLedgerSilent
 	}
 	return nil
 }
@@ -101,7 +96,7 @@ func (l *Ledger) AwaitFresh(ctx context.Context, deadline time.Time) error {
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond) // thousands may wait
 	defer tick.Stop()
-	for errors.Is(err, errStale) {
+	for errors.Is(err, domain.ErrLedgerSilent) {
 		select {
 		case <-ctx.Done():
 			return err
@@ -135,7 +130,7 @@ func (l *Ledger) Health() (problems []string) {
 	}
 	add(!l.nc.IsConnected(), "there is no connection to the ledger")
 	add(passed(l.acknowledged.Load(), maxUnready), "no append was acknowledged for %v", maxUnready)
-	add(errors.Is(l.Fresh(), errStale), "what was read may lack what was acknowledged a moment ago")
+	add(errors.Is(l.Fresh(), domain.ErrLedgerSilent), "what was read may lack what was acknowledged a moment ago")
 	for s := range l.pulses {
 		u, s := &l.pulses[s], Stream(s)
 		add(u.mismatch.Load(), "the stream of %s is not the one that was read", s)

@@ -85,7 +85,7 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 		return 0, err
 	}
 	if l.pulses[Events].mismatch.Load() {
-		return 0, ErrMismatch
+		return 0, domain.ErrLedgerMismatch
 	}
 	m, err := Message(ref, c, e)
 	if err != nil {
@@ -156,7 +156,7 @@ func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jet
 		l.log.ErrorContext(ctx, "the ledger gave a position away for the second time", "stream", s.String(), "position", p, "applied", applied)
 		u.mismatch.Store(true)
 		u.doubt()
-		return 0, ErrMismatch
+		return 0, domain.ErrLedgerMismatch
 	}
 	u.reach(p)
 	return p, nil

@@ -320,7 +320,7 @@ func TestAStoppedServerFailsAppendsWithinTheDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := l.Append(ctx, eventstore.KeyRef(org, created(1).ID), 0, eventstore.Command{}, created(1))
-	if !errors.Is(err, eventstore.ErrUnavailable) {
+	if !errors.Is(err, domain.ErrLedgerUnavailable) {
 		t.Errorf("append to a stopped server: %v", err)
 	}
 }

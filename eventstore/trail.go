@@ -160,8 +160,7 @@ const (
 
 // ErrBeyondEnd says that a cursor lies beyond the ledger's end: it is not of this ledger, or
 // the ledger was restored to an older state since.
-var ErrBeyondEnd = &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: "cursor",
-	Text: "the ledger ends before this cursor; if it was restored from a back-up, begin again without one"}
+var ErrBeyondEnd = domain.InvalidField("cursor", "the ledger ends before this cursor; if it was restored from a back-up, begin again without one")
 
 // Check refuses a cursor beyond the ledger's end.
 func (t *Trail) Check(ctx context.Context, c Cursor) error {
@@ -198,7 +197,7 @@ func (t *Trail) Page(ctx context.Context, f Filter, c Cursor, limit int) (Page, 
 		err = nil
 	}
 	if own.Err() != nil && ctx.Err() == nil {
-		err = ErrUnavailable
+		err = domain.ErrLedgerUnavailable
 	}
 	return page, err
 }

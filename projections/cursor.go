@@ -35,8 +35,7 @@ type cursor struct {
 
 const maxCursor = 2048 // characters; a name of 200 characters takes at most about 1,600
 
-var errCursor = &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: "cursor",
-	Text: "this is not a cursor of this listing; use next_cursor of a page with the same filters and sort, or leave it out"}
+var errCursor = domain.InvalidField("cursor", "this is not a cursor of this listing; use next_cursor of a page with the same filters and sort, or leave it out")
 
 // parseCursor reads what at wrote for the same query; "" is the beginning.
 func parseCursor(text, query string) (cursor, error) {

@@ -90,13 +90,13 @@ func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
 		if err == nil {
 			err = l.Follow(ctx, g.stream, g.oldest(), atOnce(g.stream), func(b eventstore.Batch) error { return g.take(ctx, b) })
 		}
-		if errors.Is(err, eventstore.ErrMismatch) {
+		if errors.Is(err, domain.ErrLedgerMismatch) {
 			err = g.prepare(ctx, l)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, eventstore.ErrUnavailable) && rest(ctx, time.Second) == nil {
+		if errors.Is(err, domain.ErrLedgerUnavailable) && rest(ctx, time.Second) == nil {
 			continue // Follow finds the mismatch again
 		}
 		if err != nil {

@@ -13,11 +13,6 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// ErrNoSuchProjection says that there is no projection of that name.
-var ErrNoSuchProjection = &domain.Error{Kind: domain.NotFound, Code: "projection_not_found", Text: "the projections are keys, organizations, requests and usage"}
-
-var errRebuildRunning = &domain.Error{Kind: domain.Conflict, Code: "rebuild_running", Text: "another projection is being rebuilt; wait until that ends, or cancel it"}
-
 // A RebuildStatus is how far a rebuild is, or how it ended.
 type RebuildStatus struct {
 	State     string              `json:"state" enum:"running,done,failed,cancelled"`
@@ -61,7 +56,7 @@ func newRebuilds() *rebuilds {
 // to it.
 func (s *Store) StartRebuild(name string) error {
 	if s.runner(name) == nil {
-		return ErrNoSuchProjection
+		return domain.ErrProjectionNotFound
 	}
 	return s.rebuilds.start(name)
 }
@@ -70,7 +65,7 @@ func (s *Store) StartRebuild(name string) error {
 // until ctx ends.
 func (s *Store) CancelRebuild(ctx context.Context, name string) error {
 	if s.runner(name) == nil {
-		return ErrNoSuchProjection
+		return domain.ErrProjectionNotFound
 	}
 	r := s.rebuilds.cancel(name)
 	if r == nil {
@@ -91,7 +86,7 @@ func (all *rebuilds) start(name string) error {
 	case all.running.name == name:
 		return nil
 	default:
-		return errRebuildRunning
+		return domain.ErrRebuildRunning
 	}
 	r := &rebuild{name: name, cancelled: make(chan struct{}), done: make(chan struct{}),
 		status: RebuildStatus{State: rebuildRunning, StartedAt: time.Now().UTC()}}

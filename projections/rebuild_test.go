@@ -129,7 +129,7 @@ func TestARebuildIsCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refusal *domain.Error
-	if err := s.StartRebuild("nothing"); err != projections.ErrNoSuchProjection {
+	if err := s.StartRebuild("nothing"); err != domain.ErrProjectionNotFound {
 		t.Errorf("a rebuild of nothing: %v", err)
 	}
 	if err := errors.Join(s.CancelRebuild(t.Context(), "usage"), s.StartRebuild("usage"), s.StartRebuild("usage")); err != nil {

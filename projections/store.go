@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
 
@@ -137,7 +138,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 			if err == nil {
 				break
 			}
-			if !errors.Is(err, eventstore.ErrUnavailable) || rest(ctx, time.Second) != nil {
+			if !errors.Is(err, domain.ErrLedgerUnavailable) || rest(ctx, time.Second) != nil {
 				return err
 			}
 		}

@@ -13,19 +13,14 @@ func (s *Store) Position() eventstore.Position {
 	return eventstore.Position(s.groups[eventstore.Events].position.Load())
 }
 
-// ErrBehind says that the read model did not get as far as was asked in time.
-var ErrBehind = &domain.Error{Kind: domain.Unavailable, Code: "read_model_behind",
-
-	Text: "the read model has not reached that position yet; a write that was acknowledged stands; ask again in a moment"}
-
-// WaitFor returns when the events up to p are applied, or with ErrBehind when ctx ends.
+// WaitFor returns when the events up to p are applied, or with domain.ErrReadModelBehind when ctx ends.
 func (s *Store) WaitFor(ctx context.Context, p eventstore.Position) (err error) {
 	ctx, finish := tracing.Start(ctx, "wait for the read model")
 	defer func() { finish(err) }()
 	return s.groups[eventstore.Events].waitFor(ctx, p)
 }
 
-// WaitForUses returns when the uses up to p are applied, or with ErrBehind when ctx ends.
+// WaitForUses returns when the uses up to p are applied, or with domain.ErrReadModelBehind when ctx ends.
 func (s *Store) WaitForUses(ctx context.Context, p eventstore.Position) error {
 	return s.groups[eventstore.Uses].waitFor(ctx, p)
 }
@@ -48,24 +43,24 @@ func (g *group) waitFor(ctx context.Context, p eventstore.Position) error {
 			return nil
 		}
 		if halted != nil {
-			return ErrBehind
+			return domain.ErrReadModelBehind
 		}
 		select {
 		case <-ctx.Done():
-			return ErrBehind
+			return domain.ErrReadModelBehind
 		case <-moved:
 		}
 	}
 }
 
-// Halted is ErrBehind if a projection has stopped, so that waiting is of no use.
+// Halted is domain.ErrReadModelBehind if a projection has stopped, so that waiting is of no use.
 func (s *Store) Halted() error {
 	for _, g := range s.groups {
 		g.mu.Lock()
 		halted := g.halted
 		g.mu.Unlock()
 		if halted != nil {
-			return ErrBehind
+			return domain.ErrReadModelBehind
 		}
 	}
 	return nil

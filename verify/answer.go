@@ -34,9 +34,9 @@ type LimitState struct {
 
 var answers = sync.Pool{New: func() any { return new(Answer) }}
 
-// RateLimited is ErrRateLimited with the time until every window that is used up has ended.
+// RateLimited is domain.ErrRateLimited with the time until every window that is used up has ended.
 func (a *Answer) RateLimited(now time.Time) error {
-	e := *ErrRateLimited
+	e := *domain.ErrRateLimited
 	e.Wait = time.Unix(a.Reset(), 0).Sub(now)
 	return &e
 }

@@ -10,16 +10,6 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// The refusals of a caller's own credentials. They do not tell an unknown key from a
-// revoked one: whoever holds a key's text need not be its owner.
-var (
-	ErrMissingCredentials = &domain.Error{Kind: domain.Unauthenticated, Code: "missing_credentials",
-		Text: "send a management key as Authorization: Bearer or X-API-Key"}
-	ErrInvalidCredentials = &domain.Error{Kind: domain.Unauthenticated, Code: "invalid_credentials",
-		Text: "this management key is not valid, or not from this address"}
-	ErrRateLimited = &domain.Error{Kind: domain.Exhausted, Code: "rate_limited", Text: "your key's rate limit is used up; wait"}
-)
-
 // An AuthRequest is a caller's management key, and the scope that the call needs.
 type AuthRequest struct {
 	Secret    string
@@ -38,7 +28,7 @@ type Caller struct {
 // Authenticate finds out who calls, and records the use of their key.
 func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (Caller, error) {
 	if r.Secret == "" {
-		return v.caller(r, nil, ErrMissingCredentials)
+		return v.caller(r, nil, domain.ErrMissingCredentials)
 	}
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
@@ -83,5 +73,5 @@ func (a *Answer) refusal(r AuthRequest, now time.Time) error {
 	case domain.UseRateLimited:
 		return a.RateLimited(now)
 	}
-	return ErrInvalidCredentials
+	return domain.ErrInvalidCredentials
 }

@@ -53,7 +53,7 @@ func newCallers() callers {
 func (c *callers) countRefusal(a *Answer, err error) {
 	var refusal *domain.Error
 	switch {
-	case errors.Is(err, ErrMissingCredentials):
+	case errors.Is(err, domain.ErrMissingCredentials):
 		c.refused.WithLabelValues("missing").Inc()
 	case errors.As(err, &refusal) && refusal.Kind != domain.Unavailable:
 		c.refused.WithLabelValues(strings.ToLower(string(a.Outcome))).Inc()
@@ -65,7 +65,7 @@ func (c *callers) countRefusal(a *Answer, err error) {
 // each time. Keys with rate limits are not spared.
 func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Caller, error) {
 	if r.Secret == "" {
-		return v.caller(r, nil, ErrMissingCredentials)
+		return v.caller(r, nil, domain.ErrMissingCredentials)
 	}
 	key := callerKey{domain.NewSecret(r.Secret).Digest(), r.IP}
 	now := v.now()

@@ -3,7 +3,7 @@ package verify
 import (
 	"time"
 
-	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/domain"
 )
 
 // sweeps is how often in that time it is looked whose deadline has passed.
@@ -11,7 +11,7 @@ const sweeps = 50
 
 func late(deadline time.Time) error {
 	if time.Now().After(deadline) {
-		return eventstore.ErrUnavailable
+		return domain.ErrLedgerUnavailable
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func losing(n int64) func(func() error) error {
 	return func(append func() error) error {
 		err := append()
 		if lost.Add(1) <= n {
-			return eventstore.ErrUnavailable
+			return domain.ErrLedgerUnavailable
 		}
 		return err
 	}
@@ -63,7 +63,7 @@ func failing(n int64) func(func() error) error {
 	var failed atomic.Int64
 	return func(append func() error) error {
 		if failed.Add(1) <= n {
-			return eventstore.ErrUnavailable
+			return domain.ErrLedgerUnavailable
 		}
 		return append()
 	}

@@ -98,7 +98,7 @@ func (r *recorder) write(org domain.OrgID, b *batch) {
 		err = r.writeRelaxed(org, b)
 	}
 	if err != nil {
-		b.err = eventstore.ErrUnavailable
+		b.err = domain.ErrLedgerUnavailable
 		r.log.Error("uses not acknowledged by the ledger", "org", org, "uses", b.uses.Len(), "err", err)
 	}
 }

@@ -129,7 +129,7 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed, deadline time.Ti
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.durability == Relaxed && r.oldest(deadline.Add(-useTimeout)) > maxWait {
-		return nil, nil, eventstore.ErrUnavailable
+		return nil, nil, domain.ErrLedgerUnavailable
 	}
 	if r.bytes >= r.maxBytes {
 		if r.room == nil {

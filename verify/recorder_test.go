@@ -54,7 +54,7 @@ func TestEachUseHasItsOwnDeadline(t *testing.T) {
 	d := openWith(t, verify.Options{}, (&faulty{uses: fault}).on)
 	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
 	for i, err := range d.askMany(20) {
-		if !errors.Is(err, eventstore.ErrUnavailable) {
+		if !errors.Is(err, domain.ErrLedgerUnavailable) {
 			t.Errorf("request %d: %v", i, err)
 		}
 	}
@@ -85,7 +85,7 @@ func TestALateUseLeavesTheOthersTheirTime(t *testing.T) {
 	for values(t, metrics, "keytrail_uses_waiting")[""] != 2 && ctx.Err() == nil {
 		runtime.Gosched()
 	}
-	if err := record("late", time.Now()); !errors.Is(err, eventstore.ErrUnavailable) {
+	if err := record("late", time.Now()); !errors.Is(err, domain.ErrLedgerUnavailable) {
 		t.Errorf("the late use: %v", err)
 	}
 	release()
@@ -143,7 +143,7 @@ func TestRelaxedIsBounded(t *testing.T) {
 				switch {
 				case err == nil:
 					answered[large(i)] = true
-				case errors.Is(err, eventstore.ErrUnavailable):
+				case errors.Is(err, domain.ErrLedgerUnavailable):
 					refused++
 				default:
 					t.Error(err)

@@ -133,7 +133,7 @@ func TestACallerIsAsNewAsTheReadModel(t *testing.T) {
 			}
 			first, second := management("first"), management("second")
 			happens = func() { d.change(first, 1, domain.KeyRevoked{Header: domain.Header{At: noon}}) }
-			if _, err := ask(d, verify.AuthRequest{Secret: "first", Scope: "keys:verify"}); !errors.Is(err, verify.ErrInvalidCredentials) {
+			if _, err := ask(d, verify.AuthRequest{Secret: "first", Scope: "keys:verify"}); !errors.Is(err, domain.ErrInvalidCredentials) {
 				t.Errorf("revoked while its use was written: %v", err)
 			}
 			c, err := ask(d, verify.AuthRequest{Secret: "second", Scope: "keys:verify"})
@@ -147,7 +147,7 @@ func TestACallerIsAsNewAsTheReadModel(t *testing.T) {
 			}{
 				{domain.KeyUpdated{Changes: domain.Changes{Name: &name}, Header: domain.Header{At: noon}}, nil},
 				{domain.KeyUpdated{Changes: domain.Changes{Scopes: &[]string{}}, Header: domain.Header{At: noon}}, domain.ScopeMissing("keys:verify")},
-				{domain.KeyDisabled{Header: domain.Header{At: noon}}, verify.ErrInvalidCredentials},
+				{domain.KeyDisabled{Header: domain.Header{At: noon}}, domain.ErrInvalidCredentials},
 			} {
 				last = d.change(second, last, then.e)
 				if err := d.Recheck(&c); fmt.Sprint(err) != fmt.Sprint(then.want) {

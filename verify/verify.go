@@ -38,7 +38,7 @@ func ParseDurability(s string) (Durability, error) {
 	case "relaxed":
 		return Relaxed, nil
 	}
-	return 0, &domain.Error{Kind: domain.Invalid, Code: "invalid_field", Field: "uses", Text: "uses are recorded durable or relaxed"}
+	return 0, domain.InvalidField("uses", "uses are recorded durable or relaxed")
 }
 
 // Options of a verifier. The zero value is durable.

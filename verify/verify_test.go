@@ -322,7 +322,7 @@ func TestAVerifiersOwnKey(t *testing.T) {
 	if n := len(recorded[domain.KeyUsed](d, eventstore.Uses)); n != 2 {
 		t.Errorf("the gateway's key was recorded %d times in two minutes", n)
 	}
-	for secret, want := range map[string]error{"": verify.ErrMissingCredentials, "unknown": verify.ErrInvalidCredentials} {
+	for secret, want := range map[string]error{"": domain.ErrMissingCredentials, "unknown": domain.ErrInvalidCredentials} {
 		if _, err := d.AuthenticateVerifier(t.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify"}); !errors.Is(err, want) {
 			t.Errorf("%q as a management key: %v", secret, err)
 		}
@@ -334,7 +334,7 @@ func TestAVerifiersOwnKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ask("keys:verify"); !errors.Is(err, verify.ErrInvalidCredentials) {
+	if _, err := ask("keys:verify"); !errors.Is(err, domain.ErrInvalidCredentials) {
 		t.Errorf("after its revocation the gateway is told %v", err)
 	}
 	d.close()

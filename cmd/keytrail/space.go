@@ -12,11 +12,6 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// errStorageFull refuses what would be written. Databases that hit the end of the disk end
-// badly, so this comes before.
-var errStorageFull = &domain.Error{Kind: domain.Unavailable, Code: "storage_full", Wait: 30 * time.Second,
-	Text: "the service is short of disk space and records nothing; its operator must make room"}
-
 // A space is a directory that must have room before the ledger goes on.
 type space struct {
 	dir    string
@@ -66,7 +61,7 @@ func (s *space) look(ctx context.Context) {
 		s.log.WarnContext(ctx, "free disk space cannot be told", "dir", s.dir, "err", err)
 	case full && s.ledger.Suspended() == nil:
 		s.log.ErrorContext(ctx, "short of disk space: nothing is recorded until there is more", "dir", s.dir, "free", free, "min_free", s.least)
-		s.ledger.Suspend(errStorageFull)
+		s.ledger.Suspend(domain.ErrStorageFull)
 	case !full && s.ledger.Suspended() != nil:
 		s.log.InfoContext(ctx, "there is disk space again", "dir", s.dir, "free", free)
 		s.ledger.Suspend(nil)

@@ -1,0 +1,115 @@
+package domain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The refusals of the whole service, by kind, which becomes the HTTP status. Codes are part
+// of the API: entries are added, and their texts may be improved, but a code is never
+// changed. What one code says in several places has several texts.
+var (
+	// Invalid: the request must be changed.
+	ErrBodyUnreadable       = refusal(Invalid, "body_unreadable", "the body did not arrive whole")
+	ErrAmbiguousCredentials = refusal(Invalid, "ambiguous_credentials", "send one key, in Authorization or in X-API-Key; if in both, the same").In("Authorization")
+
+	// Unauthenticated: who asks is not known. The texts do not tell an unknown key from a
+	// revoked one: the holder of a key's text need not be its owner.
+	ErrMissingCredentials = refusal(Unauthenticated, "missing_credentials", "send a management key as Authorization: Bearer or X-API-Key")
+	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "send a key as Authorization: Bearer or X-API-Key") // for a gateway's client
+	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key is not valid, or not from this address")
+	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // for a gateway's client
+
+	// Forbidden: the key of whom asks does not suffice.
+	ErrScopeEscalation = refusal(Forbidden, "scope_escalation", "a management key can be given, or changed by, only scopes that you hold yourself")
+	ErrOutOfReach      = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
+
+	// NotFound: it does not exist, or not for the caller.
+	ErrKeyNotFound          = refusal(NotFound, "key_not_found", "there is no such key within your reach")
+	ErrOrganizationNotFound = refusal(NotFound, "organization_not_found", "there is no such organization within your reach")
+	ErrKeyspaceNotFound     = refusal(NotFound, "keyspace_not_found", "there is no such keyspace for products")
+	ErrProjectionNotFound   = refusal(NotFound, "projection_not_found", "there is no such projection; GET /v1/projections lists them")
+	ErrRouteNotFound        = refusal(NotFound, "route_not_found", "there is nothing at this path; /docs lists the routes")
+
+	// Conflict: the state of what the request is about does not allow it.
+	ErrKeyRevoked         = refusal(Conflict, "key_revoked", "the key is revoked, which is final; create a new key")
+	ErrKeyExpired         = refusal(Conflict, "key_expired", "the key has expired; create a new key")
+	ErrKeyExists          = refusal(Conflict, "key_exists", "a key with this digest exists already")
+	ErrOrganizationExists = refusal(Conflict, "organization_exists", "the organization exists already")
+	ErrTooManySecrets     = refusal(Conflict, "too_many_secrets", "ten secrets of this key are still valid; wait for an overlap to end, or rotate without one").In("overlap")
+	ErrKeyringMismatch    = refusal(Conflict, "keyring_mismatch", "the installation has another keyring")
+	ErrRootKeyProtected   = refusal(Conflict, "root_key_protected", "the root key can be rotated, but not revoked, disabled, narrowed or made to expire; "+
+		"the operator of the service can replace it with keytrail root-key reset")
+	ErrOwnKey         = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
+	ErrRebuildRunning = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
+
+	// Stale and Mismatch: it is not the request that it says it is.
+	ErrRevisionStale       = refusal(Stale, "revision_stale", "it was changed since the revision in If-Match; read it again and repeat")
+	ErrIdempotencyMismatch = refusal(Mismatch, "idempotency_key_reused", "this Idempotency-Key came before with another request; use a new one")
+
+	// TooLarge: the body must be sent in parts, or not at all.
+	ErrBodyTooLarge         = refusal(TooLarge, "body_too_large", "a body may have at most 1 MiB")
+	ErrVerificationTooLarge = refusal(TooLarge, "body_too_large", "the body of a verification may have at most 16 KiB")
+	ErrImportTooLarge       = refusal(TooLarge, "body_too_large", "an import may have at most 10,000 lines of at most 64 KiB, in all 16 MiB; send it in parts, repeating is harmless")
+
+	// Exhausted: the caller asks too often, or for too much at once.
+	ErrRateLimited       = refusal(Exhausted, "rate_limited", "your key's rate limit is used up; wait")
+	ErrTooManyRequests   = refusal(Exhausted, "too_many_requests", "too many requests at once from this address; try again in a moment")
+	ErrTooManyKeyStreams = refusal(Exhausted, "too_many_streams", "this key, or its organization, follows too many event streams at once").After(10 * time.Second)
+
+	// Unavailable: the service cannot at the moment; the same request may succeed later.
+	ErrOverloaded        = refusal(Unavailable, "overloaded", "too many requests at once; try again in a moment")
+	ErrTooManyStreams    = refusal(Unavailable, "too_many_streams", "too many event streams at once; try again later").After(10 * time.Second)
+	ErrStarting          = refusal(Unavailable, "starting", "the service is starting; come again in a moment")
+	ErrTimeout           = refusal(Unavailable, "timeout", "it took too long; try again")
+	ErrKeyBusy           = refusal(Unavailable, "key_busy", "too many changes at once; repeat the request with the same Idempotency-Key")
+	ErrBackupRunning     = refusal(Unavailable, "backup_running", "another back-up is being made; one at a time is enough")
+	ErrStorageFull       = refusal(Unavailable, "storage_full", "the service is short of disk space and records nothing; its operator must make room").After(30 * time.Second)
+	ErrReadModelBehind   = refusal(Unavailable, "read_model_behind", "the read model has not reached that position yet; a write that was acknowledged stands; ask again in a moment")
+	ErrLedgerMismatch    = refusal(Unavailable, "ledger_mismatch", "the ledger is not the one that the service has read; it is read again from its beginning; ask again in a moment")
+	ErrLedgerUnavailable = refusal(Unavailable, "ledger_unavailable", "the ledger does not answer; repeat the request with the same Idempotency-Key")
+	ErrLedgerSilent      = refusal(Unavailable, "ledger_unavailable", "nothing was heard from the ledger for a moment, so that what was read of it may be old; ask again")
+
+	// Internal: a fault of the service.
+	ErrInternal = refusal(Internal, "internal", "something went wrong here; the log has it under the request id")
+)
+
+var refusals []*Error
+
+// refusal adds an entry to the table.
+func refusal(kind Kind, code, text string) *Error {
+	e := &Error{Kind: kind, Code: code, Text: text}
+	refusals = append(refusals, e)
+	return e
+}
+
+// Refusals are the entries of the table, without the codes that have a text for each case:
+// invalid_field, scope_missing and those of NotAllowed.
+func Refusals() []*Error { return slices.Clone(refusals) }
+
+// In is the refusal of one field or parameter.
+func (e Error) In(field string) *Error { e.Field = field; return &e }
+
+// After is the refusal with the time until it is of use to try again.
+func (e Error) After(wait time.Duration) *Error { e.Wait = wait; return &e }
+
+// InvalidField is the refusal of one field's content; text says what is allowed.
+func InvalidField(field, text string, args ...any) *Error {
+	if len(args) > 0 {
+		text = fmt.Sprintf(text, args...)
+	}
+	return &Error{Kind: Invalid, Code: "invalid_field", Field: field, Text: text}
+}
+
+// ScopeMissing is the refusal of a caller whose key lacks scope.
+func ScopeMissing(scope string) *Error {
+	return &Error{Kind: Forbidden, Code: "scope_missing", Text: "your key lacks the scope " + scope}
+}
+
+// NotAllowed is the refusal of a use of a gateway's client: its key is valid, but not for
+// this, or not from here. The code is the outcome in lower case.
+func NotAllowed(o Outcome) *Error {
+	return &Error{Kind: Forbidden, Code: strings.ToLower(string(o)), Text: "the key may not do this, or not from here"}
+}
