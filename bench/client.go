@@ -4,43 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/domain"
 )
 
-// A client calls the service's API with one key. It may be used by many goroutines.
-type client struct {
-	address string
-	key     string
-	http    *http.Client
-}
+// httpClient sends every request but the load generator's. It keeps as many connections as
+// any scenario uses at the same time.
+var httpClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true, ResponseHeaderTimeout: 5 * time.Minute}}
 
-func newClient(address, key string, connections int) *client {
-	return &client{address: address, key: key, http: &http.Client{
-		Timeout:   30 * time.Second,
-		Transport: &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true},
-	}}
-}
-
-// close ends the connections, which would otherwise make the service's stop wait.
-func (c *client) close() { c.http.CloseIdleConnections() }
-
-// call sends in, unless it is nil, as JSON and reads the answer into out, unless that is
-// nil. Any status but want is an error that quotes the answer.
-func (c *client) call(ctx context.Context, method, path string, in, out any, want int) error {
-	body, err := c.raw(ctx, method, path, in, want)
-	if err != nil || out == nil {
-		return err
-	}
-	if err := json.Unmarshal(body, out); err != nil {
-		return fmt.Errorf("%s %s: %w: %.300s", method, path, err, body)
-	}
-	return nil
-}
-
-func (c *client) raw(ctx context.Context, method, path string, in any, want int) ([]byte, error) {
+func newRequest(ctx context.Context, method, url, key string, in any) (*http.Request, error) {
 	var content io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -49,86 +27,86 @@ func (c *client) raw(ctx context.Context, method, path string, in any, want int)
 		}
 		content = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.address+path, content)
+	req, err := http.NewRequestWithContext(ctx, method, url, content)
+	if err == nil {
+		req.Header = http.Header{"Authorization": {"Bearer " + key}, "Content-Type": jsonContent}
+	}
+	return req, err
+}
+
+// do returns an answer of status 2xx; any other is an error that quotes it.
+func do(req *http.Request) (*http.Response, error) {
+	res, err := httpClient.Do(req)
+	if err != nil || res.StatusCode/100 == 2 {
+		return res, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	return nil, errors.Join(fmt.Errorf("%s %s answered %s: %.500s", req.Method, req.URL, res.Status, answer), err)
+}
+
+// call sends in, unless it is nil, as JSON and returns the answer's bytes.
+func call(ctx context.Context, method, url, key string, in any) ([]byte, error) {
+	req, err := newRequest(ctx, method, url, key, in)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.key)
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := c.http.Do(req)
+	res, err := do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, err
+	return io.ReadAll(res.Body)
+}
+
+// root calls the API with the root key and decodes the answer into out, unless that is nil.
+func (e *env) root(ctx context.Context, method, path string, in, out any) error {
+	answer, err := call(ctx, method, e.service.url(path), e.rootKey, in)
+	if err != nil || out == nil {
+		return err
 	}
-	if res.StatusCode != want {
-		return nil, fmt.Errorf("%s %s answered %s, not %d: %.500s", method, path, res.Status, want, body)
-	}
-	return body, nil
+	return json.Unmarshal(answer, out)
 }
 
-// A shownKey is what the bench looks at of a key in an answer.
-type shownKey struct {
-	ID         string            `json:"id"`
-	OrgID      string            `json:"org_id"`
-	Name       string            `json:"name"`
-	Prefix     string            `json:"prefix"`
-	Owner      string            `json:"owner"`
-	Scopes     []string          `json:"scopes"`
-	Status     string            `json:"status"`
-	CreatedAt  time.Time         `json:"created_at"`
-	ExpiresAt  *time.Time        `json:"expires_at"`
-	LastUsedAt *time.Time        `json:"last_used_at"`
-	Metadata   map[string]string `json:"metadata"`
-}
+// fields are the members of a request.
+type fields map[string]any
 
-// A newKey is asked for with POST /v1/keys.
-type newKey struct {
-	OrgID        string            `json:"org_id,omitempty"`
-	Keyspace     string            `json:"keyspace,omitempty"`
-	Name         string            `json:"name"`
-	Owner        string            `json:"owner,omitempty"`
-	Scopes       []string          `json:"scopes,omitempty"`
-	TTL          string            `json:"ttl,omitempty"`
-	RateLimits   []rateLimit       `json:"rate_limits,omitempty"`
-	AllowedCIDRs []string          `json:"allowed_cidrs,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-}
-
-type rateLimit struct {
-	Limit  int    `json:"limit"`
-	Window string `json:"window"`
-}
-
-// A madeKey is the answer to newKey.
+// A madeKey is a key that the bench has created through the API.
 type madeKey struct {
-	Key    shownKey `json:"key"`
-	Secret string   `json:"secret"`
+	Key    api.Key `json:"key"`
+	Secret string  `json:"secret"`
 }
 
-func (c *client) create(ctx context.Context, k newKey) (madeKey, error) {
-	var made madeKey
-	return made, c.call(ctx, http.MethodPost, "/v1/keys", k, &made, http.StatusCreated)
+func (e *env) createKey(ctx context.Context, settings fields) (made madeKey, err error) {
+	return made, e.root(ctx, http.MethodPost, "/v1/keys", settings, &made)
 }
 
-func (c *client) act(ctx context.Context, id, action string, in any) error {
-	return c.call(ctx, http.MethodPost, "/v1/keys/"+id+"/"+action, in, nil, http.StatusOK)
+// act disables or revokes a key.
+func (e *env) act(ctx context.Context, id domain.KeyID, action string) error {
+	return e.root(ctx, http.MethodPost, "/v1/keys/"+string(id)+"/"+action, fields{}, nil)
 }
 
+// A question is a verification's request, and a verdict its answer.
 type question struct {
-	Key      string   `json:"key"`
-	Scopes   []string `json:"scopes,omitempty"`
-	IP       string   `json:"ip,omitempty"`
-	Keyspace string   `json:"keyspace,omitempty"`
+	Key    string   `json:"key"`
+	Scopes []string `json:"scopes,omitempty"`
+	IP     string   `json:"ip,omitempty"`
 }
 
 type verdict struct {
-	Valid bool   `json:"valid"`
-	Code  string `json:"code"`
-	KeyID string `json:"key_id"`
+	Valid bool           `json:"valid"`
+	Code  domain.Outcome `json:"code"`
+	KeyID domain.KeyID   `json:"key_id"`
+}
+
+// verify asks with the verifier's key and counts the answer, so that in the end the ledger
+// can be compared with all answers.
+func (e *env) verify(ctx context.Context, q question) (v verdict, raw []byte, err error) {
+	if raw, err = call(ctx, http.MethodPost, e.service.url("/v1/verify"), e.verifier.Secret, q); err != nil {
+		return v, nil, err
+	}
+	if err = json.Unmarshal(raw, &v); err == nil {
+		e.answered.add(v.Code, 1)
+	}
+	return v, raw, err
 }

@@ -6,132 +6,116 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A listed is how long pages of one kind of question took, in microseconds.
+// A listed is how long pages of one kind of question took.
 type listed struct {
 	Question string  `json:"question"`
 	Pages    int     `json:"pages"`
 	Items    float64 `json:"items_per_page"`
-	P50      float64 `json:"p50_us"`
-	P99      float64 `json:"p99_us"`
-	Max      float64 `json:"max_us"`
+	percentiles
 }
 
-type page struct {
-	Items      []shownKey `json:"items"`
-	NextCursor string     `json:"next_cursor"`
+// listQuestions are the kinds of questions to the list of keys, by their parameters: one of
+// each sort and each filter, and some of both.
+var listQuestions = []string{
+	"sort=created_at", "sort=-created_at", "sort=last_used_at", "sort=-last_used_at", "sort=name", "sort=-name", "sort=expires_at", "sort=-expires_at",
+	"owner", "scope", "name", "name, as a prefix of many", "prefix", "keyspace", "status=active", "status=revoked",
+	"created_after", "last_used_before", "expires_before", "owner, scope, sort=name", "scope, sort=-last_used_at",
 }
 
 const pageSize = 50
 
-func (c *client) page(ctx context.Context, q url.Values) (page, error) {
-	var p page
-	return p, c.call(ctx, http.MethodGet, "/v1/keys?"+q.Encode(), nil, &p, http.StatusOK)
-}
-
-var sorts = []string{"created_at", "-created_at", "last_used_at", "-last_used_at", "name", "-name", "expires_at", "-expires_at"}
-
-// A listQuestion is one kind of question to the list of keys. Its query depends on the
-// turn, so that no answer comes from rows that the last turn has warmed.
-type listQuestion struct {
-	name  string
-	query func(turn int) url.Values
-}
-
-// listQuestions are one of each sort and each filter, and some of both.
-func listQuestions(p population, keys int) []listQuestion {
-	var all []listQuestion
-	ask := func(name string, query func(turn, i int) url.Values) {
-		all = append(all, listQuestion{name, func(turn int) url.Values { return query(turn, turn*7919%keys) }})
+// listQuery is a question about the first organization. A parameter without a value takes
+// that of a key, another one each turn, so that no answer comes from rows that the turn
+// before has warmed.
+func (e *env) listQuery(question string, turn int) url.Values {
+	key := e.population.created(turn * 7919 % e.keys)
+	service, _, _ := strings.Cut(key.Name, " ")
+	now, expiry := time.Now(), e.population.Begin.AddDate(0, 0, 40+turn%100)
+	values := map[string]string{
+		"owner": key.Owner, "scope": secondScope, "name": key.Name, "prefix": key.Prefix, "keyspace": domain.DefaultKeyspace,
+		"created_after": stamp(&key.At), "last_used_before": stamp(&now), "expires_before": stamp(&expiry),
 	}
-	one := func(name, value string) url.Values { return url.Values{name: {value}} }
-	for _, sort := range sorts {
-		ask("sort="+sort, func(int, int) url.Values { return one("sort", sort) })
+	q := url.Values{"org_id": {string(e.population.Orgs[0])}, "limit": {strconv.Itoa(pageSize)}}
+	for parameter := range strings.SplitSeq(question, ", ") {
+		name, value, given := strings.Cut(parameter, "=")
+		switch {
+		case parameter == "as a prefix of many":
+			q.Set("name", service)
+		case given:
+			q.Set(name, value)
+		default:
+			q.Set(name, values[name])
+		}
 	}
-	ask("owner", func(_, i int) url.Values { return one("owner", ownerOf(i)) })
-	ask("scope", func(int, int) url.Values { return one("scope", secondScope) })
-	ask("name", func(_, i int) url.Values { return one("name", p.created(i).Name) })
-	ask("name, as a prefix of many", func(_, i int) url.Values { return one("name", services[i%len(services)]) })
-	ask("prefix", func(_, i int) url.Values { return one("prefix", p.created(i).Prefix) })
-	ask("keyspace", func(int, int) url.Values { return one("keyspace", domain.DefaultKeyspace) })
-	ask("status=active", func(int, int) url.Values { return one("status", "active") })
-	ask("status=revoked", func(int, int) url.Values { return one("status", "revoked") })
-	ask("created_after", func(_, i int) url.Values {
-		return one("created_after", stamp(p.Begin.Add(time.Duration(i)*time.Millisecond)))
-	})
-	ask("last_used_before", func(int, int) url.Values { return one("last_used_before", stamp(time.Now())) })
-	ask("expires_before", func(turn, _ int) url.Values {
-		return one("expires_before", stamp(p.Begin.Add(time.Duration(40+turn%100)*24*time.Hour)))
-	})
-	ask("owner, scope, sort=name", func(_, i int) url.Values {
-		return url.Values{"owner": {ownerOf(i)}, "scope": {secondScope}, "sort": {"name"}}
-	})
-	ask("scope, sort=-last_used_at", func(int, int) url.Values {
-		return url.Values{"scope": {secondScope}, "sort": {"-last_used_at"}}
-	})
-	return all
+	return q
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+type page struct {
+	Items      []api.Key `json:"items"`
+	NextCursor string    `json:"next_cursor"`
+}
 
-// list measures each question's first page, and for each sort also the pages after it.
-func (d *deployment) list(ctx context.Context, s *service, p population, keys, turns int) ([]listed, error) {
-	c := newClient(s.address, d.root, 1)
-	defer c.close()
-	var all []listed
-	for _, question := range listQuestions(p, keys) {
+func (e *env) page(ctx context.Context, q url.Values) (p page, err error) {
+	return p, e.root(ctx, http.MethodGet, "/v1/keys?"+q.Encode(), nil, &p)
+}
+
+// listing measures each question's first page, and for each sort also the pages after it.
+func listing(ctx context.Context, e *env) error {
+	for _, question := range listQuestions {
 		var first, deep pages
-		for turn := range turns {
-			q := question.query(turn)
-			q.Set("org_id", string(p.Orgs[0]))
-			q.Set("limit", strconv.Itoa(pageSize))
-			got, err := first.take(ctx, c, q)
-			if err != nil {
-				return nil, err
-			}
-			if turn > 0 || !q.Has("sort") {
-				continue
-			}
-			for deep.count < turns && got.NextCursor != "" {
+		for turn := range e.pages {
+			q := e.listQuery(question, turn)
+			got, err := first.take(ctx, e, q)
+			for turn == 0 && q.Has("sort") && err == nil && got.NextCursor != "" && len(deep.latencies) < e.pages {
 				q.Set("cursor", got.NextCursor)
-				if got, err = deep.take(ctx, c, q); err != nil {
-					return nil, err
-				}
+				got, err = deep.take(ctx, e, q)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", question, err)
 			}
 		}
-		all = append(all, first.listed(question.name))
-		if deep.count > 0 {
-			all = append(all, deep.listed(fmt.Sprintf("%s, pages 2 to %d", question.name, deep.count+1)))
+		e.result.Listing = append(e.result.Listing, first.listed(question))
+		if n := len(deep.latencies); n > 0 {
+			e.result.Listing = append(e.result.Listing, deep.listed(fmt.Sprintf("%s, pages 2 to %d", question, n+1)))
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // pages sums up pages of one kind.
 type pages struct {
-	latencies    histogram
-	count, items int
+	latencies latencies
+	items     int
 }
 
-func (p *pages) take(ctx context.Context, c *client, q url.Values) (page, error) {
+func (p *pages) take(ctx context.Context, e *env, q url.Values) (page, error) {
 	asked := time.Now()
-	got, err := c.page(ctx, q)
-	if err != nil {
-		return got, err
-	}
-	p.latencies.record(time.Since(asked))
-	p.count++
+	got, err := e.page(ctx, q)
+	p.latencies = append(p.latencies, time.Since(asked))
 	p.items += len(got.Items)
-	return got, nil
+	return got, err
 }
 
 func (p *pages) listed(question string) listed {
-	return listed{
-		Question: question, Pages: p.count, Items: float64(p.items) / float64(p.count),
-		P50: micros(p.latencies.quantile(.5)), P99: micros(p.latencies.quantile(.99)), Max: micros(p.latencies.max),
+	n := len(p.latencies)
+	return listed{Question: question, Pages: n, Items: float64(p.items) / float64(n), percentiles: p.latencies.percentiles()}
+}
+
+func listingTable(r *report) string {
+	last := r.largest()
+	t := table{
+		before:  fmt.Sprintf("Listing, pages of %d, one connection, in an organization of %d keys:\n", pageSize, last.Keys/r.Orgs),
+		columns: "| pages> | items a page> | p50 µs> | p99 µs> | max µs>",
 	}
+	for _, l := range last.Listing {
+		t.row("%s | %d | %.1f | %.0f | %.0f | %.0f", l.Question, l.Pages, l.Items, l.P50, l.P99, l.Max)
+	}
+	return t.String()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -15,8 +16,8 @@ func TestTheGeneratorMeasuresWhatTheBaselineAnswers(t *testing.T) {
 	const answer = `{"valid":true,"code":"VALID"}`
 	server := httptest.NewServer(bareHandler([]byte(answer)))
 	defer server.Close()
-	o := order{Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 3, Duration: 100 * time.Millisecond}
-	m, err := o.carryOut(secretTable(10))
+	o := order{Keys: 10, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 3, Duration: 100 * time.Millisecond}
+	m, err := new(generator).carryOut(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +42,8 @@ func TestTheGeneratorSendsAKeyOfThePopulationInAWholeRequest(t *testing.T) {
 		_, _ = io.WriteString(w, `{"code":"VALID"}`)
 	}))
 	defer server.Close()
-	o := order{Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 1, Duration: 50 * time.Millisecond}
-	m, err := o.carryOut(secretTable(10))
+	o := order{Keys: 10, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 1, Duration: 50 * time.Millisecond}
+	m, err := new(generator).carryOut(t.Context(), o)
 	if err != nil || m.Wrong > 0 || m.Answers == 0 {
 		t.Errorf("measured %+v, %v", m, err)
 	}
@@ -64,8 +65,8 @@ func TestWrongAnswersAndBrokenConnectionsAreCounted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(c.handler)
 			defer server.Close()
-			o := order{Address: server.Listener.Addr().String(), Connections: 2, Duration: 30 * time.Millisecond, CheckKeys: c.check}
-			m, err := o.carryOut(secretTable(2))
+			o := order{Keys: 10, Address: server.Listener.Addr().String(), Connections: 2, Duration: 30 * time.Millisecond, CheckKeys: c.check}
+			m, err := new(generator).carryOut(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,17 +87,17 @@ func TestAnswersAreReadHoweverTheyArrive(t *testing.T) {
 		"halves":         iotest.HalfReader(strings.NewReader(stream)),
 		"end with bytes": iotest.DataErrReader(strings.NewReader(stream)),
 	} {
-		r := &answerReader{source: source}
+		r := bufio.NewReader(source)
 		for _, want := range []struct {
 			status int
 			body   string
 		}{{200, "hello"}, {204, ""}, {503, "no"}} {
-			status, body, err := r.read()
+			status, body, err := readAnswer(r)
 			if err != nil || status != want.status || string(body) != want.body {
 				t.Errorf("%s: read %d %q %v, want %d %q", name, status, body, err, want.status, want.body)
 			}
 		}
-		if _, _, err := r.read(); err != io.EOF {
+		if _, _, err := readAnswer(r); err != io.EOF {
 			t.Errorf("%s: at the end: %v", name, err)
 		}
 	}
@@ -109,8 +110,8 @@ func TestAnswersThatCannotBeDelimitedAreErrors(t *testing.T) {
 		"SSH-2.0-OpenSSH_9.6\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + strings.Repeat("x", 99999),
 	} {
-		r := &answerReader{source: strings.NewReader(stream)}
-		if _, _, err := r.read(); err == nil {
+		r := bufio.NewReader(strings.NewReader(stream))
+		if _, _, err := readAnswer(r); err == nil {
 			t.Errorf("%.40q was read", stream)
 		}
 	}
@@ -130,9 +131,9 @@ func BenchmarkGenerator(b *testing.B) {
 			_, _ = io.WriteString(server, "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"code\":\"VALID\"}")
 		}
 	}()
-	l := &loop{conn: client, secrets: secretTable(1000)}
-	l.answer.source = client
-	l.request, l.secretAt = composeVerify("x", "Bearer x")
+	g := new(generator)
+	g.mint(1000)
+	l := newLoop(order{}, client, g.secrets)
 	for b.Loop() {
 		if err := l.ask(7); err != nil {
 			b.Fatal(err)

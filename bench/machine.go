@@ -1,16 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
-	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // A machine is what the figures of a run hold for.
@@ -26,14 +26,22 @@ type machine struct {
 }
 
 func thisMachine(dir string) (machine, error) {
-	m := machine{
-		CPU: fileField("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), Memory: fileField("/proc/meminfo", "MemTotal"),
-		Kernel: output("uname", "-sr"), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
-		Commit: commit(), Disk: lastLine(output("df", "--output=fstype", dir)),
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return machine{}, err
 	}
-	var err error
-	m.Fsync, err = fsyncTime(dir)
-	return m, err
+	processors, err1 := proc.CPUInfo()
+	memory, err2 := proc.Meminfo()
+	fsync, err3 := fsyncTime(dir)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return machine{}, err
+	}
+	_, disk, _ := strings.Cut(output("df", "--output=fstype", dir), "\n")
+	return machine{
+		CPU: processors[0].ModelName, Cores: runtime.NumCPU(), Memory: fmt.Sprintf("%d kB", *memory.MemTotal),
+		Kernel: output("uname", "-sr"), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
+		Commit: commit(), Disk: disk, Fsync: fsync,
+	}, nil
 }
 
 // commit names the sources under test; -dirty: they differ from it.
@@ -55,37 +63,23 @@ func output(name string, args ...string) string {
 	return strings.TrimSpace(string(b))
 }
 
-func lastLine(s string) string { return s[strings.LastIndexByte(s, '\n')+1:] }
-
-func fileField(file, field string) string {
-	f, err := os.Open(file)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == field {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
-}
-
+// fsyncTime is the median of 50 appends of 4 KiB with fsync, in microseconds.
 func fsyncTime(dir string) (median float64, err error) {
 	f, err := os.Create(filepath.Join(dir, "fsync"))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	var times []time.Duration
+	var times latencies
 	for range 50 {
-		begin := time.Now()
-		_, werr := f.Write(bytes.Repeat([]byte{'x'}, 4096))
-		if err := errors.Join(werr, f.Sync()); err != nil {
+		took, err := timed(func() error {
+			_, err := f.Write(bytes.Repeat([]byte{'x'}, 4096))
+			return errors.Join(err, f.Sync())
+		})
+		if err != nil {
 			return 0, err
 		}
-		times = append(times, time.Since(begin))
+		times = append(times, took)
 	}
-	slices.Sort(times)
-	return micros(times[len(times)/2]), nil
+	return times.percentiles().P50, nil
 }

@@ -10,6 +10,9 @@
 // Every answer is checked, and in the end the uses on the ledger are compared with the
 // answers that were given: a run that measured wrong answers fails.
 //
+// What is measured is a list of scenarios (scenario.go), each in a file of its name; the
+// type scenario says how to add one.
+//
 // To see where the time goes, add -profiles DIR. It takes CPU profiles of the service in
 // the first round (relaxed-32.pprof, durable-128.pprof, …), of the baseline, of the
 // generator and of the replay:
@@ -19,6 +22,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -37,62 +41,32 @@ import (
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := dispatch(ctx, os.Args[1:]); err != nil {
+	var err error
+	if args := os.Args[1:]; len(args) == 2 && roles[args[0]] != nil {
+		err = runChild(ctx, roles[args[0]], args[1], os.Stdin, os.Stdout)
+	} else {
+		err = bench(ctx, parse(args), os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// dispatch is the bench or, where the first argument says so, one of the processes that
-// it makes of itself.
-func dispatch(ctx context.Context, args []string) error {
-	role := ""
-	if len(args) > 0 {
-		role = args[0]
-	}
-	switch role {
-	case "baseline":
-		return baseline(args[1:], os.Stdin)
-	case "load":
-		return generate(args[1:], os.Stdin, os.Stdout)
-	case "replay":
-		return replay(ctx, args[1:], os.Stdout)
-	}
-	o, err := parse(args, os.Stderr)
-	if err != nil {
-		return err
-	}
-	return bench(ctx, o, os.Stdout)
-}
-
-// The options of a run.
+// The options of a run; parse says what each means.
 type options struct {
-	sizes       []int
-	connections []int
-	orgs        int
-	rounds      int
-	duration    time.Duration
-	warmUp      time.Duration
-	settle      time.Duration
-	writes      int
-	revocations int
-	pages       int
-	smoke       bool
-	keep        bool
-	out         string
-	dir         string
-	binary      string
-	profiles    string
-	followers   []int
+	sizes, connections, followers            numbers
+	orgs, rounds, writes, revocations, pages int
+	duration, warmUp, settle                 time.Duration
+	smoke, keep                              bool
+	out, dir, binary, profiles               string
 }
 
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	o.sizes, o.connections = []int{1_000, 100_000, 1_000_000}, []int{32, 128}
-	f.Func("sizes", "numbers of keys, with commas (default 1000,100000,1000000)", list(&o.sizes))
-	f.Func("connections", "numbers of connections, with commas (default 32,128)", list(&o.connections))
+func parse(args []string) (o options) {
+	o.sizes, o.connections = numbers{1_000, 100_000, 1_000_000}, numbers{32, 128}
+	f := flag.NewFlagSet("bench", flag.ExitOnError)
+	f.Var(&o.sizes, "sizes", "numbers of keys, with commas")
+	f.Var(&o.connections, "connections", "numbers of connections, with commas")
 	f.IntVar(&o.orgs, "orgs", 1, "how many organizations the keys are spread over; listing is measured in one")
 	f.IntVar(&o.rounds, "rounds", 5, "how often the service and the bare handler take turns")
 	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long a turn is measured")
@@ -101,91 +75,79 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.writes, "writes", 5000, "how many keys are created and revoked through the API")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys are revoked while they are being verified")
 	f.IntVar(&o.pages, "pages", 200, "how many pages are listed of each kind")
-	f.Func("followers", "measure what so many followers, with commas, take away from verification, and nothing else", list(&o.followers))
+	f.Var(&o.followers, "followers", "measure what so many followers, with commas, take away from verification, and nothing else")
 	f.BoolVar(&o.smoke, "smoke", false, "tiny sizes; check answers and records, and report no figures")
 	f.BoolVar(&o.keep, "keep", false, "keep the data directories")
 	f.StringVar(&o.out, "out", "", "where the results go, without extension (default bench/results/<date>-<commit>)")
 	f.StringVar(&o.dir, "dir", "", "where the data directories go: a real disk (default the directory for temporary files)")
 	f.StringVar(&o.binary, "keytrail", "", "a built cmd/keytrail (default: build it)")
 	f.StringVar(&o.profiles, "profiles", "", "a directory for CPU profiles; they slow the run down")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
+	_ = f.Parse(args) // it exits
 	if f.NArg() > 0 {
-		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
+		fmt.Fprintf(os.Stderr, "bench: unknown argument %q\n", f.Arg(0))
+		os.Exit(2)
 	}
 	if o.smoke {
-		o.sizes, o.connections, o.rounds, o.duration, o.warmUp = []int{300}, []int{4, 16}, 1, 300*time.Millisecond, 0
+		o.sizes, o.connections, o.rounds, o.duration, o.warmUp = numbers{300}, numbers{4, 16}, 1, 300*time.Millisecond, 0
 		o.orgs, o.writes, o.revocations, o.pages, o.settle = 2, 50, 5, 3, 0
 	}
-	return o, nil
+	return o
 }
 
-func list(into *[]int) func(string) error {
-	return func(s string) error {
-		*into = nil
-		for word := range strings.SplitSeq(s, ",") {
-			n, err := strconv.Atoi(word)
-			if err != nil || n < 1 {
-				return fmt.Errorf("%q is not a positive number", word)
-			}
-			*into = append(*into, n)
+// numbers is a flag of positive numbers, with commas.
+type numbers []int
+
+func (n *numbers) String() string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint([]int(*n)), " ", ","), "[]")
+}
+
+func (n *numbers) Set(s string) error {
+	*n = nil
+	for word := range strings.SplitSeq(s, ",") {
+		number, err := strconv.Atoi(word)
+		if err != nil || number < 1 {
+			return fmt.Errorf("%q is not a positive number", word)
 		}
-		return nil
+		*n = append(*n, number)
 	}
+	return nil
 }
 
 func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
-	work, err := os.MkdirTemp(o.dir, "keytrail-bench-")
-	if err != nil {
+	if o.dir, err = os.MkdirTemp(o.dir, "keytrail-bench-"); err != nil {
 		return err
 	}
 	if !o.keep {
-		defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+		defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
 	}
-	o.dir = work
-	if o.profiles != "" {
-		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
-			return err
-		}
-	}
-	r := &run{options: o, say: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }}
-	if r.binary == "" {
-		r.binary = filepath.Join(work, "keytrail")
-		if b, err := exec.CommandContext(ctx, "go", "build", "-o", r.binary, "github.com/keytrail/keytrail/cmd/keytrail").CombinedOutput(); err != nil {
+	if o.binary == "" {
+		o.binary = filepath.Join(o.dir, "keytrail")
+		build := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "github.com/keytrail/keytrail/cmd/keytrail")
+		if b, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build cmd/keytrail: %w: %s", err, b)
 		}
 	}
-	if o.followers != nil {
-		rep, err := r.followed(ctx, o.followers)
-		if err != nil {
-			return err
-		}
-		return rep.save(o.out, stdout)
-	}
-	rep, err := r.measure(ctx)
+	m, err := thisMachine(o.dir)
 	if err != nil {
 		return err
 	}
-	if o.smoke {
-		fmt.Fprintln(stdout, "every answer was right, and every use is on the ledger")
-		return nil
+	if o.followers != nil {
+		return benchFollowers(ctx, o, m, stdout)
 	}
-	return rep.save(o.out, stdout)
-}
-
-func (r *run) measure(ctx context.Context) (*report, error) {
-	rep := &report{Date: time.Now().UTC(), Rounds: r.rounds, Duration: r.duration.Seconds(), Orgs: r.orgs, Connections: r.connections, Profiled: r.profiles != ""}
-	var err error
-	if rep.Machine, err = thisMachine(r.dir); err != nil {
-		return nil, err
+	r := &report{
+		Date: time.Now().UTC(), Machine: m, Rounds: o.rounds, Duration: o.duration.Seconds(), Orgs: o.orgs,
+		Connections: o.connections, Profiled: o.profiles != "",
 	}
-	for i, keys := range r.sizes {
-		res, err := r.size(ctx, keys, i == len(r.sizes)-1)
-		if err != nil {
-			return nil, fmt.Errorf("%d keys: %w", keys, err)
+	for i, keys := range o.sizes {
+		e := &env{options: o, keys: keys, largest: i == len(o.sizes)-1, result: &result{Keys: keys}}
+		if err := e.runAll(ctx, scenarios); err != nil {
+			return err
 		}
-		rep.Sizes = append(rep.Sizes, res)
+		r.Sizes = append(r.Sizes, e.result)
 	}
-	return rep, nil
+	if o.smoke {
+		_, err := fmt.Fprintln(stdout, "every answer was right, and every use is on the ledger")
+		return err
+	}
+	return save(r, cmp.Or(o.out, resultName(r.Date, m)), stdout)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/domain"
 )
 
@@ -72,4 +73,17 @@ func (p population) created(i int) domain.KeyCreated {
 		e.ExpiresAt = e.At.Add(time.Duration(30+int(draw[4])) * 24 * time.Hour)
 	}
 	return e
+}
+
+// shown is key i as the API shows it while it is as it began.
+func (p population) shown(i int) api.Key {
+	e := p.created(i)
+	k := api.Key{
+		ID: e.ID, Org: &e.Org, Keyspace: e.Keyspace, Name: e.Name, Prefix: e.Prefix, Owner: e.Owner, Scopes: e.Scopes,
+		Status: "active", CreatedAt: e.At, CreatedBy: e.By, RateLimits: []domain.RateLimit{}, AllowedCIDRs: []string{}, Metadata: e.Metadata,
+	}
+	if !e.ExpiresAt.IsZero() {
+		k.ExpiresAt = &e.ExpiresAt
+	}
+	return k
 }

@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -27,65 +26,48 @@ type replaying struct {
 	Applied float64 `json:"applied_per_second"` // records in the read model, with its indexes
 }
 
-// replay measures a ledger in a process of its own, whose heap no other work has shaped.
-// Its argument is the ledger's directory; it answers with a replaying as JSON.
-func replay(ctx context.Context, args []string, stdout io.Writer) error {
-	if len(args) != 1 {
-		return errors.New("replay: name the ledger's directory")
-	}
-	stop, err := profileCPU(os.Getenv(profileVariable))
+// replay measures the ledger in a process of its own, whose heap no other work has shaped.
+func replay(ctx context.Context, e *env) error {
+	c, err := startChild(ctx, "replay", e.profile("replay"))
 	if err != nil {
 		return err
 	}
-	defer stop()
-	log := slog.New(slog.DiscardHandler)
-	server, err := eventstore.StartUnsyncedServer(args[0], log)
-	if err != nil {
+	if err := c.ask(replayOrder{Ledger: e.ledger(), Scratch: e.dir}, &e.result.Replay); err != nil {
 		return err
 	}
-	defer server.Close()
-	nc, err := server.Connect()
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	l, err := eventstore.Open(ctx, nc, eventstore.Options{Logger: log})
-	if err != nil {
-		return err
-	}
-	r, err := replayAll(ctx, nc, l)
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(stdout).Encode(r)
+	return c.stop()
 }
 
-// replayAll takes each way in turn, twice, and answers the better time of each: the first
+// A replayOrder names the ledger's directory, and one for read models that are thrown away:
+// on the file system that is being measured, which /tmp may not be on.
+type replayOrder struct{ Ledger, Scratch string }
+
+// replayLedger takes each way in turn, twice, and answers the better time of each: the first
 // turn also pays for what the page cache did not hold.
-func replayAll(ctx context.Context, nc *nats.Conn, l *eventstore.Ledger) (replaying, error) {
-	end, err := l.End(ctx, eventstore.Events)
-	if err != nil {
-		return replaying{}, err
-	}
-	r := replaying{Events: uint64(end)}
-	for range 2 {
-		for _, way := range []struct {
-			rate *float64
-			read func() (time.Duration, error)
-		}{
-			{&r.Raw, func() (time.Duration, error) { return timed(func() error { return readRaw(ctx, nc, uint64(end)) }) }},
-			{&r.Decoded, func() (time.Duration, error) { return timed(func() error { return readDecoded(ctx, l) }) }},
-			{&r.Applied, func() (time.Duration, error) { return readApplied(ctx, l, end) }},
-		} {
-			took, err := way.read()
-			if err != nil {
-				return r, err
-			}
-			*way.rate = max(*way.rate, float64(end)/took.Seconds())
+func replayLedger(ctx context.Context, o replayOrder) (r replaying, err error) {
+	err = withLedger(ctx, o.Ledger, func(nc *nats.Conn, l *eventstore.Ledger) error {
+		end, err := l.End(ctx, eventstore.Events)
+		if err != nil {
+			return err
 		}
-	}
-	return r, nil
+		r.Events = uint64(end)
+		for range 2 {
+			raw, err1 := timed(func() error { return readRaw(ctx, nc, uint64(end)) })
+			decoded, err2 := timed(func() error {
+				return l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Events}, func(eventstore.Batch) error { return nil })
+			})
+			applied, err3 := readApplied(ctx, o.Scratch, l, end)
+			if err := errors.Join(err1, err2, err3); err != nil {
+				return err
+			}
+			r.Raw, r.Decoded, r.Applied = max(r.Raw, r.rate(raw)), max(r.Decoded, r.rate(decoded)), max(r.Applied, r.rate(applied))
+		}
+		return nil
+	})
+	return r, err
 }
+
+func (r replaying) rate(took time.Duration) float64 { return float64(r.Events) / took.Seconds() }
 
 func timed(do func() error) (time.Duration, error) {
 	begin := time.Now()
@@ -102,36 +84,27 @@ func readRaw(ctx context.Context, nc *nats.Conn, end uint64) error {
 	if err != nil {
 		return err
 	}
-	done := make(chan error, 1)
+	reading, done := context.WithCancelCause(ctx)
 	running, err := consumer.Consume(func(m jetstream.Msg) {
-		meta, err := m.Metadata()
-		if err != nil || meta.Sequence.Stream == end {
-			select {
-			case done <- err:
-			default:
-			}
+		if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream == end {
+			done(err)
 		}
 	}, jetstream.PullMaxMessages(500))
 	if err != nil {
 		return err
 	}
 	defer running.Stop()
-	select {
-	case err := <-done:
+	<-reading.Done()
+	if err := context.Cause(reading); !errors.Is(err, context.Canceled) { // Canceled is the cause of done(nil)
 		return err
-	case <-ctx.Done():
-		return ctx.Err()
 	}
-}
-
-func readDecoded(ctx context.Context, l *eventstore.Ledger) error {
-	return l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Events}, func(eventstore.Batch) error { return nil })
+	return ctx.Err()
 }
 
 // readApplied takes from the first event to the moment when a query would see the last.
 // Opening and closing the read model, which a service does once, is not in it.
-func readApplied(ctx context.Context, l *eventstore.Ledger, end eventstore.Position) (took time.Duration, err error) {
-	dir, err := os.MkdirTemp(os.Getenv(scratchVariable), "replay-")
+func readApplied(ctx context.Context, scratch string, l *eventstore.Ledger, end eventstore.Position) (took time.Duration, err error) {
+	dir, err := os.MkdirTemp(scratch, "replay-")
 	if err != nil {
 		return 0, err
 	}
@@ -148,6 +121,33 @@ func readApplied(ctx context.Context, l *eventstore.Ledger, end eventstore.Posit
 	return took, errors.Join(err, <-halted, store.Close())
 }
 
-// scratchVariable names the directory that read models which are thrown away are built
-// in: on the file system that is being measured, which /tmp may not be on.
-const scratchVariable = "BENCH_SCRATCH"
+// firstStart is the one that finds no read model and builds it from the ledger.
+func firstStart(ctx context.Context, e *env) error {
+	e.result.FirstReady = e.service.ready.Seconds()
+	_, err := untilIdle(ctx, e.service.pid)
+	return err
+}
+
+// restart is one that finds its read model and keys that were not used yet.
+func restart(_ context.Context, e *env) error {
+	e.result.Ready = append(e.result.Ready, e.service.ready.Seconds())
+	return nil
+}
+
+func replayTargets(r *report) []target {
+	last := r.largest()
+	share := last.Replay.Applied / last.Replay.Raw
+	return []target{{"replay into an empty read model, as a share of reading, " + last.size(), "≥ 0.5", fmt.Sprintf("%.2f", share), share < 0.5}}
+}
+
+func startTable(r *report) string {
+	t := table{
+		before:  "## Start, replay, memory\n",
+		columns: "keys> | filled at keys/s> | read raw, events/s> | decoded> | into the read model> | restart to ready> | ready with an empty read model>",
+	}
+	for _, s := range r.Sizes {
+		t.row("%d | %.0f | %.0f | %.0f | %.0f (%.2f of raw) | %.2f s | %.2f s", s.Keys, float64(s.Fill.Keys)/s.Fill.Seconds,
+			s.Replay.Raw, s.Replay.Decoded, s.Replay.Applied, s.Replay.Applied/s.Replay.Raw, median(s.Ready), s.FirstReady)
+	}
+	return t.String()
+}

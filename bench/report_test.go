@@ -14,16 +14,16 @@ import (
 func roundsOf(ratio, tail float64) []turn {
 	var all []turn
 	for round := range 3 {
-		for _, uses := range []durability{relaxed, durable} {
+		for _, uses := range []state{relaxed, durable} {
 			for _, n := range []int{32, 128} {
-				bare := 50_000 + float64(round)*10_000
-				mine := bare * ratio
+				base := 50_000 + float64(round)*10_000
+				mine := base * ratio
 				if round == 1 {
 					mine /= 2
 				}
 				all = append(all,
-					turn{Round: round, Server: "bare", Rival: string(uses), Connections: n, measurement: measurement{PerSecond: bare, P50: 300, P99: 1000, Answers: 1}},
-					turn{Round: round, Server: string(uses), Rival: string(uses), Connections: n, measurement: measurement{PerSecond: mine, P50: 300, P99: 1000 * tail, Answers: 1}})
+					turn{Round: round, Server: bare, Rival: uses, Connections: n, measurement: measurement{PerSecond: base, Answers: 1, percentiles: percentiles{P50: 300, P99: 1000}}},
+					turn{Round: round, Server: uses, Rival: uses, Connections: n, measurement: measurement{PerSecond: mine, Answers: 1, percentiles: percentiles{P50: 300, P99: 1000 * tail}}})
 			}
 		}
 	}
@@ -31,21 +31,21 @@ func roundsOf(ratio, tail float64) []turn {
 }
 
 func reportOf(ratio, tail float64, bytes int64, applied float64, late int64) *report {
-	size := &sizeResult{
+	size := &result{
 		Keys: 1000, Ready: []float64{1, 2}, Empty: footprint{Anonymous: 5000}, Full: footprint{Anonymous: 5000 + memtables + bytes*1000},
 		Replay: replaying{Raw: 100, Decoded: 90, Applied: applied}, Rounds: roundsOf(ratio, tail),
 		Refusal: &refusing{Asked: 10, Late: late}, RefusalBusy: &refusing{Asked: 10},
-		Listing: []listed{{Question: "sort=name", Pages: 3, Items: 50}}, Answered: map[string]int64{"VALID": 17},
+		Listing: []listed{{Question: "sort=name", Pages: 3, Items: 50}}, Answered: outcomeCounts{"VALID": 17},
 		Created: []rate{{Connections: 1, Count: 2}}, Revoked: []rate{{Connections: 1, Count: 2}},
 	}
 	return &report{
-		Date: time.UnixMilli(1e12).UTC(), Rounds: 3, Orgs: 1, Connections: []int{32, 128}, Sizes: []*sizeResult{size},
+		Date: time.UnixMilli(1e12).UTC(), Rounds: 3, Orgs: 1, Connections: []int{32, 128}, Sizes: []*result{size},
 		Machine: machine{Commit: "abc"},
 	}
 }
 
 func TestARatioIsTheMedianOfTheRounds(t *testing.T) {
-	c := reportOf(0.9, 2, 100, 60, 0).Sizes[0].contest(relaxed, 32)
+	c := reportOf(0.9, 2, 100, 60, 0).Sizes[0].contest(pairing{relaxed, 32})
 	if c.ratio < 0.899 || c.ratio > 0.901 || c.ratioMin > 0.46 || c.ratioMax > 0.901 || c.p99Ratio != 2 || c.bare.perSecond != 60_000 {
 		t.Errorf("the contest is %+v", c)
 	}
@@ -80,7 +80,7 @@ func TestAReportIsSavedAsJSONAndAsMarkdown(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "results", "x")
 	var printed strings.Builder
 	want := reportOf(0.9, 2, 399, 50, 0)
-	if err := want.save(out, &printed); err != nil {
+	if err := save(want, out, &printed); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(out + ".md")

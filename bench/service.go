@@ -1,170 +1,137 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"sync"
+	"syscall"
 	"time"
 
-	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/backoff"
 )
-
-// A durability is the value of the service's --uses.
-type durability string
-
-const (
-	relaxed durability = "relaxed"
-	durable durability = "durable"
-)
-
-// A deployment is one data directory and the services that run on it one after the other.
-type deployment struct {
-	binary   string
-	dir      string   // of the service's log and data
-	debug    string   // the address for profiles
-	flags    []string // of the service, beside those of every run
-	orgs     []domain.OrgID
-	root     string // the root key
-	verifier madeKey
-	answered tally
-}
-
-func (d *deployment) data() string   { return filepath.Join(d.dir, "data") }
-func (d *deployment) ledger() string { return filepath.Join(d.data(), "ledger") }
 
 // A service is the real thing: cmd/keytrail as a process of its own, with the embedded
 // ledger, on a loopback port.
 type service struct {
-	*process
+	server
+	uses   state         // relaxed or durable
+	debug  string        // where its profiles are, a URL
+	ready  time.Duration // from the start of the process to the first 200 of /readyz
+	log    string        // the file of its output
+	cancel context.CancelFunc
+	ended  chan struct{}
+	err    error // of the process, once it has ended
+}
+
+// A server is what the load generator can drive: the service or the bare handler.
+type server struct {
+	pid     int
 	address string
-	ready   time.Duration // from the start of the process to the first 200 of /readyz
 }
 
-const readyTimeout = 10 * time.Minute
+func (s server) url(path string) string { return "http://" + s.address + path }
 
-// start answers, beside an error, the process that must be stopped even so, if there is one.
-func (d *deployment) start(ctx context.Context, uses durability) (*service, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"serve", "--data", d.data(), "--listen", address, "--uses", string(uses), "--pprof-listen", d.debug}
-	args = append(args, d.flags...)
-	begin := time.Now()
-	p, err := start(ctx, filepath.Join(d.dir, "service.log"), nil, nil, d.binary, args...)
-	if err != nil {
-		return nil, err
-	}
-	s := &service{process: p, address: address}
-	s.ready, err = p.untilAnswers(ctx, "http://"+address+"/readyz", begin, readyTimeout)
-	return s, err
-}
+const (
+	readyTimeout = 10 * time.Minute
+	stopTimeout  = time.Minute
+)
 
-// found prepares an empty deployment: organizations, and the key that verifies for all
-// of them, as a gateway would hold it.
-func (d *deployment) found(ctx context.Context, s *service, orgs int) error {
-	b, err := os.ReadFile(filepath.Join(d.data(), "root.key"))
-	if err != nil {
+// startService starts a service on the data directory and waits until it is ready.
+func (e *env) startService(ctx context.Context, uses state) error {
+	address, err1 := freeAddress()
+	debug, err2 := freeAddress()
+	s := &service{uses: uses, debug: "http://" + debug + "/debug/pprof/", log: filepath.Join(e.dir, "service.log"), ended: make(chan struct{})}
+	log, err3 := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	d.root = strings.TrimSpace(string(b))
-	root := newClient(s.address, d.root, 1)
-	defer root.close()
-	for i := range orgs {
-		var org struct {
-			ID domain.OrgID `json:"id"`
-		}
-		if err := root.call(ctx, http.MethodPost, "/v1/organizations", map[string]string{"name": fmt.Sprintf("bench %d", i)}, &org, http.StatusCreated); err != nil {
-			return err
-		}
-		d.orgs = append(d.orgs, org.ID)
+	defer log.Close() // the process has its own
+	process, cancel := context.WithCancel(ctx)
+	args := append([]string{"serve", "--data", e.data(), "--listen", address, "--uses", string(uses), "--pprof-listen", debug}, e.flags...)
+	cmd := exec.CommandContext(process, e.binary, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // as an operator would
+	cmd.WaitDelay = stopTimeout
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		cancel()
+		return err
 	}
-	d.verifier, err = root.create(ctx, newKey{Keyspace: domain.ManagementKeyspace, Name: "bench", Scopes: []string{"keys:verify"}})
+	s.server, s.cancel = server{pid: cmd.Process.Pid, address: address}, cancel
+	go func() { s.err = cmd.Wait(); close(s.ended) }()
+	e.service = s
+	err := s.untilReady(ctx)
+	s.ready = time.Since(begin)
 	return err
 }
 
-// verify asks about one secret and remembers what was answered, so that in the end the
-// ledger can be compared with it.
-func (d *deployment) verify(ctx context.Context, c *client, q question) (verdict, error) {
-	var v verdict
-	if err := c.call(ctx, http.MethodPost, "/v1/verify", q, &v, http.StatusOK); err != nil {
-		return v, err
-	}
-	d.answered.add(v.Code, 1)
-	return v, nil
-}
-
-// collectGarbage has the service behind the debug address do so, twice: what pools hold
-// survives the first time.
-func collectGarbage(ctx context.Context, debug string) error {
-	c := newClient(debug, "", 1)
-	defer c.close()
-	for range 2 {
-		if _, err := c.raw(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", nil, http.StatusOK); err != nil {
-			return err
+func (s *service) untilReady(ctx context.Context) error {
+	const pause, answerTimeout = 2 * time.Millisecond, 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, answerTimeout)
+		_, err := call(attempt, http.MethodGet, s.url("/readyz"), "", nil)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.ended:
+			return fmt.Errorf("the service ended before it was ready: %w: %s", s.err, s.tail())
+		default:
+		}
+		if err := backoff.Sleep(ctx, pause); err != nil {
+			return fmt.Errorf("the service was not ready: %w: %s", err, s.tail())
 		}
 	}
-	return nil
 }
 
-// footprint is the service's memory now.
-func (s *service) footprint(ctx context.Context) (footprint, error) {
-	f, err := s.process.footprint()
+// stopService stops the service if one runs.
+func (e *env) stopService() error {
+	s := e.service
+	if s == nil {
+		return nil
+	}
+	e.service = nil
+	httpClient.CloseIdleConnections()
+	s.cancel()
+	<-s.ended
+	if errors.Is(s.err, context.Canceled) { // it ended without an error, because it was told to
+		return nil
+	}
+	return fmt.Errorf("the service ended: %w: %s", s.err, s.tail())
+}
+
+// tail is the last of the service's output.
+func (s *service) tail() []byte {
+	b, err := os.ReadFile(s.log)
 	if err != nil {
-		return f, err
+		return []byte(err.Error())
 	}
-	f.Heap, err = s.heap(ctx)
-	return f, err
+	return bytes.TrimSpace(b[max(0, len(b)-2000):])
 }
 
-func (s *service) heap(ctx context.Context) (int64, error) {
-	c := newClient(s.address, "", 1)
-	defer c.close()
-	b, err := c.raw(ctx, http.MethodGet, "/metrics", nil, http.StatusOK)
+// freeAddress is a loopback address that nothing listens on.
+func freeAddress() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	for line := range strings.Lines(string(b)) {
-		if value, ok := strings.CutPrefix(line, "go_memstats_heap_inuse_bytes "); ok {
-			f, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			return int64(f), err
-		}
-	}
-	return 0, nil
+	return ln.Addr().String(), ln.Close()
 }
 
-// A tally counts answers, or uses, by outcome. It may be used by many goroutines.
-type tally struct {
-	mu     sync.Mutex
-	counts map[string]int64
-}
-
-func (t *tally) add(code string, n int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.counts == nil {
-		t.counts = map[string]int64{}
+// saveProfile writes a CPU profile of the service, of the given time, to a file.
+func (s *service) saveProfile(ctx context.Context, file string, d time.Duration) error {
+	b, err := call(ctx, http.MethodGet, fmt.Sprintf("%sprofile?seconds=%d", s.debug, max(int(d.Seconds()), 1)), "", nil)
+	if err != nil {
+		return err
 	}
-	t.counts[code] += n
-}
-
-// differs says where two tallies do, "" if nowhere.
-func (t *tally) differs(other *tally) string {
-	var b strings.Builder
-	for _, code := range allOutcomes {
-		if mine, theirs := t.counts[string(code)], other.counts[string(code)]; mine != theirs {
-			fmt.Fprintf(&b, "%s: %d answered, %d recorded; ", code, mine, theirs)
-		}
-	}
-	return b.String()
-}
-
-var allOutcomes = []domain.Outcome{
-	domain.UseValid, domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled,
-	domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseRateLimited,
+	return os.WriteFile(file, b, 0o644)
 }

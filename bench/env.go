@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/domain"
+)
+
+// An env is what scenarios share: one data directory with its population, the service that
+// runs on it, the load generator, and what was found so far.
+type env struct {
+	options
+	keys       int  // in the population
+	largest    bool // no other size has more keys
+	population population
+	flags      []string // of the service, beside those of every run
+	service    *service // nil while it is stopped
+	generator  *child
+	rootKey    string
+	verifier   madeKey // verifies for all organizations, as a gateway's key does
+	answered   tally
+	result     *result
+}
+
+func (e *env) data() string   { return filepath.Join(e.dir, "data") }
+func (e *env) ledger() string { return filepath.Join(e.data(), "ledger") }
+
+func (e *env) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+// setUp prepares an empty installation: organizations, and the verifier's key.
+func setUp(ctx context.Context, e *env) error {
+	b, err := os.ReadFile(filepath.Join(e.data(), "root.key"))
+	if err != nil {
+		return err
+	}
+	e.rootKey = strings.TrimSpace(string(b))
+	for i := range e.orgs {
+		var org api.Organization
+		if err := e.root(ctx, http.MethodPost, "/v1/organizations", fields{"name": fmt.Sprintf("bench %d", i)}, &org); err != nil {
+			return err
+		}
+		e.population.Orgs = append(e.population.Orgs, org.ID)
+	}
+	e.verifier, err = e.createKey(ctx, fields{"keyspace": domain.ManagementKeyspace, "name": "bench", "scopes": []string{"keys:verify"}})
+	return err
+}
+
+// load drives a server, which must give no wrong answer, and returns also the processor time
+// that the server used, in seconds. The service's answers are counted.
+func (e *env) load(ctx context.Context, s server, o order) (m measurement, processor float64, err error) {
+	o.Keys, o.Address, o.Authorization = e.keys, s.address, "Bearer "+e.verifier.Secret
+	before, err1 := processorTime(s.pid)
+	err2 := e.generator.ask(o, &m)
+	after, err3 := processorTime(s.pid)
+	if s == e.service.server {
+		e.answered.add(domain.UseValid, m.Answers)
+	}
+	if m.Wrong > 0 || m.Broken > 0 {
+		err = fmt.Errorf("%d wrong answers, %d broken connections; the first: %s", m.Wrong, m.Broken, m.FirstWrong)
+	}
+	return m, after - before, errors.Join(err1, err2, err3, err)
+}
+
+// outcomeCounts are how often each outcome was answered or recorded.
+type outcomeCounts map[domain.Outcome]int64
+
+// A tally counts outcomes. Many goroutines may use it.
+type tally struct {
+	mu     sync.Mutex
+	counts outcomeCounts
+}
+
+func (t *tally) add(code domain.Outcome, n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.counts == nil {
+		t.counts = outcomeCounts{}
+	}
+	t.counts[code] += n
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// A rate is how fast one kind of write was taken.
+type rate struct {
+	Connections int     `json:"connections"`
+	Count       int     `json:"count"`
+	PerSecond   float64 `json:"per_second"`
+	percentiles
+}
+
+// writes measures keys created and revoked through the API, as many of each at every number
+// of connections.
+func writes(ctx context.Context, e *env) error {
+	for _, n := range []int{1, 32} {
+		ids := make([]domain.KeyID, e.writes)
+		created, err := inParallel(ctx, n, e.writes, func(i int) error {
+			made, err := e.createKey(ctx, fields{
+				"org_id": e.population.Orgs[i%e.orgs], "name": fmt.Sprintf("created %d/%d", n, i), "owner": ownerOf(i),
+				"scopes": []string{askedScope}, "metadata": fields{"environment": "production", "team": "team-1"},
+			})
+			ids[i] = made.Key.ID
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		revoked, err := inParallel(ctx, n, e.writes, func(i int) error { return e.act(ctx, ids[i], "revoke") })
+		if err != nil {
+			return err
+		}
+		e.result.Created, e.result.Revoked = append(e.result.Created, created), append(e.result.Revoked, revoked)
+	}
+	return nil
+}
+
+// inParallel does work 0 to count-1 on as many goroutines as there are connections.
+func inParallel(ctx context.Context, connections, count int, work func(i int) error) (rate, error) {
+	var next atomic.Int64
+	each := make([]latencies, connections)
+	g, ctx := errgroup.WithContext(ctx)
+	begin := time.Now()
+	for c := range connections {
+		g.Go(func() error {
+			for i := int(next.Add(1) - 1); i < count; i = int(next.Add(1) - 1) {
+				took, err := timed(func() error { return work(i) })
+				if err := cmp.Or(err, ctx.Err()); err != nil {
+					return err
+				}
+				each[c] = append(each[c], took)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	perSecond := float64(count) / time.Since(begin).Seconds()
+	return rate{connections, count, perSecond, slices.Concat(each...).percentiles()}, err
+}
+
+func writesTable(r *report) string {
+	last := r.largest()
+	t := table{
+		before:  fmt.Sprintf("## The rest of the API, at %s, durable\n", last.size()),
+		columns: "| connections> | per second> | p50 µs> | p99 µs>",
+	}
+	for _, w := range last.Created {
+		t.row("create | %d | %.0f | %.0f | %.0f", w.Connections, w.PerSecond, w.P50, w.P99)
+	}
+	for _, w := range last.Revoked {
+		t.row("revoke | %d | %.0f | %.0f | %.0f", w.Connections, w.PerSecond, w.P50, w.P99)
+	}
+	return t.String()
+}
