@@ -3,49 +3,43 @@ package verify
 import (
 	"container/list"
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// A queue is the batches of one organization, oldest first. It exists while there are any,
-// with one goroutine that writes them.
+// A queue is the batches of one organization that no writing has begun of, oldest first. It
+// exists while there are any, with one goroutine that writes them.
 type queue struct {
 	batches []*batch
 }
 
-// A batch is the uses of one message.
+// A batch is the uses of one message. The recorder's lock guards what is not said otherwise.
 type batch struct {
-	uses     *eventstore.UseBatch
-	begun    time.Time // when its first use came
-	earliest time.Time // deadline of its uses: one that waited for room comes after later ones
-	latest   time.Time
-	place    *list.Element
-	wake     chan struct{} // closed, and replaced, when its requests are to look again
-	written  atomic.Bool   // or given up: err is known
-	err      error
+	uses     *eventstore.UseBatch // its writer's alone once it is taken off the queue
+	begun    time.Time            // when its first use came
+	earliest time.Time            // deadline of its uses: one that waited for room comes after later ones
+	latest   time.Time            // deadline of its uses
+	element  *list.Element        // in the recorder's waiting batches
+	wake     chan struct{}        // closed, and replaced, when its requests are to look again
+	done     atomic.Bool          // written or given up
+	err      error                // what its requests are told; set before done
 }
 
 var useBatches = sync.Pool{New: func() any { return new(eventstore.UseBatch) }}
 
-// repeatFor is how long one message is tried: its first try may have been written, and the
-// ledger knows a repeated message again for two minutes.
-var repeatFor = 90 * time.Second
-
-// repeatPause is the pause between two appends of one message, each of which has tried for
-// seconds itself unless it was refused.
-var repeatPause = 500 * time.Millisecond
-
-// batchFor is the last batch of the organization's queue, both of which it makes if there
-// is none.
-func (r *recorder) batchFor(org domain.OrgID, deadline time.Time) *batch {
+// lastBatch is the last batch of the organization's queue, both of which it makes if there
+// is none. r.mu is held.
+func (r *recorder) lastBatch(org domain.OrgID, deadline time.Time) *batch {
 	q := r.queues[org]
 	if q == nil {
 		q = &queue{}
-		org = domain.OrgID(string([]byte(org)))
+		org = domain.OrgID(strings.Clone(string(org))) // it is a part of a credential's row, which the map would keep
 		r.queues[org] = q
 		r.writers.Add(1)
 		go r.run(org, q)
@@ -56,25 +50,23 @@ func (r *recorder) batchFor(org domain.OrgID, deadline time.Time) *batch {
 	return r.newBatch(q, deadline)
 }
 
+// newBatch begins another batch at the end of q. r.mu is held.
 func (r *recorder) newBatch(q *queue, deadline time.Time) *batch {
 	b := &batch{uses: useBatches.Get().(*eventstore.UseBatch), begun: deadline.Add(-useTimeout), wake: make(chan struct{})}
-	b.place = r.waiting.PushBack(b)
-	if !r.sweeping {
-		r.sweeping = true
-		time.AfterFunc(useTimeout/sweeps, r.sweep)
-	}
+	b.element = r.waiting.PushBack(b)
 	q.batches = append(q.batches, b)
+	r.scheduleSweep()
 	return b
 }
 
-// run writes the queue's batches, one after the other, until there are none.
+// run is the goroutine of q: it writes the batches, one after the other, until there are none.
 func (r *recorder) run(org domain.OrgID, q *queue) {
 	defer r.writers.Done()
 	var uses int           // in the last message
 	var took time.Duration // by its append
 	for {
-		if r.underOneMessage(q) {
-			r.collect(r.batchWindow(uses, took))
+		if r.filling(q) {
+			r.wait(r.commitDelay(uses, took))
 		}
 		b := r.take(org, q)
 		if b == nil {
@@ -88,7 +80,62 @@ func (r *recorder) run(org domain.OrgID, q *queue) {
 	}
 }
 
-// write appends b, and says in b.err what its requests are told.
+// filling tells whether no batch of q is full yet.
+func (r *recorder) filling(q *queue) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(q.batches) < 2
+}
+
+// maxCommitDelay is how long relaxed uses collect before they are written: no request waits
+// for them, and fewer messages leave more of the machine to verification. It is also, with
+// the time of one append, what a crash can lose while the ledger is well.
+const maxCommitDelay = 10 * time.Millisecond
+
+// busyBatch is a size of a message that shows so many concurrent requests that those which
+// were just answered are about to be followed by as many.
+const busyBatch = 16
+
+// commitDelay is how long uses collect after a message of that many uses, whose append took
+// so long. Durable ones wait only when busy: a third of an append more makes the messages so
+// much larger that all are answered sooner.
+func (r *recorder) commitDelay(uses int, took time.Duration) time.Duration {
+	switch {
+	case r.durability == Relaxed:
+		return maxCommitDelay
+	case uses >= busyBatch:
+		return min(took/3, maxCommitDelay)
+	}
+	return 0
+}
+
+// wait waits for d to pass, or for the end of the service.
+func (r *recorder) wait(d time.Duration) {
+	if d == 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.stopping:
+	}
+}
+
+// take removes the oldest batch from q; if there is none it removes q and gives nil.
+func (r *recorder) take(org domain.OrgID, q *queue) *batch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(q.batches) == 0 {
+		delete(r.queues, org)
+		return nil
+	}
+	b := q.batches[0]
+	q.batches = q.batches[1:]
+	return b
+}
+
+// write appends b to the ledger.
 func (r *recorder) write(org domain.OrgID, b *batch) {
 	r.sizes.Observe(float64(b.uses.Len()))
 	var err error
@@ -115,7 +162,15 @@ func (r *recorder) writeDurable(org domain.OrgID, b *batch) error {
 	return err
 }
 
-// writeRelaxed tries longer: its uses were answered.
+// repeatFor is how long one message is tried: its first try may have been written, and the
+// ledger knows a repeated message again for two minutes.
+var repeatFor = 90 * time.Second
+
+// repeatPause is the pause between two appends of one message, each of which has tried for
+// seconds itself unless it was refused.
+var repeatPause = 500 * time.Millisecond
+
+// writeRelaxed tries for longer: its uses were answered.
 func (r *recorder) writeRelaxed(org domain.OrgID, b *batch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), repeatFor)
 	defer cancel()
@@ -125,80 +180,23 @@ func (r *recorder) writeRelaxed(org domain.OrgID, b *batch) error {
 			return nil
 		}
 		r.log.Warn("uses wait for the ledger", "org", org, "uses", b.uses.Len(), "err", err)
-		select {
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, repeatPause) != nil {
 			r.lost.Add(float64(b.uses.Len()))
 			return err
-		case <-time.After(repeatPause):
 		}
 	}
 }
 
-// finish lets go of a batch and of what waits for it or its room.
+// finish wakes the requests that wait for b or for its room.
 func (r *recorder) finish(b *batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b.written.Store(true)
+	b.done.Store(true)
 	close(b.wake)
-	r.waiting.Remove(b.place)
+	r.waiting.Remove(b.element)
 	r.uses -= b.uses.Len()
 	r.bytes -= b.uses.Size()
 	r.wakeForRoom()
 	b.uses.Reset()
 	useBatches.Put(b.uses)
-}
-
-// maxBatchWindow is how long relaxed uses collect before they go out: no request waits for
-// them, and fewer messages leave more of the machine to verification. It is also, with the
-// time of one append, what a crash can lose while the ledger is well.
-const maxBatchWindow = 10 * time.Millisecond
-
-// busyBatch is a size of a message that shows so many concurrent requests that those which
-// were just answered are about to be followed by as many.
-const busyBatch = 16
-
-// batchWindow is how long uses collect after a message of that many uses, which took so
-// long. Durable ones wait only when busy: a third of an append more makes the messages so
-// much larger that all are answered sooner.
-func (r *recorder) batchWindow(uses int, took time.Duration) time.Duration {
-	switch {
-	case r.durability == Relaxed:
-		return maxBatchWindow
-	case uses >= busyBatch:
-		return min(took/3, maxBatchWindow)
-	}
-	return 0
-}
-
-// underOneMessage tells whether less than a whole message waits.
-func (r *recorder) underOneMessage(q *queue) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(q.batches) < 2
-}
-
-// collect waits for d to pass, or for the end of the service.
-func (r *recorder) collect(d time.Duration) {
-	if d == 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.stopping:
-	}
-}
-
-// take removes the oldest batch from the queue, or the queue if it has none.
-func (r *recorder) take(org domain.OrgID, q *queue) *batch {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(q.batches) == 0 {
-		delete(r.queues, org)
-		return nil
-	}
-	b := q.batches[0]
-	q.batches = q.batches[1:]
-	return b
 }

@@ -25,9 +25,12 @@ type UseLog interface {
 	AppendSummary(context.Context, *eventstore.Summary) (eventstore.Position, error)
 }
 
-// A recorder appends uses to the ledger. A lone use goes out at once; while a message is on
-// its way, the uses of the same organization that come meanwhile collect for the next one,
-// so that many share one fsync.
+// A recorder appends uses to the ledger with group commit: while a message of an
+// organization is being written, the uses that arrive collect in a batch, its next message,
+// so that many share one fsync. A lone use is written at once.
+//
+// Requests add their uses to batches here. The goroutine of each queue writes them
+// (queue.go), and one timer wakes requests whose deadline has passed (deadlines.go).
 type recorder struct {
 	ledger     UseLog
 	durability Durability
@@ -35,6 +38,8 @@ type recorder struct {
 	log        *slog.Logger
 	sizes      prometheus.Histogram
 	lost       prometheus.Counter
+	writers    sync.WaitGroup // the goroutines of the queues
+	stopping   chan struct{}  // closed when the service ends
 
 	mu       sync.Mutex
 	queues   map[domain.OrgID]*queue
@@ -42,10 +47,7 @@ type recorder struct {
 	uses     int           // in them
 	bytes    int           // of them
 	room     chan struct{} // closed when there may be room; nil if no request waits for that
-	sweeping bool
-	writers  sync.WaitGroup
-
-	stopping chan struct{} // closed when the service ends
+	sweeping bool          // the timer of sweep runs
 }
 
 // useTimeout is how long after its arrival a verification is answered at the latest: with
@@ -81,33 +83,39 @@ func (r *recorder) metrics() []prometheus.Collector {
 		})}
 }
 
-// record puts u into a batch. Durable waits until the ledger has it; where the ledger takes
-// less than comes, both wait for room. After deadline the error is ErrUnavailable; the use
-// may then still be written, once.
+// record adds u to a batch, as soon as the memory for waiting uses has room for it. If uses
+// are durable it then waits until the ledger has the batch. After deadline the error is
+// ErrUnavailable; the use may then still be written, once.
 func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed, deadline time.Time) error {
 	if err := r.ledger.Suspended(); err != nil {
 		return err
 	}
-	b, wake, err := r.enqueue(org, u, deadline)
+	b, wake, err := r.add(org, u, deadline)
 	for b == nil && err == nil {
-		if err = await(ctx, wake); err == nil {
-			err = late(deadline)
+		if err = await(ctx, wake); err != nil {
+			return err
 		}
-		if err == nil {
-			b, wake, err = r.enqueue(org, u, deadline)
+		if err = checkDeadline(deadline); err != nil {
+			return err
 		}
+		b, wake, err = r.add(org, u, deadline)
 	}
 	if err != nil || r.durability == Relaxed {
 		return err
 	}
+	return r.awaitWritten(ctx, b, wake, deadline)
+}
+
+// awaitWritten returns when b is written or given up, or at deadline.
+func (r *recorder) awaitWritten(ctx context.Context, b *batch, wake <-chan struct{}, deadline time.Time) error {
 	for {
 		if err := await(ctx, wake); err != nil {
 			return err
 		}
-		if b.written.Load() {
+		if b.done.Load() {
 			return b.err
 		}
-		if err := late(deadline); err != nil {
+		if err := checkDeadline(deadline); err != nil {
 			return err
 		}
 		wake = r.wakeOf(b)
@@ -123,9 +131,10 @@ func await(ctx context.Context, wake <-chan struct{}) error {
 	}
 }
 
-// enqueue gives the batch that u is in and what wakes its requests; or, if there is no room
-// for it, none and what is closed when there may be.
-func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed, deadline time.Time) (*batch, <-chan struct{}, error) {
+// add adds u to the last batch of its organization, and gives the batch and the channel that
+// is closed when it may be written. If there is no room it gives no batch, and a channel
+// that is closed when there may be.
+func (r *recorder) add(org domain.OrgID, u *domain.KeyUsed, deadline time.Time) (*batch, <-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.durability == Relaxed && r.oldest(deadline.Add(-useTimeout)) > maxWait {
@@ -137,7 +146,7 @@ func (r *recorder) enqueue(org domain.OrgID, u *domain.KeyUsed, deadline time.Ti
 		}
 		return nil, r.room, nil
 	}
-	b := r.batchFor(org, deadline)
+	b := r.lastBatch(org, deadline)
 	before := b.uses.Size()
 	if !b.uses.Add(u) {
 		b = r.newBatch(r.queues[org], deadline)
