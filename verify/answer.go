@@ -10,22 +10,22 @@ import (
 	"github.com/keytrail/keytrail/projections"
 )
 
-// An Answer is what became of a Request. It can be used again.
+// An Answer is the outcome of a Request, and the key that was found. It can be used again.
 type Answer struct {
 	Outcome    domain.Outcome
 	Credential projections.Credential // of no meaning if Outcome is UseNotFound
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
 
-	at       time.Time // of the decision
-	deadline time.Time // of the request
-	digest   domain.Digest
-	counts   []int64
-	windows  []int64  // the lengths of those that this decision counts in
-	counted  []window // all that the request counts in
+	at       time.Time     // when it was evaluated
+	deadline time.Time     // of the request
+	digest   domain.Digest // of its secret
+	counts   []int64       // of other uses, for each rate limit
+	windows  []int64       // lengths of the windows in which this evaluation counts the use
+	counted  []window      // all windows in which the request counts
 }
 
-// A LimitState is how one rate limit stands after a use.
+// A LimitState is a rate limit and what is left of it after a use.
 type LimitState struct {
 	domain.RateLimit
 	Remaining int64
@@ -34,7 +34,7 @@ type LimitState struct {
 
 var answers = sync.Pool{New: func() any { return new(Answer) }}
 
-// RateLimited is domain.ErrRateLimited with the time until every window that is used up has ended.
+// RateLimited is domain.ErrRateLimited with the time until Reset.
 func (a *Answer) RateLimited(now time.Time) error {
 	e := *domain.ErrRateLimited
 	e.Wait = time.Unix(a.Reset(), 0).Sub(now)
@@ -51,7 +51,7 @@ func (a *Answer) Reset() (at int64) {
 	return at
 }
 
-// AppendJSON appends the answer as the API gives it.
+// AppendJSON appends the answer as JSON, as the API gives it.
 func (a *Answer) AppendJSON(b []byte) []byte {
 	if a.Outcome == domain.UseValid {
 		b = append(b, `{"valid":true,"code":"`...)

@@ -18,21 +18,21 @@ type AuthRequest struct {
 	RequestID string
 }
 
-// A Caller is who sent a request: a management key that was found good.
+// A Caller is the principal of a request: a management key that was found valid.
 type Caller struct {
 	domain.Principal
 	request  AuthRequest
 	position eventstore.Position // of the read model that decided
 }
 
-// Authenticate finds out who calls, and records the use of their key.
+// Authenticate verifies the caller's management key, and records its use.
 func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (Caller, error) {
 	if r.Secret == "" {
 		return v.caller(r, nil, domain.ErrMissingCredentials)
 	}
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
-	request := r.ofOwnKey()
+	request := r.verification()
 	err := v.begin(ctx, &request, a)
 	if err == nil {
 		err = v.settle(ctx, &request, a)
@@ -40,8 +40,8 @@ func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (Caller, err
 	return v.caller(r, a, err)
 }
 
-// ofOwnKey asks about the caller's own key.
-func (r AuthRequest) ofOwnKey() Request {
+// verification is the request to verify the caller's own key.
+func (r AuthRequest) verification() Request {
 	request := Request{Secret: r.Secret, Keyspace: domain.ManagementKeyspace, IP: r.IP, RequestID: r.RequestID, Sole: true, Own: true,
 		By: domain.Principal{ID: "authentication", Org: domain.Installation}}
 	if r.Scope != "" {
@@ -50,7 +50,7 @@ func (r AuthRequest) ofOwnKey() Request {
 	return request
 }
 
-// caller is whom a found, if err is nil, or why they are refused.
+// caller is the caller whose key a found, or their refusal: err, or that of a's outcome.
 func (v *Verifier) caller(r AuthRequest, a *Answer, err error) (Caller, error) {
 	if err == nil {
 		err = a.refusal(r, v.now())
@@ -63,7 +63,7 @@ func (v *Verifier) caller(r AuthRequest, a *Answer, err error) (Caller, error) {
 	return Caller{domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, r, a.Position}, nil
 }
 
-// refusal is what a caller is told of what became of their own key.
+// refusal is what a caller is told of the outcome for their own key, nil if it is valid.
 func (a *Answer) refusal(r AuthRequest, now time.Time) error {
 	switch a.Outcome {
 	case domain.UseValid:

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -13,19 +12,30 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// callers remembers who asks for verifications, which they do all the time: what was
-// decided about them is good as long as the read model stands where it stood.
+// callers caches the callers that ask for verifications, which they do all the time. An
+// entry is valid as long as the read model stands where it stood.
 type callers struct {
 	mu      sync.RWMutex
 	known   map[callerKey]knownCaller
 	refused *prometheus.CounterVec
 }
 
+// A callerKey is all that a decision about a caller depends on, but for the read model and
+// the time: each field of the request that is not taken out in cacheKey.
 type callerKey struct {
-	digest domain.Digest
-	ip     netip.Addr
+	digest  domain.Digest
+	request AuthRequest
 }
 
+// cacheKey is the request with its secret's digest instead of the secret, and without the
+// request's id, which no decision depends on.
+func (r AuthRequest) cacheKey() callerKey {
+	key := callerKey{domain.NewSecret(r.Secret).Digest(), r}
+	key.request.Secret, key.request.RequestID = "", ""
+	return key
+}
+
+// A knownCaller is an entry of the cache.
 type knownCaller struct {
 	Caller
 	until    time.Time // when time alone may change the decision
@@ -49,7 +59,7 @@ func newCallers() callers {
 	return callers{known: map[callerKey]knownCaller{}, refused: refused}
 }
 
-// countRefusal counts err by its reason, if it is the caller's key and not ours.
+// countRefusal counts err by its reason, if the reason is the caller's key and no fault of ours.
 func (c *callers) countRefusal(a *Answer, err error) {
 	var refusal *domain.Error
 	switch {
@@ -60,24 +70,24 @@ func (c *callers) countRefusal(a *Answer, err error) {
 	}
 }
 
-// AuthenticateVerifier is Authenticate for those who verify: each verification names them
-// on the ledger as its principal, so a use of their own key is recorded once a minute, not
-// each time. Keys with rate limits are not spared.
+// AuthenticateVerifier is Authenticate for callers that verify. Each verification has its
+// caller on the ledger as its principal, so a use of the caller's own key is recorded once a
+// minute, not each time. A key with rate limits is evaluated and recorded each time.
 func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Caller, error) {
 	if r.Secret == "" {
 		return v.caller(r, nil, domain.ErrMissingCredentials)
 	}
-	key := callerKey{domain.NewSecret(r.Secret).Digest(), r.IP}
-	now := v.now()
+	key, now := r.cacheKey(), v.now()
 	k := v.callers.find(key)
-	if k.position == v.store.Position() && now.Before(k.until) && now.Before(k.recorded.Add(recordAgain)) {
+	recorded := now.Before(k.recorded.Add(recordAgain))
+	if recorded && now.Before(k.until) && k.position == v.store.Position() {
 		return k.Caller, nil
 	}
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
-	request := r.ofOwnKey()
+	request := r.verification()
 	err := v.begin(ctx, &request, a)
-	if err == nil && !(a.unlimited() && now.Before(k.recorded.Add(recordAgain))) {
+	if err == nil && !(recorded && a.unlimited()) {
 		err = v.settle(ctx, &request, a)
 		k.recorded = now
 	}
@@ -89,12 +99,12 @@ func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Cal
 	return k.Caller, err
 }
 
-// unlimited tells of a valid key that its uses need not be counted.
+// unlimited tells of a valid key that it has no rate limits.
 func (a *Answer) unlimited() bool {
 	return a.Outcome == domain.UseValid && len(a.Credential.RateLimits) == 0
 }
 
-// until is when what was decided may change by itself, at most latest.
+// until is when time alone may change the outcome, at most latest.
 func (a *Answer) until(latest time.Time) time.Time {
 	for _, end := range []int64{a.Credential.ExpiresAt, a.Credential.ValidUntil} {
 		if end != 0 && end < latest.UnixMilli() {

@@ -8,10 +8,10 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// Flush writes what was counted, as Run does from time to time.
-func (v *Verifier) Flush(ctx context.Context) { v.flush(ctx) }
+// WriteSummaries writes the refusals that were counted, as Run does from time to time.
+func (v *Verifier) WriteSummaries(ctx context.Context) { v.writeSummaries(ctx) }
 
-// Sweep clears what has passed, as Run does from time to time.
+// Sweep forgets rate limit windows that have passed, as Run does from time to time.
 func (v *Verifier) Sweep() { v.limits.sweep(v.now().UnixMilli()) }
 
 // Record puts a use into a batch, as a request with that deadline does.
@@ -40,3 +40,6 @@ func set[T any](t *testing.T, v *T, value T) {
 	t.Cleanup(func() { *v = before })
 	*v = value
 }
+
+// CountOutcome counts a verification with that outcome.
+func (v *Verifier) CountOutcome(o domain.Outcome) { v.outcomes.count(o) }

@@ -40,10 +40,10 @@ func newLimiter(s *projections.Store, now func() time.Time) *limiter {
 	return l
 }
 
-// decide asks the domain with the counts of the key, and counts the use if it is valid.
+// evaluate asks the domain with the counts of the key, and counts the use if it is valid.
 // The lock is held over both: no two uses take the same place. The time is taken behind it,
 // so that it goes backwards only if the clock does.
-func (l *limiter) decide(r domain.UseRequest, a *Answer) error {
+func (l *limiter) evaluate(r domain.UseRequest, a *Answer) error {
 	c := &a.Credential
 	s := l.shard(c.Key)
 	s.mu.Lock()

@@ -2,8 +2,8 @@ package verify
 
 import "github.com/keytrail/keytrail/domain"
 
-// Recheck is StillMay for a caller whose request was read or carried out meanwhile. Most
-// often the read model has not moved since, which costs nothing to find out.
+// Recheck is StillMay for a caller whose request was read or carried out meanwhile. It costs
+// nothing if the read model has not moved since, as is mostly so.
 func (v *Verifier) Recheck(c *Caller) error {
 	if v.store.Position() == c.position {
 		return nil
@@ -11,9 +11,9 @@ func (v *Verifier) Recheck(c *Caller) error {
 	return v.StillMay(c.request)
 }
 
-// StillMay tells whether a caller who was authenticated at the beginning of a long request
-// may go on: nil, or the refusal that its key would get now. It records no use and counts
-// against no rate limit: the request is the one that was recorded.
+// StillMay authenticates a caller again during a long request: it gives nil, or the refusal
+// that the key would get now. It records no use and counts against no rate limit: the
+// request is the one that was recorded when it began.
 func (v *Verifier) StillMay(r AuthRequest) error {
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
@@ -23,7 +23,7 @@ func (v *Verifier) StillMay(r AuthRequest) error {
 		return err
 	}
 	if found {
-		own := r.ofOwnKey()
+		own := r.verification()
 		key := a.Credential.Credential
 		key.RateLimits = nil
 		a.Outcome = key.Decide(domain.UseRequest{At: instant(v.now), Keyspace: own.Keyspace, Scopes: own.Scopes, IP: own.IP, By: own.By})

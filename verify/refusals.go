@@ -17,8 +17,8 @@ import (
 // credential: a flood of them stays a trickle on the ledger. The first ones of each key,
 // outcome and minute are recorded one by one; those beyond become one use with a count.
 type refusals struct {
-	recorded int // one by one, of each key, outcome and minute
-	summed   prometheus.Counter
+	maxRecorded int // one by one, of each key, outcome and minute
+	summed      prometheus.Counter
 
 	mu   sync.Mutex
 	keys map[refusedKey]*refusedUses
@@ -29,11 +29,12 @@ type refusedKey struct {
 	outcome domain.Outcome
 }
 
+// refusedUses are the refusals of one key with one outcome.
 type refusedUses struct {
 	org      domain.OrgID
-	minute   int64 // of the last one
-	recorded int   // in that minute
-	sum      domain.KeyUsed
+	minute   int64          // of the last one
+	recorded int            // one by one in that minute
+	sum      domain.KeyUsed // of those that are not recorded; its Count is 0 if there are none
 }
 
 const (
@@ -52,7 +53,7 @@ var maxRefusedKeys = 64 << 10
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
 func newRefusals(recorded int) *refusals {
-	return &refusals{recorded: recorded, keys: map[refusedKey]*refusedUses{},
+	return &refusals{maxRecorded: recorded, keys: map[refusedKey]*refusedUses{},
 		summed: prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_refusals_summed_total", Help: "Refusals of known keys that were added to a sum instead of recorded one by one."})}
 }
 
@@ -65,13 +66,14 @@ func (r *refusals) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
 		if len(r.keys) >= maxRefusedKeys {
 			return false
 		}
+		// Copies: the ids are parts of a credential's row, which the map would keep.
 		k = &refusedUses{org: domain.OrgID(strings.Clone(string(org)))}
 		r.keys[refusedKey{domain.KeyID(strings.Clone(string(u.Key))), u.Code}] = k
 	}
 	if minute := minuteOf(u.At); k.minute != minute {
 		k.minute, k.recorded = minute, 0
 	}
-	if k.recorded < r.recorded {
+	if k.recorded < r.maxRecorded {
 		k.recorded++
 		return false
 	}
@@ -80,7 +82,7 @@ func (r *refusals) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
 	return true
 }
 
-// add counts u. A sum does not say what was asked for each time.
+// add adds u to the sum, which does not say what was asked for each time.
 func (k *refusedUses) add(u *domain.KeyUsed) {
 	s := &k.sum
 	if s.Count == 0 {
@@ -93,40 +95,46 @@ func (k *refusedUses) add(u *domain.KeyUsed) {
 	}
 }
 
-// collect gives the sums, in one message or more for each organization, and begins them
-// anew. minute is the present one: keys without a refusal in it are forgotten.
+// A refusalBatch is the sums of one organization that go into one message.
+type refusalBatch struct {
+	uses     eventstore.UseBatch
+	refusals int64
+}
+
+func (b *refusalBatch) summary(l UseLog, org domain.OrgID) summary {
+	return summary{refusals: b.refusals, append: func(ctx context.Context) error {
+		_, err := l.AppendUses(ctx, org, &b.uses)
+		return err
+	}}
+}
+
+// collect gives the sums, in one message or more for each organization, and begins new ones.
+// minute is the present one: keys without a refusal in it are forgotten.
 func (r *refusals) collect(l UseLog, minute int64) (all []summary) {
-	batches := map[domain.OrgID]*eventstore.UseBatch{}
-	counts := map[domain.OrgID]int64{}
-	cut := func(org domain.OrgID) {
-		b := batches[org]
-		all = append(all, summary{refusals: counts[org], append: func(ctx context.Context) error {
-			_, err := l.AppendUses(ctx, org, b)
-			return err
-		}})
-		delete(batches, org)
-		delete(counts, org)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	batches := map[domain.OrgID]*refusalBatch{}
 	for key, k := range r.keys {
 		if k.sum.Count > 0 {
-			if b := batches[k.org]; b == nil || !b.Add(&k.sum) {
-				if b != nil {
-					cut(k.org)
-				}
-				batches[k.org] = new(eventstore.UseBatch)
-				batches[k.org].Add(&k.sum)
+			b := batches[k.org]
+			if b != nil && !b.uses.Add(&k.sum) {
+				all = append(all, b.summary(l, k.org))
+				b = nil
 			}
-			counts[k.org] += k.sum.Count
+			if b == nil {
+				b = &refusalBatch{}
+				batches[k.org] = b
+				b.uses.Add(&k.sum)
+			}
+			b.refusals += k.sum.Count
 			k.sum = domain.KeyUsed{}
 		}
 		if k.minute != minute {
 			delete(r.keys, key)
 		}
 	}
-	for org := range batches {
-		cut(org)
+	for org, b := range batches {
+		all = append(all, b.summary(l, org))
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,32 +13,44 @@ import (
 // crash loses those counted since.
 const summaryEvery = 10 * time.Second
 
-// A summary is one message to be: refusals that were counted, and how they are appended.
-// Appending it again is the same message, so that one whose acknowledgement was lost does
-// not count twice.
+// A summary is a message that stands for refusals which were only counted. Each append of it
+// is the same message to the ledger, so that one whose acknowledgement was lost does not
+// count twice.
 type summary struct {
 	append   func(context.Context) error
 	refusals int64
-	begun    time.Time // of the first try
+	begun    time.Time // of the first append
 }
 
-// summaries are those that are not known to be written, oldest first. What is counted
-// meanwhile goes into others.
+// summaries are those that are not known to be written, oldest first. Refusals that are
+// counted meanwhile go into later ones.
 type summaries struct {
-	log     *slog.Logger
-	lost    prometheus.Counter
+	log  *slog.Logger
+	lost prometheus.Counter
+
+	mu      sync.Mutex
 	pending []summary
 }
 
-// write appends what is pending until one fails.
-func (s *summaries) write(ctx context.Context) {
+// write appends what is pending, and then what collect gives, until an append fails.
+func (s *summaries) write(ctx context.Context, collect func() []summary) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writePending(ctx)
+	if len(s.pending) == 0 {
+		s.pending = collect()
+		s.writePending(ctx)
+	}
+}
+
+func (s *summaries) writePending(ctx context.Context) {
 	for len(s.pending) > 0 && s.writeFirst(ctx) {
 		s.pending = s.pending[1:]
 	}
 }
 
-// writeFirst tells whether the oldest one is done with: written, or tried for as long as
-// the ledger knows it again.
+// writeFirst appends the oldest one. It tells whether that is done with: written, or given
+// up after as long as the ledger recognises a repeated message.
 func (s *summaries) writeFirst(ctx context.Context) bool {
 	first := &s.pending[0]
 	if first.begun.IsZero() {
@@ -47,10 +60,10 @@ func (s *summaries) writeFirst(ctx context.Context) bool {
 	if err == nil {
 		return true
 	}
-	given := time.Since(first.begun) > repeatFor
-	if given {
+	givenUp := time.Since(first.begun) > repeatFor
+	if givenUp {
 		s.lost.Add(float64(first.refusals))
 	}
-	s.log.ErrorContext(ctx, "summary of refusals not acknowledged by the ledger", "refusals", first.refusals, "given_up", given, "err", err)
-	return given
+	s.log.ErrorContext(ctx, "summary of refusals not acknowledged by the ledger", "refusals", first.refusals, "given_up", givenUp, "err", err)
+	return givenUp
 }

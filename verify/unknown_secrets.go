@@ -9,11 +9,11 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// unknownSecrets counts presented secrets that belong to no key within the asker's reach,
-// for one summary an asker every few seconds: a flood of them stays a trickle.
+// unknownSecrets counts presented secrets that belong to no key within the asker's reach. A
+// summary for each asker goes to the ledger every summaryEvery, however many they are.
 type unknownSecrets struct {
 	mu     sync.Mutex
-	counts map[string]*unknownCount // by the asker's id
+	counts map[string]*unknownCount // by the asker's principal id
 }
 
 type unknownCount struct {
@@ -28,18 +28,18 @@ func newUnknownSecrets() *unknownSecrets {
 	return &unknownSecrets{counts: map[string]*unknownCount{}}
 }
 
+// count counts one unknown secret that by asked about.
 func (u *unknownSecrets) count(by domain.Principal, at time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	c := u.counts[by.ID]
+	if c == nil && len(u.counts) >= maxAskers {
+		by = domain.Principal{ID: "others", Org: domain.Installation}
+		c = u.counts[by.ID]
+	}
 	if c == nil {
-		if len(u.counts) >= maxAskers {
-			by = domain.Principal{ID: "others", Org: domain.Installation}
-		}
-		if c = u.counts[by.ID]; c == nil {
-			c = &unknownCount{by.Org, domain.CredentialsRefused{Principal: by.ID, From: at}}
-			u.counts[by.ID] = c
-		}
+		c = &unknownCount{by.Org, domain.CredentialsRefused{Principal: by.ID, From: at}}
+		u.counts[by.ID] = c
 	}
 	c.event.Count++
 	c.event.To = at

@@ -10,7 +10,6 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -80,32 +79,28 @@ type Verifier struct {
 	unknown  *unknownSecrets
 	refusals *refusals
 	callers  callers
-	outcomes map[domain.Outcome]prometheus.Counter
+	outcomes outcomeCounters
 
-	flushing  sync.Mutex
-	summaries summaries // to be written; flushing is held
+	summaries summaries
 }
 
 // New makes a verifier that reads store and records on ledger.
 func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 	o.setDefaults()
-	total := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_verifications_total", Help: "Verifications by outcome."}, []string{"outcome"})
 	lost := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_uses_lost_total",
 		Help: "Uses that were answered and are given up, one by one or in sums: the ledger did not take them in time."}, []string{"recorded"})
 	v := &Verifier{store: store, ledger: ledger, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
-		unknown: newUnknownSecrets(), refusals: newRefusals(o.RefusalsRecorded), callers: newCallers(), outcomes: map[domain.Outcome]prometheus.Counter{},
+		unknown: newUnknownSecrets(), refusals: newRefusals(o.RefusalsRecorded), callers: newCallers(), outcomes: newOutcomeCounters(),
 		summaries: summaries{log: o.Logger, lost: lost.WithLabelValues("summed")}}
-	for _, outcome := range domain.Outcomes {
-		v.outcomes[outcome] = total.WithLabelValues(string(outcome))
-	}
 	if o.Metrics != nil {
-		o.Metrics.MustRegister(total, lost, v.refusals.summed, v.callers.refused)
+		o.Metrics.MustRegister(v.outcomes.total, lost, v.refusals.summed, v.callers.refused)
 		o.Metrics.MustRegister(v.recorder.metrics()...)
 	}
 	return v
 }
 
-// Run writes summaries of refusals until ctx ends, and clears what has passed.
+// Run writes summaries of refusals and forgets rate limit windows that have passed, every
+// summaryEvery until ctx ends.
 func (v *Verifier) Run(ctx context.Context) error {
 	tick := time.NewTicker(summaryEvery)
 	defer tick.Stop()
@@ -114,28 +109,24 @@ func (v *Verifier) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			v.flush(ctx)
+			v.writeSummaries(ctx)
 			v.limits.sweep(v.now().UnixMilli())
 		}
 	}
 }
 
-// flush writes what was counted since the last time, after what is still pending.
-func (v *Verifier) flush(ctx context.Context) {
-	v.flushing.Lock()
-	defer v.flushing.Unlock()
+// writeSummaries writes the refusals that were counted since the last time.
+func (v *Verifier) writeSummaries(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, summaryEvery)
 	defer cancel()
-	if v.summaries.write(ctx); len(v.summaries.pending) > 0 {
-		return
-	}
-	v.summaries.pending = append(v.unknown.collect(v.ledger), v.refusals.collect(v.ledger, minuteOf(v.now()))...)
-	v.summaries.write(ctx)
+	v.summaries.write(ctx, func() []summary {
+		return append(v.unknown.collect(v.ledger), v.refusals.collect(v.ledger, minuteOf(v.now()))...)
+	})
 }
 
-// Close writes what is still to be written. No verification may run or begin any more.
+// Close writes what is still to be written. No verification may run or begin after it.
 func (v *Verifier) Close(ctx context.Context) error {
-	v.flush(ctx)
+	v.writeSummaries(ctx)
 	return v.recorder.drain(ctx)
 }
 
@@ -147,10 +138,11 @@ type Request struct {
 	IP        netip.Addr // the zero Addr: not said
 	By        domain.Principal
 	RequestID string
-	// Sole: the secret is the request's only credential. Anybody can send it as often as
-	// they like, so that repeated refusals are summed up.
+	// Sole: the secret is the request's only credential. Anybody can send it any number of
+	// times, so that repeated refusals are summed up.
 	Sole bool
-	// Own: the secret is the asker's own, who is its key.
+	// Own: the secret is the asker's own, so that its use is recorded with its key as the
+	// principal.
 	Own bool
 }
 
@@ -162,23 +154,23 @@ func (v *Verifier) Verify(ctx context.Context, r *Request, a *Answer) error {
 		err = v.settle(ctx, r, a)
 	}
 	if err == nil {
-		v.outcomes[a.Outcome].Inc()
+		v.outcomes.count(a.Outcome)
 	}
 	return err
 }
 
-// begin decides about a request that has just arrived, on what is known to be fresh.
+// begin evaluates a request that has just arrived, on a read model that is known to be fresh.
 func (v *Verifier) begin(ctx context.Context, r *Request, a *Answer) error {
 	a.deadline, a.counted = time.Now().Add(useTimeout), a.counted[:0]
 	if err := v.ledger.AwaitFresh(ctx, a.deadline); err != nil {
 		return err
 	}
-	return v.decide(r, a)
+	return v.evaluate(r, a)
 }
 
-// settle records what was decided. If the key changed meanwhile, it decides again and
-// records that, too: an answer is as new as the read model when it is given, however long
-// the ledger took or the process stood still.
+// settle records the outcome. If the key changed meanwhile, it evaluates the request again
+// and records that outcome, too: an answer is as new as the read model when it is given,
+// however long the ledger took or the process stood still.
 func (v *Verifier) settle(ctx context.Context, r *Request, a *Answer) error {
 	for {
 		if a.Outcome == domain.UseNotFound {
@@ -195,13 +187,13 @@ func (v *Verifier) settle(ctx context.Context, r *Request, a *Answer) error {
 		if current || err != nil {
 			return err
 		}
-		if err := v.decide(r, a); err != nil {
+		if err := v.evaluate(r, a); err != nil {
 			return err
 		}
 	}
 }
 
-// current tells whether a stands on the key as it is now.
+// current tells whether the key is still as it was when a was evaluated.
 func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 	now := v.store.Position()
 	if now == a.Position {
@@ -214,9 +206,9 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 	return unchanged, err
 }
 
-// decide is about the key as it is now. It counts a valid use against the key's rate limits,
-// but only once however often it decides about one request.
-func (v *Verifier) decide(r *Request, a *Answer) error {
+// evaluate looks the key up and puts the outcome of its use into a. A valid use counts
+// against the key's rate limits, once for a request that is evaluated several times.
+func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	a.at = instant(v.now)
 	a.Outcome, a.Limits, a.windows = domain.UseNotFound, a.Limits[:0], a.windows[:0]
 	a.Position = v.store.Position()
@@ -233,10 +225,10 @@ func (v *Verifier) decide(r *Request, a *Answer) error {
 		a.Outcome = a.Credential.Decide(request)
 		return nil
 	}
-	return v.limits.decide(request, a)
+	return v.limits.evaluate(request, a)
 }
 
-// instant is the time as it is recorded.
+// instant is the present time to the millisecond, as it is recorded.
 func instant(now func() time.Time) time.Time { return now().UTC().Truncate(time.Millisecond) }
 
 // maxSecret bounds what is worth a hash, in bytes.
@@ -255,6 +247,7 @@ func presentable(s string) bool {
 	return !domain.Mangled(s)
 }
 
+// record puts the use on the ledger, or adds it to a sum.
 func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
 	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID, Windows: a.windows, At: a.at}
 	if r.Own {
