@@ -241,3 +241,45 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// benchmarkUses is a message of 200 uses as a busy service writes them.
+func benchmarkUses() *UseBatch {
+	b := &UseBatch{}
+	u := benchmarkUse()
+	for range 200 {
+		b.Add(&u)
+	}
+	return b
+}
+
+func benchmarkUse() domain.KeyUsed {
+	return domain.KeyUsed{Key: domain.NewKeyID("", "k"), Code: domain.UseValid, Scopes: []string{"invoices:read"}, IP: "192.0.2.17",
+		Principal: string(domain.NewKeyID("", "p")), RequestID: "01JD8QZX3M6V7Y4T2N5R8W9ABC", Windows: []int64{60000}, At: time.UnixMilli(1763640000123)}
+}
+
+// BenchmarkEncodeUse is what recording a verification pays for each use.
+func BenchmarkEncodeUse(b *testing.B) {
+	var batch UseBatch
+	u := benchmarkUse()
+	b.ReportAllocs()
+	for b.Loop() {
+		if !batch.Add(&u) {
+			batch.Reset()
+		}
+	}
+}
+
+// BenchmarkDecodeUses is what a replay pays for a message of 200 uses beside reading it.
+func BenchmarkDecodeUses(b *testing.B) {
+	body := benchmarkUses().body()
+	records, err := appendUses(nil, Record{}, body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if records, err = appendUses(records[:0], Record{}, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
