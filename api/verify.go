@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/fastjson"
 	"github.com/keytrail/keytrail/verify"
 )
 
@@ -134,36 +135,63 @@ type verifyBody struct {
 
 // parseVerify reads a body: by scanning if it is plain, else with encoding/json.
 func parseVerify(body []byte, r *verify.Request) error {
-	s := verifyScanner{text: string(body)}
-	if !s.object(r) {
+	ip, ok := scanVerify(string(body), r)
+	if !ok {
 		*r = verify.Request{Scopes: r.Scopes[:0]}
-		if err := decodeVerify(body, r); err != nil {
+		var err error
+		if ip, err = decodeVerify(body, r); err != nil {
 			return err
 		}
-		s.ip = r.RequestID // decodeVerify leaves the address there to be checked
-		r.RequestID = ""
 	}
-	return checkVerify(r, s.ip)
+	return checkVerify(r, ip)
 }
 
-func decodeVerify(body []byte, r *verify.Request) error {
+// scanVerify is decodeVerify without its cost, for a body whose strings have no escapes and
+// whose members are known and come once. It does not take any other.
+func scanVerify(body string, r *verify.Request) (ip string, ok bool) {
+	s := fastjson.NewScanner(body)
+	var seen struct{ key, scopes, ip, keyspace bool }
+	ok = s.Object(func(name string) bool {
+		switch name {
+		case "key":
+			return once(&seen.key) && s.String(&r.Secret)
+		case "scopes":
+			return once(&seen.scopes) && s.Strings(&r.Scopes)
+		case "ip":
+			return once(&seen.ip) && s.String(&ip)
+		case "keyspace":
+			return once(&seen.keyspace) && s.String(&r.Keyspace)
+		}
+		return false
+	})
+	return ip, ok && seen.key && s.End()
+}
+
+// once notes that a member was seen, and reports whether it was the first time.
+func once(seen *bool) bool {
+	first := !*seen
+	*seen = true
+	return first
+}
+
+func decodeVerify(body []byte, r *verify.Request) (ip string, err error) {
 	var b verifyBody
 	if err := ambiguous(body, typeOf[verifyBody]()); err != nil {
-		return err
+		return "", err
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&b); err != nil {
-		return decodeError(err, "body")
+		return "", decodeError(err, "body")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return domain.InvalidField("body", "must be one JSON object and nothing after it")
+		return "", domain.InvalidField("body", "must be one JSON object and nothing after it")
 	}
 	if b.Key == nil {
-		return domain.InvalidField("key", "is required: the presented key, as a string")
+		return "", domain.InvalidField("key", "is required: the presented key, as a string")
 	}
-	r.Secret, r.Scopes, r.Keyspace, r.RequestID = *b.Key, b.Scopes, b.Keyspace, b.IP
-	return nil
+	r.Secret, r.Scopes, r.Keyspace = *b.Key, b.Scopes, b.Keyspace
+	return b.IP, nil
 }
 
 // checkVerify holds what both readers leave open.
@@ -206,112 +234,4 @@ func kindName(t reflect.Type) string {
 		return "a whole number"
 	}
 	return "an object"
-}
-
-// A verifyScanner reads a JSON object whose strings are ASCII without escapes, whose
-// members are known and come once. What else there is, encoding/json judges.
-type verifyScanner struct {
-	text string
-	i    int
-	ip   string
-	seen [4]bool
-}
-
-func (s *verifyScanner) object(r *verify.Request) bool {
-	if !s.take('{') {
-		return false
-	}
-	for {
-		name, ok := s.str()
-		if !ok || !s.take(':') || !s.member(name, r) {
-			return false
-		}
-		if s.take(',') {
-			continue
-		}
-		if !s.take('}') {
-			return false
-		}
-		s.space()
-		return s.i == len(s.text) && s.seen[0]
-	}
-}
-
-func (s *verifyScanner) member(name string, r *verify.Request) bool {
-	switch name {
-	case "key":
-		return s.once(0) && s.into(&r.Secret)
-	case "scopes":
-		return s.once(1) && s.scopes(r)
-	case "ip":
-		return s.once(2) && s.into(&s.ip)
-	case "keyspace":
-		return s.once(3) && s.into(&r.Keyspace)
-	}
-	return false
-}
-
-func (s *verifyScanner) once(i int) bool {
-	again := s.seen[i]
-	s.seen[i] = true
-	return !again
-}
-
-func (s *verifyScanner) into(field *string) bool {
-	v, ok := s.str()
-	*field = v
-	return ok
-}
-
-func (s *verifyScanner) scopes(r *verify.Request) bool {
-	if !s.take('[') {
-		return false
-	}
-	if s.take(']') {
-		return true
-	}
-	for {
-		v, ok := s.str()
-		if !ok {
-			return false
-		}
-		r.Scopes = append(r.Scopes, v)
-		if s.take(']') {
-			return true
-		}
-		if !s.take(',') {
-			return false
-		}
-	}
-}
-
-func (s *verifyScanner) space() {
-	for s.i < len(s.text) && (s.text[s.i] == ' ' || s.text[s.i] == '\n' || s.text[s.i] == '\t' || s.text[s.i] == '\r') {
-		s.i++
-	}
-}
-
-func (s *verifyScanner) take(c byte) bool {
-	s.space()
-	if s.i < len(s.text) && s.text[s.i] == c {
-		s.i++
-		return true
-	}
-	return false
-}
-
-func (s *verifyScanner) str() (string, bool) {
-	if !s.take('"') {
-		return "", false
-	}
-	for start := s.i; s.i < len(s.text); s.i++ {
-		switch c := s.text[s.i]; {
-		case c == '"':
-			s.i++
-			return s.text[start : s.i-1], true
-		case c == '\\' || c < ' ' || c >= 0x80:
-			return "", false
-		}
-	}
-	return "", false
 }

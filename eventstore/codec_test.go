@@ -201,30 +201,6 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
-// FuzzUses holds the fast reader to what the careful one says.
-func FuzzUses(f *testing.F) {
-	var b UseBatch
-	b.Add(&domain.KeyUsed{Key: "k", Code: "VALID", Scopes: []string{"a:b"}, IP: "::1", Principal: "p", RequestID: "r", Windows: []int64{60000}, At: time.UnixMilli(5)})
-	b.Add(&domain.KeyUsed{Key: "k", Code: "VALID", RequestID: "\"quoted\"", At: time.UnixMilli(6)})
-	f.Add(b.body())
-	f.Add([]byte("[]"))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		fast, err := appendUses(nil, Record{}, body)
-		var slow []useOnWire
-		if json.NewDecoder(bytes.NewReader(body)).Decode(&slow) != nil || err != nil {
-			return
-		}
-		if len(fast) != len(slow) {
-			t.Fatalf("%d uses, encoding/json has %d in %s", len(fast), len(slow), body)
-		}
-		for i := range slow {
-			if u := fast[i].Event.(domain.KeyUsed); u.Key != slow[i].Key || u.RequestID != slow[i].RequestID || u.At.UnixMilli() != slow[i].Time {
-				t.Errorf("use %d is %+v, encoding/json has %+v", i, u, slow[i])
-			}
-		}
-	})
-}
-
 // BenchmarkDecode is what a replay pays for each key.created beside reading it.
 func BenchmarkDecode(b *testing.B) {
 	e := domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: domain.NewOrgID("o"), Keyspace: "default", Settings: domain.Settings{Name: "key 1", Owner: "o", Scopes: []string{"a:b"}},
@@ -237,48 +213,6 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if records, err = appendRecords(records[:0], stored{subject: m.Subject, header: m.Header, data: m.Data}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// benchmarkUses is a message of 200 uses as a busy service writes them.
-func benchmarkUses() *UseBatch {
-	b := &UseBatch{}
-	u := benchmarkUse()
-	for range 200 {
-		b.Add(&u)
-	}
-	return b
-}
-
-func benchmarkUse() domain.KeyUsed {
-	return domain.KeyUsed{Key: domain.NewKeyID("", "k"), Code: domain.UseValid, Scopes: []string{"invoices:read"}, IP: "192.0.2.17",
-		Principal: string(domain.NewKeyID("", "p")), RequestID: "01JD8QZX3M6V7Y4T2N5R8W9ABC", Windows: []int64{60000}, At: time.UnixMilli(1763640000123)}
-}
-
-// BenchmarkEncodeUse is what recording a verification pays for each use.
-func BenchmarkEncodeUse(b *testing.B) {
-	var batch UseBatch
-	u := benchmarkUse()
-	b.ReportAllocs()
-	for b.Loop() {
-		if !batch.Add(&u) {
-			batch.Reset()
-		}
-	}
-}
-
-// BenchmarkDecodeUses is what a replay pays for a message of 200 uses beside reading it.
-func BenchmarkDecodeUses(b *testing.B) {
-	body := benchmarkUses().body()
-	records, err := appendUses(nil, Record{}, body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if records, err = appendUses(records[:0], Record{}, body); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/fastjson"
 )
 
 // keyCreated decodes key.created several times faster than encoding/json: it is most of
@@ -11,62 +12,54 @@ import (
 // to that.
 func keyCreated(data []byte, private domain.Private) (domain.Event, bool) {
 	e := domain.KeyCreated{Digest: private.Digest}
-	s := scanner{string(data)}
-	return e, s.keyCreated(&e) && s.rest == ""
+	s := fastjson.NewScanner(string(data))
+	return e, scanKeyCreated(&s, &e) && s.End()
 }
 
-func (s *scanner) keyCreated(e *domain.KeyCreated) bool {
-	ok := s.member(`{"key_id":`, (*string)(&e.ID)) &&
-		s.member(`,"org_id":`, (*string)(&e.Org)) &&
-		s.member(`,"keyspace":`, &e.Keyspace) &&
-		s.member(`,"name":`, &e.Name) &&
-		s.optional(`,"owner":`, &e.Owner) &&
-		s.optionalTexts(`,"scopes":[`, &e.Scopes) &&
-		(!s.skip(`,"expires_at":`) || s.time(&e.ExpiresAt)) &&
-		(!s.skip(`,"rate_limits":[`) || s.rateLimits(&e.RateLimits)) &&
-		s.optionalTexts(`,"allowed_cidrs":[`, &e.AllowedCIDRs) &&
-		(!s.skip(`,"metadata":{`) || s.metadata(&e.Metadata)) &&
-		s.member(`,"prefix":`, &e.Prefix)
+func scanKeyCreated(s *fastjson.Scanner, e *domain.KeyCreated) bool {
+	ok := s.Member(`{"key_id":`, (*string)(&e.ID)) &&
+		s.Member(`,"org_id":`, (*string)(&e.Org)) &&
+		s.Member(`,"keyspace":`, &e.Keyspace) &&
+		s.Member(`,"name":`, &e.Name) &&
+		s.OptionalMember(`,"owner":`, &e.Owner) &&
+		(!s.Skip(`,"scopes":`) || s.Strings(&e.Scopes)) &&
+		(!s.Skip(`,"expires_at":`) || scanTime(s, &e.ExpiresAt)) &&
+		(!s.Skip(`,"rate_limits":`) || scanRateLimits(s, &e.RateLimits)) &&
+		(!s.Skip(`,"allowed_cidrs":`) || s.Strings(&e.AllowedCIDRs)) &&
+		(!s.Skip(`,"metadata":`) || scanMetadata(s, &e.Metadata)) &&
+		s.Member(`,"prefix":`, &e.Prefix)
 	if !ok {
 		return false
 	}
-	e.Imported = s.skip(`,"imported":true`)
-	e.Root = s.skip(`,"root":true`)
-	return s.skip(`,"at":`) && s.time(&e.At) && s.member(`,"by":`, &e.By) && s.skip("}")
+	e.Imported = s.Skip(`,"imported":true`)
+	e.Root = s.Skip(`,"root":true`)
+	return s.Skip(`,"at":`) && scanTime(s, &e.At) && s.Member(`,"by":`, &e.By) && s.Skip("}")
 }
 
-// time reads what time.Time.UnmarshalJSON reads: both are the same strict parser.
-func (s *scanner) time(t *time.Time) bool {
+// scanTime reads what time.Time.UnmarshalJSON reads: both are the same strict parser.
+func scanTime(s *fastjson.Scanner, t *time.Time) bool {
 	var v string
-	return s.text(&v) && t.UnmarshalText([]byte(v)) == nil
+	return s.String(&v) && t.UnmarshalText([]byte(v)) == nil
 }
 
-func (s *scanner) digest(d *domain.Digest) bool {
-	var v string
-	return s.text(&v) && d.UnmarshalText([]byte(v)) == nil
-}
-
-func (s *scanner) rateLimits(limits *[]domain.RateLimit) bool {
-	return s.list(func() bool {
+func scanRateLimits(s *fastjson.Scanner, limits *[]domain.RateLimit) bool {
+	*limits = []domain.RateLimit{}
+	return s.Array(func() bool {
 		var l domain.RateLimit
 		var window string
-		ok := s.skip(`{"limit":`) && s.number(&l.Limit) && s.member(`,"window":`, &window) && s.skip("}") &&
+		ok := s.Skip(`{"limit":`) && s.Int(&l.Limit) && s.Member(`,"window":`, &window) && s.Skip("}") &&
 			l.Window.UnmarshalText([]byte(window)) == nil
 		*limits = append(*limits, l)
 		return ok
 	})
 }
 
-func (s *scanner) metadata(m *map[string]string) bool {
+func scanMetadata(s *fastjson.Scanner, m *map[string]string) bool {
 	*m = make(map[string]string)
-	for {
-		var name, value string
-		if !s.text(&name) || !s.member(":", &value) {
-			return false
-		}
+	return s.Object(func(name string) bool {
+		var value string
+		ok := s.String(&value)
 		(*m)[name] = value
-		if !s.skip(",") {
-			return s.skip("}")
-		}
-	}
+		return ok
+	})
 }

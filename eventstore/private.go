@@ -9,6 +9,7 @@ import (
 	"errors"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/fastjson"
 )
 
 // A stored body is public. The private facts of an event are in this header of the same
@@ -65,7 +66,9 @@ func openPrivate(header string, attributes []byte) (p domain.Private, binding st
 	}
 	binding = string(named)
 	facts := header[saltLength+1:]
-	if s := (scanner{facts}); s.skip(`{"digest":`) && s.digest(&p.Digest) && s.rest == "}" {
+	s := fastjson.NewScanner(facts)
+	var digest string
+	if s.Member(`{"digest":`, &digest) && s.Skip("}") && s.End() && p.Digest.UnmarshalText([]byte(digest)) == nil {
 		return p, binding, nil
 	}
 	p, err = slowPrivate(facts)

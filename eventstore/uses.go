@@ -3,14 +3,13 @@ package eventstore
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/fastjson"
 )
 
 // maxBatchBytes keeps a message of uses under 64 KiB with its subject and headers.
@@ -74,30 +73,15 @@ func appendUse(b []byte, u *domain.KeyUsed) []byte {
 	b = append(b, u.Key...)
 	b = append(b, `","code":"`...)
 	b = append(b, u.Code...)
-	b = append(b, `","time":`...)
-	b = strconv.AppendInt(b, u.At.UnixMilli(), 10)
+	b = fastjson.AppendIntMember(b, `","time":`, u.At.UnixMilli())
 	if len(u.Scopes) > 0 {
-		b = append(b, `,"scopes":[`...)
-		for i, s := range u.Scopes {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = AppendString(b, s)
-		}
-		b = append(b, ']')
+		b = fastjson.AppendStrings(append(b, `,"scopes":`...), u.Scopes)
 	}
-	b = appendMember(b, `,"ip":`, u.IP)
-	b = appendMember(b, `,"principal":`, u.Principal)
-	b = appendMember(b, `,"request_id":`, u.RequestID)
+	b = fastjson.AppendOptionalMember(b, `,"ip":`, u.IP)
+	b = fastjson.AppendOptionalMember(b, `,"principal":`, u.Principal)
+	b = fastjson.AppendOptionalMember(b, `,"request_id":`, u.RequestID)
 	if len(u.Windows) > 0 {
-		b = append(b, `,"windows":[`...)
-		for i, w := range u.Windows {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = strconv.AppendInt(b, w, 10)
-		}
-		b = append(b, ']')
+		b = fastjson.AppendInts(append(b, `,"windows":`...), u.Windows)
 	}
 	if u.Count > 1 {
 		b = appendSum(b, u)
@@ -107,40 +91,12 @@ func appendUse(b []byte, u *domain.KeyUsed) []byte {
 
 // appendSum appends what only a use that stands for several has.
 func appendSum(b []byte, u *domain.KeyUsed) []byte {
-	b = strconv.AppendInt(append(b, `,"count":`...), u.Count, 10)
-	b = strconv.AppendInt(append(b, `,"first":`...), u.First.UnixMilli(), 10)
-	for i, address := range u.Addresses {
-		if i == 0 {
-			b = append(b, `,"addresses":[`...)
-		} else {
-			b = append(b, ',')
-		}
-		b = AppendString(b, address)
-	}
+	b = fastjson.AppendIntMember(b, `,"count":`, u.Count)
+	b = fastjson.AppendIntMember(b, `,"first":`, u.First.UnixMilli())
 	if len(u.Addresses) > 0 {
-		b = append(b, ']')
+		b = fastjson.AppendStrings(append(b, `,"addresses":`...), u.Addresses)
 	}
 	return b
-}
-
-func appendMember(b []byte, name, value string) []byte {
-	if value == "" {
-		return b
-	}
-	return AppendString(append(b, name...), value)
-}
-
-// AppendString appends s as a JSON string. Text that needs escapes is rare and left to encoding/json.
-func AppendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			quoted, _ := json.Marshal(s)
-			return append(b, quoted...)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
 }
 
 var typeUsed = domain.TypeOf(domain.KeyUsed{})
@@ -162,14 +118,13 @@ type useOnWire struct {
 
 // appendUses adds the uses of one message to records; base has what they share.
 func appendUses(records []Record, base Record, body []byte) ([]Record, error) {
-	start := len(records)
 	if all, ok := scanUses(records, base, string(body)); ok {
 		return all, nil
 	}
 	// Not the spelling that appendUse writes, or text with escapes: a careful reader takes over.
 	var uses []useOnWire
 	if err := json.Unmarshal(body, &uses); err != nil {
-		return records[:start], fmt.Errorf("uses position %d: %w", base.Position, err)
+		return records, fmt.Errorf("uses position %d: %w", base.Position, err)
 	}
 	for i := range uses {
 		records = append(records, useRecord(base, i, &uses[i]))
@@ -178,34 +133,31 @@ func appendUses(records []Record, base Record, body []byte) ([]Record, error) {
 }
 
 func scanUses(records []Record, base Record, body string) ([]Record, bool) {
-	s := scanner{body}
-	if !s.skip("[") {
-		return nil, false
-	}
-	for i := 0; ; i++ {
+	s := fastjson.NewScanner(body)
+	start := len(records)
+	ok := s.Array(func() bool {
 		var u useOnWire
-		if !s.use(&u) {
-			return nil, false
+		if !scanUse(&s, &u) {
+			return false
 		}
-		records = append(records, useRecord(base, i, &u))
-		if !s.skip(",") {
-			return records, s.rest == "]"
-		}
-	}
+		records = append(records, useRecord(base, len(records)-start, &u))
+		return true
+	})
+	return records, ok && s.End()
 }
 
-func (s *scanner) use(u *useOnWire) bool {
-	return s.member(`{"key_id":`, (*string)(&u.Key)) &&
-		s.member(`,"code":`, (*string)(&u.Code)) &&
-		s.skip(`,"time":`) && s.number(&u.Time) &&
-		s.optionalTexts(`,"scopes":[`, &u.Scopes) &&
-		s.optional(`,"ip":`, &u.IP) &&
-		s.optional(`,"principal":`, &u.Principal) &&
-		s.optional(`,"request_id":`, &u.RequestID) &&
-		(!s.skip(`,"windows":[`) || s.numbers(&u.Windows)) &&
-		(!s.skip(`,"count":`) || s.number(&u.Count) && s.skip(`,"first":`) && s.number(&u.First)) &&
-		s.optionalTexts(`,"addresses":[`, &u.Addresses) &&
-		s.skip("}")
+func scanUse(s *fastjson.Scanner, u *useOnWire) bool {
+	return s.Member(`{"key_id":`, (*string)(&u.Key)) &&
+		s.Member(`,"code":`, (*string)(&u.Code)) &&
+		s.Skip(`,"time":`) && s.Int(&u.Time) &&
+		(!s.Skip(`,"scopes":`) || s.Strings(&u.Scopes)) &&
+		s.OptionalMember(`,"ip":`, &u.IP) &&
+		s.OptionalMember(`,"principal":`, &u.Principal) &&
+		s.OptionalMember(`,"request_id":`, &u.RequestID) &&
+		(!s.Skip(`,"windows":`) || s.Ints(&u.Windows)) &&
+		(!s.Skip(`,"count":`) || s.Int(&u.Count) && s.Skip(`,"first":`) && s.Int(&u.First)) &&
+		(!s.Skip(`,"addresses":`) || s.Strings(&u.Addresses)) &&
+		s.Skip("}")
 }
 
 func useRecord(base Record, index int, u *useOnWire) Record {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/fastjson"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -53,28 +54,25 @@ func (a *Answer) Reset() (at int64) {
 
 // AppendJSON appends the answer as JSON, as the API gives it.
 func (a *Answer) AppendJSON(b []byte) []byte {
-	if a.Outcome == domain.UseValid {
-		b = append(b, `{"valid":true,"code":"`...)
-	} else {
-		b = append(b, `{"valid":false,"code":"`...)
-	}
-	b = append(b, a.Outcome...)
-	b = append(b, '"')
+	b = strconv.AppendBool(append(b, `{"valid":`...), a.Outcome == domain.UseValid)
+	b = append(append(append(b, `,"code":"`...), a.Outcome...), '"')
 	if a.Outcome != domain.UseNotFound {
 		b = appendKey(b, &a.Credential)
 		b = append(b, `,"rate_limits":[`...)
 		for i, l := range a.Limits {
-			b = l.appendJSON(b, i > 0)
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = l.appendJSON(b)
 		}
 		b = append(b, ']')
 	}
-	b = append(b, `,"position":`...)
-	b = strconv.AppendUint(b, uint64(a.Position), 10)
+	b = fastjson.AppendIntMember(b, `,"position":`, int64(a.Position))
 	return append(b, '}')
 }
 
-// appendKey appends what an answer says of the key. Its ids, keyspace and scopes are of
-// characters that need no escapes.
+// appendKey appends what an answer says of the key. Its ids and keyspace are of characters
+// that need no escapes.
 func appendKey(b []byte, c *projections.Credential) []byte {
 	b = append(append(b, `,"key_id":"`...), c.Key...)
 	if c.Org == domain.Installation {
@@ -83,35 +81,22 @@ func appendKey(b []byte, c *projections.Credential) []byte {
 		b = append(append(append(b, `","org_id":"`...), c.Org...), '"')
 	}
 	b = append(append(b, `,"keyspace":"`...), c.Keyspace...)
-	b = eventstore.AppendString(append(b, `","owner":`...), c.Owner)
-	b = eventstore.AppendString(append(b, `,"name":`...), c.Name)
-	b = append(b, `,"scopes":[`...)
-	for i, scope := range c.Scopes {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(append(b, '"'), scope...), '"')
-	}
+	b = fastjson.AppendMember(b, `","owner":`, c.Owner)
+	b = fastjson.AppendMember(b, `,"name":`, c.Name)
+	b = fastjson.AppendStrings(append(b, `,"scopes":`...), c.Scopes)
 	if c.ExpiresAt == 0 {
-		b = append(b, `],"expires_at":null`...)
+		b = append(b, `,"expires_at":null`...)
 	} else {
-		b = time.UnixMilli(c.ExpiresAt).UTC().AppendFormat(append(b, `],"expires_at":"`...), time.RFC3339Nano)
+		b = time.UnixMilli(c.ExpiresAt).UTC().AppendFormat(append(b, `,"expires_at":"`...), time.RFC3339Nano)
 		b = append(b, '"')
 	}
 	return append(append(b, `,"metadata":`...), c.Metadata...)
 }
 
-func (l LimitState) appendJSON(b []byte, more bool) []byte {
-	if more {
-		b = append(b, ',')
-	}
-	b = append(b, `{"limit":`...)
-	b = strconv.AppendInt(b, l.Limit, 10)
-	b = append(b, `,"window":"`...)
-	b = append(b, l.Window.String()...)
-	b = append(b, `","remaining":`...)
-	b = strconv.AppendInt(b, l.Remaining, 10)
-	b = append(b, `,"reset":`...)
-	b = strconv.AppendInt(b, l.Reset, 10)
+func (l LimitState) appendJSON(b []byte) []byte {
+	b = fastjson.AppendIntMember(b, `{"limit":`, l.Limit)
+	b = append(append(b, `,"window":"`...), l.Window.String()...)
+	b = fastjson.AppendIntMember(b, `","remaining":`, l.Remaining)
+	b = fastjson.AppendIntMember(b, `,"reset":`, l.Reset)
 	return append(b, '}')
 }
