@@ -7,6 +7,8 @@ import (
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 // memTableSize is how much Badger collects in memory before it writes a file. It bounds a
@@ -53,9 +55,9 @@ const garbageEvery = 10 * time.Minute
 
 // collectGarbage gives back what large values took that are deleted: Badger does so only
 // when it is asked.
-func (g *group) collectGarbage(ctx context.Context) {
-	for rest(ctx, garbageEvery) == nil {
-		for g.db.RunValueLogGC(0.5) == nil && ctx.Err() == nil {
+func (e *engine) collectGarbage(ctx context.Context) {
+	for backoff.Sleep(ctx, garbageEvery) == nil {
+		for e.db.RunValueLogGC(0.5) == nil && ctx.Err() == nil {
 		}
 	}
 }

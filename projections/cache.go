@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -11,25 +12,27 @@ import (
 // lie one after another in chunks without pointers, which cost the garbage collector
 // nothing. When there is no room, the oldest chunk is used again.
 //
-// What is in it is what the snapshot says: rows are put in while the snapshot is held, and
-// those that changed are taken out before it moves on.
+// What is in it is what the latest snapshot says. Before that is published its number is
+// given to the cache and the rows that changed are taken out; a row of an earlier snapshot,
+// of a look-up that has taken long, is not put in any more.
 type cache struct {
-	shards [cacheShards]cacheShard
+	snapshot atomic.Uint64 // the number of the latest
+	shards   [cacheShards]cacheShard
 }
 
 // A cacheShard has the digests of one remainder.
 type cacheShard struct {
-	mu     sync.Mutex
-	places map[uint64]uint32 // by the digest's beginning: where its entry is
-	chunks [][]byte          // of entries: digest, length of the row in four bytes, row
-	last   int               // the chunk that entries are added to
-	limit  int               // of chunks
+	mu      sync.Mutex
+	offsets map[uint64]uint32 // by the digest's beginning: the chunk of its entry and the offset there
+	chunks  [][]byte          // of entries: digest, length of the row in four bytes, row
+	last    int               // the chunk that entries are added to
+	limit   int               // of chunks
 }
 
 const (
 	cacheShards = 64
 	chunkBits   = 15
-	chunkSize   = 1 << chunkBits // a place is a chunk's number and, in this many bits, an offset
+	chunkSize   = 1 << chunkBits // its offsets take chunkBits, and the chunk's number the others
 	entryHead   = len(domain.Digest{}) + 4
 )
 
@@ -39,7 +42,7 @@ func newCache(size uint64) *cache {
 	for i := range c.shards {
 		c.shards[i].limit = int(min(max(size/cacheShards/chunkSize, 1), 1<<(32-chunkBits)))
 	}
-	c.forgetAll()
+	c.forgetAll(0)
 	return c
 }
 
@@ -53,11 +56,11 @@ func (c *cache) find(d *domain.Digest) (row string, found bool) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	place, known := s.places[beginning(d[:])]
+	at, known := s.offsets[beginning(d[:])]
 	if !known {
 		return "", false
 	}
-	entry := s.chunks[place>>chunkBits][place%chunkSize:]
+	entry := s.chunks[at>>chunkBits][at%chunkSize:]
 	if domain.Digest(entry[:len(d)]) != *d {
 		return "", false
 	}
@@ -68,20 +71,25 @@ func entryEnd(entry []byte) int {
 	return entryHead + int(binary.BigEndian.Uint32(entry[entryHead-4:]))
 }
 
-// put adds the row of d, unless it is larger than a chunk.
-func (c *cache) put(d *domain.Digest, row []byte) {
-	size := entryHead + len(row)
-	if size > chunkSize {
-		return
-	}
+// put adds the row of d as a snapshot has it, unless it is larger than a chunk. Nothing is
+// added from a snapshot that is no longer current.
+func (c *cache) put(snapshot uint64, d *domain.Digest, row []byte) (current bool) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if snapshot != c.snapshot.Load() {
+		return false
+	}
+	size := entryHead + len(row)
+	if size > chunkSize {
+		return true
+	}
 	s.makeRoom(size)
 	chunk := &s.chunks[s.last]
-	s.places[beginning(d[:])] = uint32(s.last<<chunkBits | len(*chunk))
+	s.offsets[beginning(d[:])] = uint32(s.last<<chunkBits | len(*chunk))
 	*chunk = binary.BigEndian.AppendUint32(append(*chunk, d[:]...), uint32(len(row)))
 	*chunk = append(*chunk, row...)
+	return true
 }
 
 // makeRoom sees to it that the last chunk has room for size bytes.
@@ -102,8 +110,8 @@ func (s *cacheShard) empty(chunk int) {
 	entries := s.chunks[chunk]
 	for at := 0; at < len(entries); at += entryEnd(entries[at:]) {
 		key := beginning(entries[at:])
-		if place, known := s.places[key]; known && place == uint32(chunk<<chunkBits|at) {
-			delete(s.places, key)
+		if its, known := s.offsets[key]; known && its == uint32(chunk<<chunkBits|at) {
+			delete(s.offsets, key)
 		}
 	}
 	s.chunks[chunk] = entries[:0]
@@ -117,20 +125,24 @@ func (c *cache) full() bool {
 	return len(s.chunks) == s.limit && len(s.chunks[s.last]) > chunkSize/4*3
 }
 
-func (c *cache) forget(changed []domain.Digest) {
+// forget takes out what has changed in a new snapshot. Its number comes first: a row that is
+// put in before it is taken out with the others, and one of an earlier snapshot not put in after.
+func (c *cache) forget(snapshot uint64, changed []domain.Digest) {
+	c.snapshot.Store(snapshot)
 	for i := range changed {
 		s := c.shard(&changed[i])
 		s.mu.Lock()
-		delete(s.places, beginning(changed[i][:]))
+		delete(s.offsets, beginning(changed[i][:]))
 		s.mu.Unlock()
 	}
 }
 
-func (c *cache) forgetAll() {
+func (c *cache) forgetAll(snapshot uint64) {
+	c.snapshot.Store(snapshot)
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.places, s.chunks, s.last = map[uint64]uint32{}, nil, 0
+		s.offsets, s.chunks, s.last = map[uint64]uint32{}, nil, 0
 		s.mu.Unlock()
 	}
 }

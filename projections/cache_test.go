@@ -23,17 +23,17 @@ func TestTheCacheGivesWhatWasPutInLast(t *testing.T) {
 			d := crowded(step[0])
 			switch what := step[1]; {
 			case what == 0:
-				c.forget([]domain.Digest{d})
+				c.forget(0, []domain.Digest{d})
 				delete(model, d)
 			case what < 5:
 				model[d] = bytes.Repeat([]byte{byte(i), byte(i >> 8)}, step[2])
-				c.put(&d, model[d])
+				c.put(0, &d, model[d])
 			}
 			if row, found := c.find(&d); found && (model[d] == nil || row != string(model[d])) {
 				t.Fatalf("step %d: digest %d is found with %d bytes, and has %d", i, step[0], len(row), len(model[d]))
 			}
 		}
-		if c.forgetAll(); len(c.shards[0].places) > 0 {
+		if c.forgetAll(0); len(c.shards[0].offsets) > 0 {
 			t.Fatal("not all is forgotten")
 		}
 	})
@@ -52,7 +52,7 @@ func TestTheCacheHoldsWhatItHasRoomFor(t *testing.T) {
 		c := newCache(bytes)
 		for i := range rows {
 			d := domain.NewSecret(fmt.Sprint(i)).Digest()
-			c.put(&d, make([]byte, size))
+			c.put(0, &d, make([]byte, size))
 		}
 		for i := range rows {
 			d := domain.NewSecret(fmt.Sprint(i)).Digest()
@@ -74,12 +74,26 @@ func TestTheCacheHoldsWhatItHasRoomFor(t *testing.T) {
 func TestTheCacheRefusesWhatFitsNowhere(t *testing.T) {
 	c := newCache(0)
 	var d domain.Digest
-	c.put(&d, make([]byte, chunkSize))
+	c.put(0, &d, make([]byte, chunkSize))
 	if _, found := c.find(&d); found {
 		t.Error("found")
 	}
-	c.put(&d, make([]byte, chunkSize-entryHead))
+	c.put(0, &d, make([]byte, chunkSize-entryHead))
 	if row, found := c.find(&d); !found || len(row) != chunkSize-entryHead {
 		t.Error("the largest row is not found")
+	}
+}
+
+// What a look-up of an earlier snapshot finds may have changed since.
+func TestTheCacheTakesRowsOfTheLatestSnapshotAlone(t *testing.T) {
+	c := newCache(0)
+	var d domain.Digest
+	c.forget(7, nil)
+	for snapshot, want := range map[uint64]bool{6: false, 7: true, 8: false} {
+		c.forget(7, []domain.Digest{d})
+		current := c.put(snapshot, &d, []byte("row"))
+		if _, found := c.find(&d); current != want || found != want {
+			t.Errorf("of snapshot %d it was put in: %v, found: %v", snapshot, current, found)
+		}
 	}
 }

@@ -11,79 +11,80 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// An entry is what the catalog keeps of a projection.
-type entry struct {
-	Version    int                    `json:"version"`
-	Table      uint16                 `json:"table"`
-	Checkpoint *eventstore.Checkpoint `json:"checkpoint"`
-	Flush      *flush                 `json:"flush,omitempty"` // of the usage buffer, if a part of it is in the table
-}
-
 // The first byte of every key in Badger.
 const (
-	catalogKeys byte = 0 // + projection name → entry
+	catalogKeys byte = 0 // + projection name → catalogEntry
 	tableKeys   byte = 1 // + table number + row key → row
 )
 
+// tableKeyHead is how many bytes of a key come before the row key: the first byte and the
+// number of the table.
+const tableKeyHead = 1 + 2
+
 func catalogKey(name string) []byte { return append([]byte{catalogKeys}, name...) }
 
-func tablePrefix(table uint16) []byte {
-	return binary.BigEndian.AppendUint16([]byte{tableKeys}, table)
+func appendTablePrefix(b []byte, number uint16) []byte {
+	return binary.BigEndian.AppendUint16(append(b, tableKeys), number)
+}
+
+func tablePrefix(number uint16) []byte {
+	return appendTablePrefix(make([]byte, 0, tableKeyHead), number)
+}
+
+// A catalogEntry is what the catalog keeps of a projection.
+type catalogEntry struct {
+	Version    int                    `json:"version"`
+	Table      uint16                 `json:"table"`
+	Checkpoint *eventstore.Checkpoint `json:"checkpoint"`
+	Flush      *flushProgress         `json:"flush,omitempty"` // one that is not over, of a buffered table
+}
+
+// save makes t the table that counts, at a checkpoint.
+func (t *tableState) save(tx *badger.Txn, c eventstore.Checkpoint, f *flushProgress) error {
+	if t.building {
+		return nil
+	}
+	value, err := json.Marshal(catalogEntry{Version: t.version, Table: t.number, Checkpoint: &c, Flush: f})
+	if err != nil {
+		return err
+	}
+	return tx.Set(catalogKey(t.name), value)
 }
 
 // loadCatalog finds each projection's table, gives new ones and new versions an empty
 // table, and drops the tables that nothing refers to any more. The rows of another version,
 // and those whose checkpoint is missing, are not read: what could read them is the program
 // that wrote them.
-func (g *group) loadCatalog() error {
-	used := map[uint16]bool{0: true}
-	var fresh []*runner
-	for _, p := range projections {
-		if p.stream != g.stream {
-			continue
-		}
-		r := newRunner(p)
-		e, err := g.catalogEntry(p.name)
+func (e *engine) loadCatalog() error {
+	var fresh []table
+	for _, p := range e.projections {
+		entry, err := e.catalogEntry(p.name)
 		if err != nil {
 			return err
 		}
-		used[e.Table] = true // also of another version, until its successor is in the catalog
-		if e.Version != p.version || e.Checkpoint == nil {
-			fresh = append(fresh, r)
-		} else if err := g.resume(r, e); err != nil {
+		t := e.newTable(p, entry.Table)
+		if entry.Version != p.version || entry.Checkpoint == nil {
+			fresh = append(fresh, t) // under the old number, until its own is in the catalog
+		} else if err := e.db.View(func(tx *badger.Txn) error { return t.resume(t.state().rows(tx), entry) }); err != nil {
 			return err
 		}
-		g.runners = append(g.runners, r)
+		e.tables = append(e.tables, t)
 	}
-	for _, r := range fresh {
-		r.table = freeTable(used)
-		if err := g.dropTable(context.Background(), r.table); err != nil { // what a cut-off rebuild left there
-			return err
-		}
-		if err := g.db.Update(func(tx *badger.Txn) error { return r.catalogue(tx, eventstore.Checkpoint{}, nil) }); err != nil {
+	for _, t := range fresh {
+		t.state().number = e.freeNumber()
+		if err := e.saveEmpty(context.Background(), t); err != nil {
 			return err
 		}
 	}
-	return g.dropStrayTables()
+	return e.dropStrayTables()
 }
 
-// resume goes on where the catalog says that r is.
-func (g *group) resume(r *runner, e entry) error {
-	r.table = e.Table
-	return g.db.View(func(tx *badger.Txn) error {
-		var clock usageClock
-		var err error
-		if r.buffer != nil {
-			clock, err = loadUsageClock(rows{tx: tx, table: r.table})
-		}
-		r.begin(*e.Checkpoint, clock)
-		r.flush = e.Flush
-		return err
-	})
+func (e *engine) newTable(p projection, number uint16) table {
+	return p.table(e.store, tableState{projection: p, db: e.db, number: number})
 }
 
-func (g *group) catalogEntry(name string) (e entry, err error) {
-	err = g.db.View(func(tx *badger.Txn) error {
+func (e *engine) catalogEntry(name string) (entry catalogEntry, err error) {
+	err = e.db.View(func(tx *badger.Txn) error {
 		item, err := tx.Get(catalogKey(name))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
@@ -91,66 +92,71 @@ func (g *group) catalogEntry(name string) (e entry, err error) {
 		if err != nil {
 			return err
 		}
-		return item.Value(func(v []byte) error { return json.Unmarshal(v, &e) })
+		return item.Value(func(v []byte) error { return json.Unmarshal(v, &entry) })
 	})
-	return e, err
+	return entry, err
 }
 
-// catalogue makes r's table the one that counts.
-func (r *runner) catalogue(tx *badger.Txn, checkpoint eventstore.Checkpoint, f *flush) error {
-	value, err := json.Marshal(entry{Version: r.version, Table: r.table, Checkpoint: &checkpoint, Flush: f})
-	if err != nil {
+// saveEmpty empties t, in which a rebuild that was cut off may have left rows, and makes it
+// the table that counts.
+func (e *engine) saveEmpty(ctx context.Context, t table) error {
+	if err := e.dropTable(ctx, t.state().number); err != nil {
 		return err
 	}
-	return tx.Set(catalogKey(r.name), value)
+	return e.db.Update(func(tx *badger.Txn) error { return t.state().save(tx, eventstore.Checkpoint{}, nil) })
 }
 
-func freeTable(used map[uint16]bool) uint16 {
-	for t := uint16(1); ; t++ {
-		if !used[t] {
-			used[t] = true
-			return t
+// freeNumber is the number of a table that is none of e's.
+func (e *engine) freeNumber() uint16 {
+	used := e.usedNumbers()
+	for n := uint16(1); ; n++ {
+		if !used[n] {
+			return n
 		}
 	}
 }
 
-func (g *group) usedTables() map[uint16]bool {
-	used := map[uint16]bool{0: true}
-	for _, r := range g.runners {
-		used[r.table] = true
+func (e *engine) usedNumbers() map[uint16]bool {
+	used := map[uint16]bool{}
+	for _, t := range e.tables {
+		used[t.state().number] = true
+	}
+	if e.building != nil {
+		used[e.building.state().number] = true
 	}
 	return used
 }
 
 // dropStrayTables empties every table that no projection uses: an old version's, or one
 // that a rebuild left behind when it was cut off.
-func (g *group) dropStrayTables() error {
-	used := g.usedTables()
+func (e *engine) dropStrayTables() error {
+	used := e.usedNumbers()
 	for {
-		table, err := g.strayTable(used)
-		if err != nil || table == 0 {
+		number, err := e.strayTable(used)
+		if err != nil || number == 0 {
 			return err
 		}
-		if err := g.dropTable(context.Background(), table); err != nil {
+		if err := e.dropTable(context.Background(), number); err != nil {
 			return err
 		}
 	}
 }
 
-func (g *group) strayTable(used map[uint16]bool) (stray uint16, err error) {
-	err = g.db.View(func(tx *badger.Txn) error {
+// strayTable is the first table that has rows and is not used; 0: there is none.
+func (e *engine) strayTable(used map[uint16]bool) (stray uint16, err error) {
+	err = e.db.View(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte{tableKeys}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); {
-			table := binary.BigEndian.Uint16(it.Item().Key()[1:])
-			if !used[table] {
-				stray = table
+			number := binary.BigEndian.Uint16(it.Item().Key()[1:])
+			if !used[number] {
+				stray = number
 				return nil
 			}
-			if table == 0xffff {
+			if number == 0xffff {
 				return nil
 			}
-			it.Seek(tablePrefix(table + 1))
+			it.Seek(tablePrefix(number + 1))
 		}
 		return nil
 	})
@@ -159,11 +165,11 @@ func (g *group) strayTable(used map[uint16]bool) (stray uint16, err error) {
 
 // dropTable deletes rows one by one, until ctx ends: Badger's own DropPrefix would stop all
 // writes.
-func (g *group) dropTable(ctx context.Context, table uint16) error {
-	wb := g.db.NewWriteBatch()
+func (e *engine) dropTable(ctx context.Context, number uint16) error {
+	wb := e.db.NewWriteBatch()
 	defer wb.Cancel()
-	err := g.db.View(func(tx *badger.Txn) error {
-		it := tx.NewIterator(badger.IteratorOptions{Prefix: tablePrefix(table)})
+	err := e.db.View(func(tx *badger.Txn) error {
+		it := tx.NewIterator(badger.IteratorOptions{Prefix: tablePrefix(number)})
 		defer it.Close()
 		for it.Rewind(); it.Valid() && ctx.Err() == nil; it.Next() {
 			if err := wb.Delete(it.Item().KeyCopy(nil)); err != nil {

@@ -9,34 +9,59 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A credential row is a list of entries, each with its length before it: organizations
-// may import the same digest, and each then sees its own.
-func cutEntry[T string | []byte](list T) (entry, rest T) {
+// A credential row is a list of credentials, each with its length in four bytes before it:
+// organizations may import the same digest, and each then sees its own.
+func cutCredential[T string | []byte](list T) (credential, rest T) {
 	n := 4 + (int(list[0])<<24 | int(list[1])<<16 | int(list[2])<<8 | int(list[3]))
 	return list[4:n], list[n:]
 }
 
-func appendEntry(list, entry []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(list, uint32(len(entry))), entry...)
+func appendCredential(list, credential []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(list, uint32(len(credential))), credential...)
 }
 
-// The layout of an entry: key id 16, org 16, state 1, whether the secret has ended 1, key's
-// expiry 8, secret's end 8 (both milliseconds, 0 none), keyspace, owner, name, then counted lists of scopes, CIDRs and
-// rate limits, then the metadata. Strings have their length in two bytes before them.
+// replaceCredential copies list with a credential in the place of that of its key, or last;
+// nil: that of the key is left out.
+func replaceCredential(list []byte, id domain.KeyID, credential []byte) (replaced []byte) {
+	bits := id.Bytes()
+	for len(list) > 0 {
+		var c []byte
+		switch c, list = cutCredential(list); {
+		case [16]byte(c[credentialKey:]) != bits:
+			replaced = appendCredential(replaced, c)
+		case credential != nil:
+			replaced = appendCredential(replaced, credential)
+			credential = nil
+		}
+	}
+	if credential != nil {
+		replaced = appendCredential(replaced, credential)
+	}
+	return replaced
+}
+
+// The layout of a credential: these fields, then keyspace, owner, name, then counted lists of
+// scopes, CIDRs and rate limits, then the metadata as JSON. Texts have their length in two
+// bytes before them, lists their number in one. Times are milliseconds, 0: none.
+const (
+	credentialKey     = 0
+	credentialOrg     = credentialKey + 16
+	credentialState   = credentialOrg + 16
+	credentialEnded   = credentialState + 1 // the secret was rotated away without an overlap
+	credentialExpires = credentialEnded + 1 // when the key does
+	credentialUntil   = credentialExpires + 8
+	credentialTexts   = credentialUntil + 8 // the first of them
+)
+
+const rateLimitSize = 8 + 8 // its limit and its window
+
 func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
 	id, org := k.ID.Bytes(), k.Org.Bytes()
 	b := append(append(make([]byte, 0, 256), id[:]...), org[:]...)
 	b = append(b, byte(k.State), flag(s.Ended))
 	b = append(append(b, end(k.ExpiresAt)...), end(s.ValidUntil)...)
 	b = appendText(appendText(appendText(b, k.Keyspace), k.Owner), k.Name)
-	b = append(b, byte(len(k.Scopes)))
-	for _, scope := range k.Scopes {
-		b = appendText(b, scope)
-	}
-	b = append(b, byte(len(k.AllowedCIDRs)))
-	for _, c := range k.AllowedCIDRs {
-		b = appendText(b, c)
-	}
+	b = appendTexts(appendTexts(b, k.Scopes), k.AllowedCIDRs)
 	b = append(b, byte(len(k.RateLimits)))
 	for _, l := range k.RateLimits {
 		b = append(append(b, number(uint64(l.Limit))...), number(uint64(l.Window))...)
@@ -70,18 +95,26 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
 }
 
-// entryOrg is the organization's bytes in an entry.
-func entryOrg(e string) string { return e[16:32] }
+func appendTexts(b []byte, list []string) []byte {
+	b = append(b, byte(len(list)))
+	for _, s := range list {
+		b = appendText(b, s)
+	}
+	return b
+}
 
-// decode reads an entry that encodeCredential wrote. Its strings share e.
+// encodedOrg is the organization's bytes in an encoded credential.
+func encodedOrg(e string) string { return e[credentialOrg:credentialState] }
+
+// decode reads what encodeCredential wrote. The strings of c share e.
 func (c *Credential) decode(e string) {
-	c.entry = e
-	c.Key = domain.KeyIDFromBytes([16]byte([]byte(e[:16])))
-	c.Org = domain.OrgIDFromBytes([16]byte([]byte(e[16:32])))
-	c.State = domain.State(e[32])
-	c.Ended = e[33] == 1
-	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[34:])), int64(bigEndian(e[42:]))
-	c.Keyspace, e = cutText(e[50:])
+	c.encoded = e
+	c.Key = domain.KeyIDFromBytes([16]byte([]byte(e[credentialKey:credentialOrg])))
+	c.Org = domain.OrgIDFromBytes([16]byte([]byte(encodedOrg(e))))
+	c.State = domain.State(e[credentialState])
+	c.Ended = e[credentialEnded] == 1
+	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[credentialExpires:])), int64(bigEndian(e[credentialUntil:]))
+	c.Keyspace, e = cutText(e[credentialTexts:])
 	c.Owner, e = cutText(e)
 	c.Name, e = cutText(e)
 	c.Scopes, c.AllowedCIDRs, c.RateLimits = c.Scopes[:0], c.AllowedCIDRs[:0], c.RateLimits[:0]
@@ -95,7 +128,7 @@ func (c *Credential) decode(e string) {
 	e = e[1:]
 	for range n {
 		c.RateLimits = append(c.RateLimits, domain.RateLimit{Limit: int64(bigEndian(e)), Window: domain.Duration(bigEndian(e[8:]))})
-		e = e[16:]
+		e = e[rateLimitSize:]
 	}
 	c.Metadata = e
 }

@@ -6,7 +6,6 @@ import (
 	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A Credential is a key as one of its secrets' digests finds it, in one look-up.
@@ -16,18 +15,18 @@ type Credential struct {
 	Name     string
 	Metadata string // as a JSON object
 
-	entry string // what it was decoded from
+	encoded string // what it was decoded from
 }
 
 // Credential finds the key with that digest that is within reach: its own, or of all the
-// first that the ledger has. It puts it into c, whose slices it uses
-// again, or tells that there is none.
+// first that the ledger has. It puts it into c, whose slices it uses again, or tells that
+// there is none.
 func (s *Store) Credential(d *domain.Digest, reach domain.Reach, c *Credential) (found bool, err error) {
-	list, err := s.credentials(d)
+	list, err := s.credentialRow(d)
 	for len(list) > 0 {
-		var entry string
-		entry, list = cutEntry(list)
-		if c.decode(entry); reach.Includes(c.Org) {
+		var encoded string
+		encoded, list = cutCredential(list)
+		if c.decode(encoded); reach.Includes(c.Org) {
 			return true, nil
 		}
 	}
@@ -37,47 +36,48 @@ func (s *Store) Credential(d *domain.Digest, reach domain.Reach, c *Credential) 
 // Unchanged tells whether Credential with the same d and reach would put the same into c
 // again.
 func (s *Store) Unchanged(d *domain.Digest, reach domain.Reach, c *Credential) (bool, error) {
-	list, err := s.credentials(d)
+	list, err := s.credentialRow(d)
 	for len(list) > 0 {
-		var entry string
-		entry, list = cutEntry(list)
-		if reach.All || entryOrg(entry) == entryOrg(c.entry) {
-			return entry == c.entry, nil
+		var encoded string
+		encoded, list = cutCredential(list)
+		if reach.All || encodedOrg(encoded) == encodedOrg(c.encoded) {
+			return encoded == c.encoded, nil
 		}
 	}
 	return false, err
 }
 
-// credentials is the row of d, "" if there is none.
-func (s *Store) credentials(d *domain.Digest) (list string, err error) {
-	g := s.groups[eventstore.Events]
-	list, cached := g.cache.find(d)
+// credentialRow is the row of d, "" if there is none.
+func (s *Store) credentialRow(d *domain.Digest) (list string, err error) {
+	list, cached := s.credentials.find(d)
 	if !cached {
-		return g.lookUp(s.keys(), d)
+		return s.lookUp(d)
 	}
 	return list, nil
 }
 
-// lookUp gives the row of d in the table of r, and puts it into the cache; "" if there is
-// none.
-func (g *group) lookUp(r *runner, d *domain.Digest) (list string, err error) {
-	err = g.snapshot.view(func(tx *badger.Txn) error {
-		var key [3 + 1 + len(d)]byte
-		copy(key[copy(key[:], credentialPrefix(r)):], d[:])
-		item, err := tx.Get(key[:])
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error {
-			list = string(v)
-			g.cache.put(d, v)
-			return nil
-		})
-	})
+// lookUp gives the row of d, and puts it into the cache; "" if there is none.
+func (s *Store) lookUp(d *domain.Digest) (list string, err error) {
+	now := s.keys.snapshot()
+	defer now.release()
+	item, err := now.tx.Get(append(credentialPrefix(now.rows(s.keys.slot)), d[:]...))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return "", nil
 	}
+	if err != nil {
+		return "", err
+	}
+	err = item.Value(func(v []byte) error {
+		list = string(v)
+		s.credentials.put(now.number, d, v)
+		return nil
+	})
 	return list, err
 }
 
-func credentialPrefix(r *runner) []byte { return append(tablePrefix(r.currentTable()), rowCredential) }
+// credentialPrefix is what the Badger keys of credential rows begin with. It has room for a
+// digest.
+func credentialPrefix(r rows) []byte {
+	const size = tableKeyHead + 1 + len(domain.Digest{})
+	return append(appendTablePrefix(make([]byte, 0, size), r.table), rowCredential)
+}

@@ -5,4 +5,7 @@
 // and its checkpoint, the position it has applied, are written in one transaction, so that a
 // crash resumes exactly. Each projection's rows live in a numbered table; raising the
 // version, or a rebuild, fills a new table from the ledger's beginning beside the old one.
+//
+// Each stream has an engine with a Badger of its own, which feeds the stream's projections
+// and publishes what they wrote as a snapshot. Queries read the published snapshot alone.
 package projections

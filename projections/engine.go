@@ -1,9 +1,12 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,297 +15,281 @@ import (
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// A runner is a projection and how far it is. table and checkpoint change under its group's lock.
-type runner struct {
-	projection
-	table      uint16
-	checkpoint eventstore.Checkpoint
-	live       atomic.Uint32 // table, for readers that hold no lock
+// An engine keeps the tables of one stream's projections up to date: one reader feeds them,
+// what one batch means for all of them is one transaction, and what was committed is
+// published at once for all readers.
+//
+// write is its one lock. It is held while tables take in records, are flushed or are
+// replaced, and so for as long as a flush takes. Queries and waiters never take it: all they
+// need is in the published snapshot. The locks of the credential cache's shards are taken
+// inside it; those of rebuilds never are.
+type engine struct {
+	store       *Store
+	stream      eventstore.Stream
+	projections []projection
+	db          *badger.DB
+	published   atomic.Pointer[snapshot]
 
-	buffer *usageBuffer // what is read and not yet in the table; nil: the projection keeps none
-	flush  *flush       // one that is not over: how far it has come
+	write    sync.Mutex
+	tables   []table // those that count, in the order of projections
+	building table   // of the rebuild under way; nil: there is none
+	halted   bool
 
-	// building: the rows do not count yet. The catalog still names the old table, so that a
-	// crash finds that one and drops this.
-	building bool
+	unflushed  chan struct{} // readable: something is buffered
+	flushAsked chan struct{} // readable: a request waits for it
+	waiting    atomic.Int64  // how many requests wait for a position
 }
 
-func newRunner(p projection) *runner {
-	r := &runner{projection: p}
-	if p.apply == nil {
-		r.buffer = newUsageBuffer()
+// openEngine opens the tables of one stream. Nothing of them is published before they have
+// been compared with the ledger.
+func openEngine(s *Store, dir string, stream eventstore.Stream) (*engine, error) {
+	dir = filepath.Join(dir, stream.String())
+	db, err := badger.Open(badgerOptions(dir, s.log))
+	if err != nil {
+		return nil, fmt.Errorf("open the read model in %s: %w", dir, err)
 	}
-	return r
+	ours := slices.DeleteFunc(slices.Clone(projections), func(p projection) bool { return p.stream != stream })
+	e := &engine{store: s, stream: stream, projections: ours, db: db, unflushed: make(chan struct{}, 1), flushAsked: make(chan struct{}, 1)}
+	err = e.loadCatalog()
+	e.published.Store(newSnapshot(db.NewTransaction(false), 0, make([]publishedTable, len(ours)), false))
+	if err != nil {
+		return nil, errors.Join(err, e.close())
+	}
+	return e, nil
 }
 
-func (r *runner) currentTable() uint16 { return uint16(r.live.Load()) }
-
-// A group is the projections of one stream: they are fed by one reader, and what one
-// batch means for all of them is one transaction.
-type group struct {
-	store    *Store
-	stream   eventstore.Stream
-	db       *badger.DB
-	runners  []*runner
-	snapshot snapshot
-	cache    *cache
-	changed  []domain.Digest // to be taken out of the cache
-
-	mu       sync.Mutex
-	halted   error
-	position atomic.Uint64 // the least of the runners'
-	moved    chan struct{} // closed, and replaced, when position moves or the group halts
-
-	feed     sync.Mutex    // held while the usage buffer changes; taken before mu
-	buffered chan struct{} // readable: there is something to flush
-	hurry    chan struct{} // readable: a request waits for it
-	awaited  atomic.Int64  // how many wait for a position
+func (e *engine) close() error {
+	e.published.Load().release()
+	return e.db.Close()
 }
 
-func newGroup(s *Store, stream eventstore.Stream, db *badger.DB, c *cache) *group {
-	g := &group{store: s, stream: stream, db: db, cache: c, moved: make(chan struct{}),
-		buffered: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
-	g.snapshot.renew(db, func() {})
-	return g
+// run follows the stream until ctx ends, and builds rows again when the ledger turns out to
+// be another one.
+func (e *engine) run(ctx context.Context, l *eventstore.Ledger) {
+	for {
+		err := e.skipGone(ctx, l)
+		if err == nil {
+			err = l.Follow(ctx, e.stream, e.oldest(), batchSize(e.stream), func(b eventstore.Batch) error { return e.take(ctx, b) })
+		}
+		if errors.Is(err, domain.ErrLedgerMismatch) {
+			err = e.matchLedger(ctx, l)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, domain.ErrLedgerUnavailable) && backoff.Sleep(ctx, time.Second) == nil {
+			continue // Follow finds the mismatch again
+		}
+		if err != nil {
+			e.halt(ctx, err)
+			return
+		}
+	}
 }
 
-func (g *group) close() error {
-	g.snapshot.release()
-	return g.db.Close()
-}
-
-// atOnce is how many messages of a stream are read at once, 0: as many as usual. A message
+// batchSize is how many messages of a stream are read at once, 0: as many as usual. A message
 // of uses holds some three hundred.
-func atOnce(s eventstore.Stream) int {
+func batchSize(s eventstore.Stream) int {
 	if s == eventstore.Uses {
 		return 40
 	}
 	return 0
 }
 
-// run follows the stream until ctx ends, and builds the rows again when the ledger turns out
-// to be another one.
-func (g *group) run(ctx context.Context, l *eventstore.Ledger) {
-	for {
-		err := g.skipGone(ctx, l)
-		if err == nil {
-			err = l.Follow(ctx, g.stream, g.oldest(), atOnce(g.stream), func(b eventstore.Batch) error { return g.take(ctx, b) })
-		}
-		if errors.Is(err, domain.ErrLedgerMismatch) {
-			err = g.prepare(ctx, l)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if errors.Is(err, domain.ErrLedgerUnavailable) && rest(ctx, time.Second) == nil {
-			continue // Follow finds the mismatch again
-		}
-		if err != nil {
-			g.halt(ctx, err)
-			return
-		}
-	}
-}
-
-// skipGone moves on to the first use that the ledger still holds: nothing else would, if
+// skipGone moves on to the first message that the ledger still holds: nothing else would, if
 // there is none left.
-func (g *group) skipGone(ctx context.Context, l *eventstore.Ledger) error {
-	if g.stream != eventstore.Uses {
-		return nil
-	}
-	gone, err := l.Gone(ctx, g.stream)
+func (e *engine) skipGone(ctx context.Context, l *eventstore.Ledger) error {
+	gone, err := l.Gone(ctx, e.stream)
 	if err != nil {
 		return err
 	}
-	g.feed.Lock()
-	defer g.feed.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, r := range g.runners {
-		r.skip(gone)
+	e.write.Lock()
+	defer e.write.Unlock()
+	for _, t := range e.tables {
+		t.skip(gone)
 	}
-	g.publish()
+	e.publish()
 	return nil
 }
 
-// skip makes r stand for all up to gone, unless there is something to flush before.
-func (r *runner) skip(gone eventstore.Checkpoint) {
-	if r.flush != nil && gone.Position < r.flush.Checkpoint.Position || r.buffer.uses > 0 || gone.Position <= r.checkpoint.Position {
-		return
-	}
-	r.begin(gone, r.buffer.clock)
+// oldest is where the projection that is behind the others goes on.
+func (e *engine) oldest() eventstore.Checkpoint {
+	e.write.Lock()
+	defer e.write.Unlock()
+	return slices.MinFunc(e.tables, func(t, u table) int { return cmp.Compare(t.reached().Position, u.reached().Position) }).reached()
 }
 
-// oldest is the checkpoint of the projection that is behind the others.
-func (g *group) oldest() eventstore.Checkpoint {
-	g.feed.Lock()
-	defer g.feed.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	oldest := g.runners[0].seen()
-	for _, r := range g.runners[1:] {
-		if m := r.seen(); m.Position < oldest.Position {
-			oldest = m
-		}
-	}
-	return oldest
-}
-
-func (g *group) halt(ctx context.Context, err error) {
-	g.store.log.ErrorContext(ctx, "projections halted", "stream", g.stream.String(), "position", g.position.Load(), "err", err)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.halted = err
-	g.publish()
-}
-
-// take applies a batch, or adds it to the usage buffer.
-func (g *group) take(ctx context.Context, b eventstore.Batch) error {
-	if g.runners[0].projection.apply == nil {
-		return g.bufferUses(ctx, b)
-	}
-	return g.persist(ctx, func() error { return g.applyLocked(b.Records, b.Checkpoint) })
-}
-
-// persist tries for a while if f fails: a full disk may be emptied.
-func (g *group) persist(ctx context.Context, f func() error) error {
-	for wait := 100 * time.Millisecond; ; wait *= 2 {
-		err := f()
-		if err == nil || errors.Is(err, errUnappliable) || wait > 5*time.Second {
+// take applies a batch to all tables and publishes what they wrote.
+func (e *engine) take(ctx context.Context, b eventstore.Batch) error {
+	err := e.retry(ctx, func() error {
+		e.write.Lock()
+		defer e.write.Unlock()
+		if err := e.apply(ctx, e.tables, b.Records, b.Checkpoint); err != nil {
 			return err
 		}
-		g.store.log.WarnContext(ctx, "projection will try again", "stream", g.stream.String(), "err", err)
-		if err := rest(ctx, wait); err != nil {
-			return err
+		if e.behind() {
+			signal(e.unflushed)
 		}
-	}
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+		e.publish()
 		return nil
+	})
+	if b.Pending == 0 && e.waiting.Load() > 0 {
+		signal(e.flushAsked)
 	}
+	return err
 }
 
-func (g *group) applyLocked(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err := g.apply(g.runners, records, checkpoint); err != nil {
-		return err
-	}
-	g.publish()
-	return nil
-}
-
-// publish tells those who wait how far the group is. The caller holds mu. Whoever is told
-// finds the rows in the snapshot.
-func (g *group) publish() {
-	g.snapshot.renew(g.db, g.turn)
-	least := g.runners[0].checkpoint.Position
-	for _, r := range g.runners {
-		least = min(least, r.checkpoint.Position)
-	}
-	g.position.Store(uint64(least))
-	close(g.moved)
-	g.moved = make(chan struct{})
-}
-
-// turn is what changes for readers at the very moment when the snapshot does.
-func (g *group) turn() {
-	g.cache.forget(g.changed)
-	g.changed = g.changed[:0]
-	for _, r := range g.runners {
-		if r.live.Swap(uint32(r.table)) != uint32(r.table) {
-			g.cache.forgetAll()
-		}
-	}
-}
-
-// apply writes what records mean for each runner, and their new checkpoints, in one transaction,
-// or in several, each whole, if one cannot hold it all.
-func (g *group) apply(runners []*runner, records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
-	err := g.db.Update(func(tx *badger.Txn) error {
-		for _, r := range runners {
-			if err := g.applyIn(tx, r, records, checkpoint); err != nil {
-				return fmt.Errorf("projection %s: %w", r.name, err)
+// apply writes what records mean for each table, and the new checkpoints, in one
+// transaction, or in several, each whole, if one cannot hold it all.
+func (e *engine) apply(ctx context.Context, tables []table, records []eventstore.Record, c eventstore.Checkpoint) error {
+	err := e.db.Update(func(tx *badger.Txn) error {
+		for _, t := range tables {
+			if err := t.apply(tx, records, c); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
 	if errors.Is(err, badger.ErrTxnTooBig) && len(records) > 1 {
-		return g.applyHalves(runners, records, checkpoint)
+		return e.applyHalves(ctx, tables, records, c)
 	}
 	if err != nil {
 		return err
 	}
-	for _, r := range runners {
-		if checkpoint.Position > r.checkpoint.Position {
-			r.checkpoint = checkpoint
-		}
+	for _, t := range tables {
+		t.committed(c)
 	}
 	return nil
 }
 
-// applyHalves cuts between two messages, so that a checkpoint never points into one. The first
-// half's checkpoint has no hash: it stands only until the second half is written.
-func (g *group) applyHalves(runners []*runner, records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
+// applyHalves cuts between two messages: only at the end of one is a checkpoint. Only events
+// fill a transaction, and each is a message of its own.
+func (e *engine) applyHalves(ctx context.Context, tables []table, records []eventstore.Record, c eventstore.Checkpoint) error {
 	cut := len(records) / 2
-	for cut < len(records) && records[cut].Position == records[cut-1].Position {
-		cut++
-	}
-	if cut == len(records) {
-		for cut = len(records) / 2; cut > 0 && records[cut].Position == records[cut-1].Position; cut-- {
-		}
-	}
-	if cut == 0 {
-		return fmt.Errorf("position %d: %w", checkpoint.Position, badger.ErrTxnTooBig)
-	}
-	first, err := g.store.ledger.Load().CheckpointAt(context.Background(), records[0].Stream, records[cut-1].Position)
+	middle, err := e.store.ledger.Load().CheckpointAt(ctx, e.stream, records[cut-1].Position)
 	if err != nil {
 		return err
 	}
-	if err := g.apply(runners, records[:cut], first); err != nil {
+	if err := e.apply(ctx, tables, records[:cut], middle); err != nil {
 		return err
 	}
-	return g.apply(runners, records[cut:], checkpoint)
+	return e.apply(ctx, tables, records[cut:], c)
 }
 
-func (g *group) applyIn(tx *badger.Txn, r *runner, records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
-	for len(records) > 0 && records[0].Position <= r.checkpoint.Position {
-		records = records[1:]
-	}
-	if checkpoint.Position <= r.checkpoint.Position {
-		return nil
-	}
-	if r.building {
-		return r.apply(rows{tx: tx, table: r.table}, records)
-	}
-	if err := r.apply(rows{tx, r.table, &g.changed}, records); err != nil {
-		return err
-	}
-	return r.catalogue(tx, checkpoint, nil)
+// behind tells whether the rows of a table lack what it has taken in. write is held.
+func (e *engine) behind() bool {
+	return slices.ContainsFunc(e.tables, func(t table) bool { return t.reached().Position > t.state().checkpoint.Position })
 }
 
-// seen is how far r has read; its table may be behind.
-func (r *runner) seen() eventstore.Checkpoint {
-	if r.buffer != nil && r.buffer.checkpoint.Position > r.checkpoint.Position {
-		return r.buffer.checkpoint
+// publish puts a new snapshot into the place of the published one, if anything has changed:
+// rows, table numbers and positions change at the same moment, and then those who wait are
+// woken. write is held.
+func (e *engine) publish() {
+	before := e.published.Load()
+	tables := make([]publishedTable, len(e.tables))
+	for i, t := range e.tables {
+		tables[i] = publishedTable{t.state().number, t.state().checkpoint.Position}
 	}
-	return r.checkpoint
+	if slices.Equal(tables, before.tables) && e.halted == before.halted {
+		return
+	}
+	next := newSnapshot(e.db.NewTransaction(false), before.number+1, tables, e.halted)
+	for _, t := range e.tables {
+		t.publishing(next.number)
+	}
+	e.published.Store(next)
+	close(before.superseded)
+	before.release()
 }
 
-// begin makes checkpoint what r's table stands for, with nothing buffered beyond. clock is that
-// of the uses up to checkpoint.
-func (r *runner) begin(checkpoint eventstore.Checkpoint, clock usageClock) {
-	r.checkpoint, r.flush = checkpoint, nil
-	if r.buffer != nil {
-		r.buffer.reset(checkpoint, clock)
+// retry calls f again for a while if it fails: a full disk may be emptied.
+func (e *engine) retry(ctx context.Context, f func() error) error {
+	for wait := 100 * time.Millisecond; ; wait *= 2 {
+		err := f()
+		if err == nil || errors.Is(err, errUnappliable) || wait > 5*time.Second {
+			return err
+		}
+		e.store.log.WarnContext(ctx, "projection will try again", "stream", e.stream.String(), "err", err)
+		if err := backoff.Sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// halt stops the engine for good: a projection never skips what it cannot apply.
+func (e *engine) halt(ctx context.Context, err error) {
+	e.store.log.ErrorContext(ctx, "projections halted", "stream", e.stream.String(), "position", e.published.Load().position, "err", err)
+	e.write.Lock()
+	defer e.write.Unlock()
+	e.halted = true
+	e.publish()
+}
+
+// minFlushInterval is the shortest pause between two flushes: 1 ms a record, at most 1 s, so
+// that a lone use shows up at once and a busy service flushes seldom.
+func minFlushInterval(records int) time.Duration {
+	return min(time.Duration(records)*time.Millisecond, time.Second)
+}
+
+// flushShare is how many times longer than the last flush took the pause after it is, so
+// that following the uses leaves the processor to verification.
+const flushShare = 20
+
+// keepFlushing flushes again and again until ctx ends: soon if that takes little time or
+// a request waits for it, else seldom.
+func (e *engine) keepFlushing(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.unflushed:
+		}
+		begun, records := time.Now(), e.buffered()
+		if err := e.retry(ctx, e.flush); err != nil {
+			if ctx.Err() == nil {
+				e.halt(ctx, err)
+			}
+			return
+		}
+		timer := time.NewTimer(min(max(flushShare*time.Since(begun), minFlushInterval(records)), time.Minute))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-e.flushAsked:
+		}
+		timer.Stop()
+	}
+}
+
+func (e *engine) buffered() (records int) {
+	e.write.Lock()
+	defer e.write.Unlock()
+	for _, t := range e.tables {
+		records += t.buffered()
+	}
+	return records
+}
+
+// flush flushes what there is, and publishes it. Nothing is taken in meanwhile.
+func (e *engine) flush() error {
+	e.write.Lock()
+	defer e.write.Unlock()
+	for _, t := range e.tables {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	e.publish()
+	return nil
+}
+
+// signal makes c readable, if it is not.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

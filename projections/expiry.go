@@ -10,7 +10,7 @@ import (
 // Overdue are keys whose time has run out by now without key.expired having been applied,
 // the longest overdue first, at most limit.
 func (s *Store) Overdue(now time.Time, limit int) (keys []domain.Key, err error) {
-	err = s.view(s.keys(), func(r rows) error {
+	err = s.keys.read(func(r rows) error {
 		return r.eachOverdue(now, func(id domain.KeyID) (bool, error) {
 			k, _, err := loadKey(r, id)
 			keys = append(keys, k)

@@ -14,7 +14,7 @@ import (
 // the order of their ids. after is "" or the last key of the page before; the page after
 // the last one is empty.
 func (s *Store) KeysAfter(after domain.KeyID, limit int) (page []KeyRow, err error) {
-	err = s.view(s.keys(), func(r rows) error {
+	err = s.keys.read(func(r rows) error {
 		from := row(rowKey)
 		if after != "" {
 			from = append(keyRow(after), 0)

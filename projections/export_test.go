@@ -46,7 +46,7 @@ func SetUsageKept(t *testing.T, d time.Duration) {
 
 // HourRows is how many rows of hours the usage table has.
 func (s *Store) HourRows() (n int, err error) {
-	err = s.view(s.usage(), func(r rows) error {
+	err = s.usage.read(func(r rows) error {
 		return r.each([]byte{rowHour}, func(_, _ []byte) error { n++; return nil })
 	})
 	return n, err
@@ -55,24 +55,24 @@ func (s *Store) HourRows() (n int, err error) {
 // CutOffFlush reads all uses and leaves s as a crash after some transactions of their flush
 // would. over: the flush took no more.
 func (s *Store) CutOffFlush(ctx context.Context, l *eventstore.Ledger, transactions int) (over bool, err error) {
-	g := s.groups[eventstore.Uses]
-	if err := g.prepare(ctx, l); err != nil {
+	e := s.engines[eventstore.Uses]
+	if err := e.matchLedger(ctx, l); err != nil {
 		return false, err
 	}
-	r := g.runners[0]
-	err = l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Uses, After: r.checkpoint.Position}, func(b eventstore.Batch) error {
-		return r.buffer.add(b.Records, b.Checkpoint)
+	u := e.tables[0].(*usageTable)
+	err = l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, Reach: domain.All, After: u.checkpoint.Position}, func(b eventstore.Batch) error {
+		return u.buffer.add(b.Records, b.Checkpoint)
 	})
-	r.buffer.close()
+	u.buffer.close()
 	for n := 0; err == nil && !over && n < transactions; n++ {
-		_, err = g.flushSome(r, &over)
+		_, over, err = u.flushSome()
 	}
 	return over, err
 }
 
 // Cached tells whether d is found without Badger.
 func (s *Store) Cached(d domain.Digest) bool {
-	_, found := s.groups[eventstore.Events].cache.find(&d)
+	_, found := s.credentials.find(&d)
 	return found
 }
 
@@ -81,14 +81,7 @@ func (s *Store) Warm(ctx context.Context, l *eventstore.Ledger) { s.warm(ctx, l)
 
 // Apply applies records as if they had been read, up to checkpoint.
 func (s *Store) Apply(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
-	g := s.groups[eventstore.Events]
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err := g.apply(g.runners, records, checkpoint); err != nil {
-		return err
-	}
-	g.publish()
-	return nil
+	return s.engines[eventstore.Events].take(context.Background(), eventstore.Batch{Records: records, Checkpoint: checkpoint})
 }
 
 // Rebuild starts a rebuild and waits until it has ended.
@@ -124,18 +117,17 @@ func SetBufferedUses(t *testing.T, n int) {
 // BeginRebuild does the first part of a rebuild, up to the first flush if it is of uses, and
 // leaves the rest undone as the end of the process would.
 func (s *Store) BeginRebuild(ctx context.Context, name string) error {
-	old := s.runner(name)
-	g := s.groups[old.stream]
-	fresh := newRunner(old.projection)
-	fresh.table, fresh.building = g.spareTable(), true
+	v := s.find(name)
+	fresh := v.engine.beginBuilding(v.slot)
+	defer v.engine.endBuilding()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err := g.replay(ctx, fresh, func(eventstore.Position, eventstore.Position) {
-		if fresh.checkpoint.Position > 0 {
+	err := v.engine.replay(ctx, fresh, func(eventstore.Position, eventstore.Position) {
+		if fresh.state().checkpoint.Position > 0 {
 			cancel()
 		}
 	})
-	if rows, _ := s.TableRows(); rows[tableName(g, fresh.table)] == 0 {
+	if rows, _ := s.TableRows(); rows[tableName(v.engine, fresh.state().number)] == 0 {
 		return errors.New("nothing was built")
 	}
 	if !errors.Is(err, context.Canceled) {
@@ -147,12 +139,12 @@ func (s *Store) BeginRebuild(ctx context.Context, name string) error {
 // TableRows is how many rows each table of both streams has, in use or not.
 func (s *Store) TableRows() (map[string]int, error) {
 	all := map[string]int{}
-	for _, g := range s.groups {
-		err := g.db.View(func(tx *badger.Txn) error {
+	for _, e := range s.engines {
+		err := e.db.View(func(tx *badger.Txn) error {
 			it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte{tableKeys}})
 			defer it.Close()
 			for it.Rewind(); it.Valid(); it.Next() {
-				all[tableName(g, binary.BigEndian.Uint16(it.Item().Key()[1:]))]++
+				all[tableName(e, binary.BigEndian.Uint16(it.Item().Key()[1:]))]++
 			}
 			return nil
 		})
@@ -163,12 +155,11 @@ func (s *Store) TableRows() (map[string]int, error) {
 	return all, nil
 }
 
-func tableName(g *group, table uint16) string { return fmt.Sprint(g.stream, table) }
+func tableName(e *engine, table uint16) string { return fmt.Sprint(e.stream, table) }
 
 // EditCatalog changes what the catalog says of a projection.
 func (s *Store) EditCatalog(name string, edit func(entry map[string]json.RawMessage)) error {
-	g := s.groups[s.runner(name).stream]
-	return g.db.Update(func(tx *badger.Txn) error {
+	return s.find(name).engine.db.Update(func(tx *badger.Txn) error {
 		item, err := tx.Get(catalogKey(name))
 		if err != nil {
 			return err

@@ -1,11 +1,9 @@
 package projections
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -13,7 +11,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A flush writes the usage buffer to the table:
+// A flushProgress is how far a flush has come. A flush writes the usage buffer to the table:
 //
 //  1. The keys are sorted, and their rows written, some thousands in a transaction, which
 //     also says in the catalog up to which message this flush goes and how far it has come.
@@ -22,7 +20,7 @@ import (
 //
 // A restart reads from the checkpoint again. If a flush was cut off it adds up the very
 // same messages first and writes only what lacks, so that no use counts twice.
-type flush struct {
+type flushProgress struct {
 	Checkpoint eventstore.Checkpoint `json:"checkpoint"` // of the last message in the buffer
 	Key        [16]byte              `json:"key"`        // the last key in the table; those before it are whole
 	Counters   int                   `json:"counters"`   // of that key in the table: its hours, then its windows, each ascending
@@ -45,150 +43,46 @@ func flushLimit(db *badger.DB) int {
 // places in the index by last use, of its organization and of all.
 const rowsPerKey = 5
 
-// minFlushInterval is the shortest pause between two flushes: 1 ms a use, at most 1 s, so
-// that a lone use shows up at once and a busy service flushes seldom.
-func minFlushInterval(uses int) time.Duration {
-	return min(time.Duration(uses)*time.Millisecond, time.Second)
-}
-
-// flushShare is how many times longer than the last flush took the pause after it is, so
-// that following the uses leaves the processor to verification.
-const flushShare = 20
-
-// bufferUses adds a batch to the usage buffer, and flushes while there is no room.
-func (g *group) bufferUses(ctx context.Context, b eventstore.Batch) error {
-	for {
-		full, err := g.bufferIfRoom(b)
-		if err != nil {
-			return err
-		}
-		signal(g.buffered)
-		if b.Pending == 0 && g.awaited.Load() > 0 {
-			signal(g.hurry)
-		}
-		if !full {
-			return nil
-		}
-		if err := g.persist(ctx, g.flushNow); err != nil {
-			return err
-		}
-	}
-}
-
-// signal makes c readable, if it is not.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// bufferIfRoom tells that the buffer must be flushed first, and that b must be given again.
-func (g *group) bufferIfRoom(b eventstore.Batch) (full bool, err error) {
-	g.feed.Lock()
-	defer g.feed.Unlock()
-	r := g.runners[0]
-	if f := r.flush; f != nil && b.Checkpoint.Position > f.Checkpoint.Position {
-		// Here ends what a flush that was cut off had in it: it is finished first.
-		had := slices.DeleteFunc(slices.Clone(b.Records), func(r eventstore.Record) bool { return r.Position > f.Checkpoint.Position })
-		return true, r.buffer.add(had, f.Checkpoint)
-	}
-	if r.flush == nil && r.buffer.full() {
-		return true, nil
-	}
-	return false, r.buffer.add(b.Records, b.Checkpoint)
-}
-
-// keepFlushing flushes again and again until ctx ends: soon if that takes little time or
-// a request waits for it, else seldom.
-func (g *group) keepFlushing(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-g.buffered:
-		}
-		begun, uses := time.Now(), g.bufferedUses()
-		if err := g.persist(ctx, g.flushNow); err != nil {
-			if ctx.Err() == nil {
-				g.halt(ctx, err)
-			}
-			return
-		}
-		timer := time.NewTimer(min(max(flushShare*time.Since(begun), minFlushInterval(uses)), time.Minute))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-g.hurry:
-		}
-		timer.Stop()
-	}
-}
-
-func (g *group) bufferedUses() int {
-	g.feed.Lock()
-	defer g.feed.Unlock()
-	return g.runners[0].buffer.uses
-}
-
-// flushNow flushes what there is, and publishes it. Nothing is added meanwhile.
-func (g *group) flushNow() error {
-	g.feed.Lock()
-	defer g.feed.Unlock()
-	r := g.runners[0]
-	unfinished := r.flush != nil && r.buffer.checkpoint.Position < r.flush.Checkpoint.Position
-	if unfinished || r.buffer.checkpoint.Position <= r.checkpoint.Position {
-		return nil
-	}
-	if err := g.flushAll(r); err != nil {
-		return err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r.begin(r.buffer.checkpoint, r.buffer.clock)
-	g.publish()
-	return nil
-}
-
-// flushAll brings the buffer of r into its table, and takes as many rows of weeks that are
-// over out of it. If it fails it can be tried again.
-func (g *group) flushAll(r *runner) error {
-	r.buffer.close()
+// flushBuffer brings the buffer into the table, and takes as many rows of weeks that are over
+// out of it. If it fails it can be tried again.
+func (t *usageTable) flushBuffer() error {
+	t.buffer.close()
 	written := 0
 	for done := false; !done; {
-		n, err := g.flushSome(r, &done)
-		if err != nil {
+		var n int
+		var err error
+		if n, done, err = t.flushSome(); err != nil {
 			return err
 		}
 		written += n
 	}
-	return g.prune(r, written)
+	return t.prune(written)
 }
 
 // flushSome writes one transaction's rows.
-func (g *group) flushSome(r *runner, done *bool) (written int, err error) {
-	next := flush{Checkpoint: r.buffer.checkpoint}
-	if r.flush != nil {
-		next = *r.flush
+func (t *usageTable) flushSome() (written int, done bool, err error) {
+	next := flushProgress{Checkpoint: t.buffer.checkpoint}
+	if t.unfinished != nil {
+		next = *t.unfinished
 	}
-	err = g.db.Update(func(tx *badger.Txn) error {
-		w := usageWriter{rows: rows{tx: tx, table: r.table}, limit: flushLimit(g.db), firstWeek: r.buffer.clock.firstWeek()}
-		if *done, err = w.flush(r.buffer, &next); err != nil {
-			return fmt.Errorf("projection %s: %w", r.name, err)
+	err = t.db.Update(func(tx *badger.Txn) error {
+		w := usageWriter{rows: t.rows(tx), limit: flushLimit(t.db), firstWeek: t.buffer.clock.firstWeek()}
+		if done, err = w.flush(t.buffer, &next); err != nil {
+			return fmt.Errorf("projection %s: %w", t.name, err)
 		}
 		written = w.written
-		switch {
-		case *done:
-			return w.finish(r)
-		case r.building:
-			return nil
+		if !done {
+			return t.save(tx, t.checkpoint, &next)
 		}
-		return r.catalogue(tx, r.checkpoint, &next)
+		if err := w.set(row(rowClock), t.buffer.clock.encode()); err != nil {
+			return err
+		}
+		return t.save(tx, t.buffer.checkpoint, nil)
 	})
 	if err == nil {
-		r.flush = &next
+		t.unfinished = &next
 	}
-	return written, err
+	return written, done, err
 }
 
 // A usageWriter writes a part of the buffer in one transaction.
@@ -198,16 +92,8 @@ type usageWriter struct {
 	firstWeek      int64 // hours of weeks before it are not kept
 }
 
-// finish moves the checkpoint on to the end of the buffer.
-func (w *usageWriter) finish(r *runner) error {
-	if err := w.set(row(rowClock), r.buffer.clock.encode()); err != nil || r.building {
-		return err
-	}
-	return r.catalogue(w.tx, r.buffer.checkpoint, nil)
-}
-
 // flush writes on from where f is, and tells whether all is written.
-func (w *usageWriter) flush(b *usageBuffer, f *flush) (done bool, err error) {
+func (w *usageWriter) flush(b *usageBuffer, f *flushProgress) (done bool, err error) {
 	walk := w.walkUsage()
 	defer walk.it.Close()
 	for at := b.from(f.Key); at < len(b.all); at++ {
@@ -229,7 +115,7 @@ func (w *usageWriter) flush(b *usageBuffer, f *flush) (done bool, err error) {
 
 // writeKey writes what lacks of k, and tells whether that is all: there may be no room for it.
 // u is what the table has of the key.
-func (w *usageWriter) writeKey(k *keyUses, u usage, found bool, f *flush) (whole bool, err error) {
+func (w *usageWriter) writeKey(k *keyUses, u usage, found bool, f *flushProgress) (whole bool, err error) {
 	if found && u.org != k.org {
 		return false, wrongOrganization(domain.KeyIDFromBytes(k.key), domain.OrgIDFromBytes(u.org), domain.OrgIDFromBytes(k.org))
 	}
@@ -342,12 +228,12 @@ func (w *usageWriter) writeWindow(key [16]byte, length int64, added window) erro
 // prune deletes hours of weeks that are over, at most about as many rows as were written
 // just now and a transaction's more, so that it neither falls behind nor takes long. Until
 // then readers pass over them.
-func (g *group) prune(r *runner, written int) error {
-	first := r.buffer.clock.firstWeek()
+func (t *usageTable) prune(written int) error {
+	first := t.buffer.clock.firstWeek()
 	for deleted := 0; deleted <= written; {
 		n := 0
-		err := g.db.Update(func(tx *badger.Txn) (err error) {
-			n, err = pruneSome(rows{tx: tx, table: r.table}, first, flushLimit(g.db))
+		err := t.db.Update(func(tx *badger.Txn) (err error) {
+			n, err = pruneSome(t.rows(tx), first, flushLimit(t.db))
 			return err
 		})
 		if err != nil || n == 0 {

@@ -33,47 +33,6 @@ type KeyRow struct {
 	LastUsedAt time.Time // zero: never
 }
 
-func applyKeys(r rows, records []eventstore.Record) error {
-	var totals keyTotals
-	for i := range records {
-		if err := applyKey(r, &records[i], &totals); err != nil {
-			return err
-		}
-	}
-	if totals == (keyTotals{}) {
-		return nil
-	}
-	return totals.add(r)
-}
-
-func applyKey(r rows, record *eventstore.Record, totals *keyTotals) error {
-	id, err := domain.ParseKeyID(record.Subject)
-	if err != nil {
-		return nil // an event of another kind of aggregate
-	}
-	before, _, err := loadKey(r, id)
-	if err != nil {
-		return err
-	}
-	if err := follows(before, id, record); err != nil {
-		return err
-	}
-	after := before
-	after.Apply(record.Event)
-	totals.move(before, after)
-	if err := storeKey(r, after, record.Position); err != nil {
-		return err
-	}
-	if err := moveIndexes(r, before, after); err != nil {
-		return err
-	}
-	if created, isNew := record.Event.(domain.KeyCreated); isNew && !created.Imported {
-		// Its digest is of fresh randomness: nobody else can have it.
-		return setCredentials(r, created.Digest, appendEntry(nil, encodeCredential(after, after.Secrets[0])))
-	}
-	return moveCredentials(r, before, after)
-}
-
 // follows stops at an event that cannot be one of the key that has that row: to apply it
 // would put one key, perhaps another organization's, into the place of another.
 func follows(before domain.Key, id domain.KeyID, record *eventstore.Record) error {
@@ -208,7 +167,7 @@ func partition(org [16]byte, keyspace string, state domain.State) []byte {
 // Key finds one key; domain.ErrKeyNotFound.
 func (s *Store) Key(id domain.KeyID) (KeyRow, error) {
 	var k KeyRow
-	err := s.view(s.keys(), func(r rows) (err error) {
+	err := s.keys.read(func(r rows) (err error) {
 		k.Key, k.Revision, err = loadKey(r, id)
 		return err
 	})

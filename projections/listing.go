@@ -64,8 +64,8 @@ func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
 	if l.cursor, err = parseCursor(q.Cursor, q.hash()); err != nil {
 		return page, err
 	}
-	err = s.view(s.keys(), func(keys rows) error {
-		return s.view(s.usage(), func(usage rows) error {
+	err = s.keys.read(func(keys rows) error {
+		return s.usage.read(func(usage rows) error {
 			l.keys, l.usage = keys, usage
 			return l.page(&page)
 		})

@@ -62,7 +62,7 @@ func loadOrganization(r rows, id domain.OrgID) (o OrganizationRow, err error) {
 
 // Organization finds one organization; domain.ErrOrganizationNotFound.
 func (s *Store) Organization(id domain.OrgID) (o OrganizationRow, err error) {
-	err = s.view(s.organizations(), func(r rows) (err error) {
+	err = s.organizations.read(func(r rows) (err error) {
 		o, err = loadOrganization(r, id)
 		return err
 	})
@@ -79,7 +79,7 @@ func (s *Store) Organizations(cursor string, limit int) (page []OrganizationRow,
 	if err != nil {
 		return nil, "", err
 	}
-	err = s.view(s.organizations(), func(r rows) error {
+	err = s.organizations.read(func(r rows) error {
 		it := r.walk(span{prefix: row(rowOrganizationByCreated), after: from.place()})
 		defer it.close()
 		for ; it.valid; it.next() {

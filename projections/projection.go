@@ -1,23 +1,29 @@
 package projections
 
-import "github.com/keytrail/keytrail/eventstore"
+import (
+	"fmt"
 
-// A projection is how one set of rows follows from the records of one stream. apply must
-// not depend on how the records are cut into batches, on time or on anything but its
-// arguments.
+	badger "github.com/dgraph-io/badger/v4"
+
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A projection is how one set of rows follows from the records of one stream. The rows must
+// not depend on how the records are cut into batches, on time or on anything but the
+// records.
 type projection struct {
 	name    string
 	version int
 	stream  eventstore.Stream
-	apply   func(rows, []eventstore.Record) error // nil: it adds up in the usage buffer
+	table   func(*Store, tableState) table // a table of the projection, in memory
 }
 
-// projections are all there are. Raise a version when apply writes other rows.
+// projections are all there are. Raise a version when the rows become others.
 var projections = []projection{
-	{"keys", 7, eventstore.Events, applyKeys},
-	{"organizations", 3, eventstore.Events, applyOrganizations},
-	{"requests", 2, eventstore.Events, applyRequests},
-	{"usage", 3, eventstore.Uses, nil},
+	{"keys", 7, eventstore.Events, newKeysTable},
+	{"organizations", 3, eventstore.Events, direct(applyOrganizations)},
+	{"requests", 2, eventstore.Events, direct(applyRequests)},
+	{"usage", 3, eventstore.Uses, newUsageTable},
 }
 
 // Names are the names of all projections.
@@ -27,3 +33,89 @@ func Names() (names []string) {
 	}
 	return names
 }
+
+// A table is the rows of one projection and takes in the records that they follow from.
+// There are two kinds: a direct table writes rows in the transaction of the batch; a
+// buffered one, which is that of usage, adds up in memory and is flushed with a checkpoint
+// of its own. One goroutine at a time calls it.
+type table interface {
+	state() *tableState
+
+	// resume goes on where the catalog says that the rows are.
+	resume(rows, catalogEntry) error
+
+	// apply takes in the records of a batch that ends at c, as far as they are new. It may
+	// be called again with the same batch if it, or the commit of tx, fails.
+	apply(tx *badger.Txn, records []eventstore.Record, c eventstore.Checkpoint) error
+	// committed follows when tx is committed.
+	committed(c eventstore.Checkpoint)
+
+	// reached is the end of the last batch that was taken in. The rows may be behind.
+	reached() eventstore.Checkpoint
+	// buffered is how many records are not in the rows yet.
+	buffered() int
+	// flush brings the rows up to what was reached. If it fails it can be tried again.
+	flush() error
+	// skip counts all up to gone as taken in, because the ledger has it no more.
+	skip(gone eventstore.Checkpoint)
+
+	// publishing is called before readers see the rows in a snapshot of that number.
+	publishing(number uint64)
+}
+
+// tableState is what an engine knows of each table.
+type tableState struct {
+	projection
+	db         *badger.DB
+	number     uint16
+	checkpoint eventstore.Checkpoint // what the rows stand for
+
+	// building: the rows do not count yet. The catalog still names the old table, so that a
+	// crash finds that one and drops this.
+	building bool
+}
+
+func (t *tableState) state() *tableState { return t }
+
+func (t *tableState) rows(tx *badger.Txn) rows { return rows{tx: tx, table: t.number} }
+
+// A directTable is always at its checkpoint.
+type directTable struct {
+	tableState
+	write func(rows, []eventstore.Record) error
+}
+
+// direct makes tables of which write is all.
+func direct(write func(rows, []eventstore.Record) error) func(*Store, tableState) table {
+	return func(_ *Store, s tableState) table { return &directTable{s, write} }
+}
+
+func (t *directTable) resume(_ rows, e catalogEntry) error {
+	t.checkpoint = *e.Checkpoint
+	return nil
+}
+
+func (t *directTable) apply(tx *badger.Txn, records []eventstore.Record, c eventstore.Checkpoint) error {
+	for len(records) > 0 && records[0].Position <= t.checkpoint.Position {
+		records = records[1:]
+	}
+	if c.Position <= t.checkpoint.Position {
+		return nil
+	}
+	if err := t.write(t.rows(tx), records); err != nil {
+		return fmt.Errorf("projection %s: %w", t.name, err)
+	}
+	return t.save(tx, c, nil)
+}
+
+func (t *directTable) committed(c eventstore.Checkpoint) {
+	if c.Position > t.checkpoint.Position {
+		t.checkpoint = c
+	}
+}
+
+func (t *directTable) reached() eventstore.Checkpoint { return t.checkpoint }
+func (t *directTable) buffered() int                  { return 0 }
+func (t *directTable) flush() error                   { return nil }
+func (t *directTable) skip(eventstore.Checkpoint)     {} // the ledger keeps every event
+func (t *directTable) publishing(uint64)              {}

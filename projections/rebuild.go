@@ -55,7 +55,7 @@ func newRebuilds() *rebuilds {
 // which goes on answering until the new one has caught up. One that runs already is left
 // to it.
 func (s *Store) StartRebuild(name string) error {
-	if s.runner(name) == nil {
+	if s.find(name).engine == nil {
 		return domain.ErrProjectionNotFound
 	}
 	return s.rebuilds.start(name)
@@ -64,7 +64,7 @@ func (s *Store) StartRebuild(name string) error {
 // CancelRebuild ends the rebuild of a projection, if one runs, and waits until it has or
 // until ctx ends.
 func (s *Store) CancelRebuild(ctx context.Context, name string) error {
-	if s.runner(name) == nil {
+	if s.find(name).engine == nil {
 		return domain.ErrProjectionNotFound
 	}
 	r := s.rebuilds.cancel(name)
@@ -161,11 +161,8 @@ func (s *Store) runRebuilds(ctx context.Context) {
 // rebuild fills a new table and switches to it. Of one that is cancelled or fails nothing is
 // left, and of one that is cut off when ctx ends nothing after the next start.
 func (s *Store) rebuild(ctx context.Context, r *rebuild) (cancelled bool, err error) {
-	old := s.runner(r.name)
-	g := s.groups[old.stream]
-	fresh := newRunner(old.projection)
-	fresh.table, fresh.building = g.spareTable(), true
-
+	v := s.find(r.name)
+	e := v.engine
 	building, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -175,40 +172,57 @@ func (s *Store) rebuild(ctx context.Context, r *rebuild) (cancelled bool, err er
 		case <-building.Done():
 		}
 	}()
-	unused, err := g.buildAndSwitch(building, old, fresh, func(at, end eventstore.Position) { s.rebuilds.progress(r, at, end) })
+	fresh := e.beginBuilding(v.slot)
+	defer e.endBuilding()
+	unused, err := e.buildAndReplace(building, v.slot, fresh, func(at, end eventstore.Position) { s.rebuilds.progress(r, at, end) })
 	if err != nil {
-		unused = fresh.table
+		unused = fresh.state().number
 		s.log.WarnContext(ctx, "a rebuild did not come to its end; the projection stays as it was", "projection", r.name, "err", err)
 	}
 	cancelled = building.Err() != nil
-	if dropping := g.dropTable(ctx, unused); dropping != nil {
+	if dropping := e.dropTable(ctx, unused); dropping != nil {
 		s.log.WarnContext(ctx, "rows of a table that is not in use are left; the next start deletes them", "projection", r.name, "err", dropping)
 	}
 	return cancelled, err
 }
 
+// beginBuilding gives a new table, whose number is taken until endBuilding.
+func (e *engine) beginBuilding(slot int) table {
+	e.write.Lock()
+	defer e.write.Unlock()
+	e.building = e.newTable(e.projections[slot], e.freeNumber())
+	e.building.state().building = true
+	return e.building
+}
+
+func (e *engine) endBuilding() {
+	e.write.Lock()
+	defer e.write.Unlock()
+	e.building = nil
+}
+
 // progress is told how far a rebuild is, and where the stream ends.
 type progress func(at, end eventstore.Position)
 
-func (g *group) buildAndSwitch(ctx context.Context, old, fresh *runner, p progress) (before uint16, err error) {
-	if err := g.dropTable(ctx, fresh.table); err != nil { // one before may have left rows
+func (e *engine) buildAndReplace(ctx context.Context, slot int, fresh table, p progress) (before uint16, err error) {
+	if err := e.dropTable(ctx, fresh.state().number); err != nil { // one before may have left rows
 		return 0, err
 	}
-	return g.replace(ctx, old, fresh, p)
+	return e.replace(ctx, slot, fresh, p)
 }
 
 // replaceTimeout bounds how long everything stands still for the last step of a rebuild.
 const replaceTimeout = 2 * time.Second
 
-// replace fills fresh's table and puts it into the place of old's. What little comes after
-// the ledger's end was reached is read while the group stands still.
-func (g *group) replace(ctx context.Context, old, fresh *runner, p progress) (before uint16, err error) {
+// replace fills fresh and puts it into a slot. What little comes after the ledger's end was
+// reached is read while the engine stands still.
+func (e *engine) replace(ctx context.Context, slot int, fresh table, p progress) (before uint16, err error) {
 	for {
-		if err := g.replay(ctx, fresh, p); err != nil {
+		if err := e.replay(ctx, fresh, p); err != nil {
 			return 0, err
 		}
 		last, cancel := context.WithTimeout(ctx, replaceTimeout)
-		before, err = g.tryReplace(last, old, fresh, p)
+		before, err = e.tryReplace(last, slot, fresh, p)
 		late := last.Err() != nil
 		cancel()
 		if err == nil || !late || ctx.Err() != nil {
@@ -217,75 +231,45 @@ func (g *group) replace(ctx context.Context, old, fresh *runner, p progress) (be
 	}
 }
 
-func (g *group) tryReplace(ctx context.Context, old, fresh *runner, p progress) (before uint16, err error) {
-	g.feed.Lock()
-	defer g.feed.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for fresh.checkpoint.Position < old.seen().Position {
-		if err := g.replay(ctx, fresh, p); err != nil {
+func (e *engine) tryReplace(ctx context.Context, slot int, fresh table, p progress) (before uint16, err error) {
+	e.write.Lock()
+	defer e.write.Unlock()
+	old, now := e.tables[slot], fresh.state()
+	for now.checkpoint.Position < old.reached().Position {
+		if err := e.replay(ctx, fresh, p); err != nil {
 			return 0, err
 		}
 	}
-	if err := g.db.Update(func(tx *badger.Txn) error { return fresh.catalogue(tx, fresh.checkpoint, nil) }); err != nil {
+	now.building = false
+	if err := e.db.Update(func(tx *badger.Txn) error { return now.save(tx, now.checkpoint, nil) }); err != nil {
+		now.building = true
 		return 0, err
 	}
-	before = old.table
-	old.table = fresh.table
-	var clock usageClock
-	if fresh.buffer != nil {
-		clock = fresh.buffer.clock
-	}
-	old.begin(fresh.checkpoint, clock)
-	g.publish()
-	return before, nil
+	e.tables[slot] = fresh
+	e.publish()
+	return old.state().number, nil
 }
 
-// replay reads on from where r is to the ledger's end.
-func (g *group) replay(ctx context.Context, r *runner, p progress) error {
-	q := eventstore.Query{Stream: r.stream, Reach: domain.All, After: r.checkpoint.Position, Max: atOnce(r.stream)}
-	err := g.store.ledger.Load().Read(ctx, q, func(b eventstore.Batch) error {
+// replay reads on from where t is to the ledger's end. Messages that are gone count as read.
+func (e *engine) replay(ctx context.Context, t table, p progress) error {
+	l := e.store.ledger.Load()
+	q := eventstore.Query{Stream: e.stream, Reach: domain.All, After: t.reached().Position, Max: batchSize(e.stream)}
+	err := l.Read(ctx, q, func(b eventstore.Batch) error {
 		defer func() { p(b.Checkpoint.Position, b.Checkpoint.Position+eventstore.Position(b.Pending)) }()
-		if r.buffer == nil {
-			return g.apply([]*runner{r}, b.Records, b.Checkpoint)
-		}
-		if err := r.buffer.add(b.Records, b.Checkpoint); err != nil || !r.buffer.full() {
-			return err
-		}
-		return g.flushBuilding(r)
+		return e.apply(ctx, []table{t}, b.Records, b.Checkpoint)
 	})
-	if err == nil && ctx.Err() == nil && r.buffer != nil {
-		err = g.finishBuilding(ctx, r)
-	}
-	if err = errors.Join(err, ctx.Err()); err == nil {
-		p(r.checkpoint.Position, r.checkpoint.Position)
-	}
-	return err
-}
-
-// finishBuilding flushes what is left. Uses that are gone count as read.
-func (g *group) finishBuilding(ctx context.Context, r *runner) error {
-	gone, err := g.store.ledger.Load().Gone(ctx, r.stream)
-	if err == nil {
-		err = g.flushBuilding(r)
-	}
-	if err == nil {
-		r.skip(gone)
-	}
-	return err
-}
-
-func (g *group) flushBuilding(r *runner) error {
-	if err := g.flushAll(r); err != nil {
+	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
-	r.begin(r.buffer.checkpoint, r.buffer.clock)
+	gone, err := l.Gone(ctx, e.stream)
+	if err == nil {
+		err = t.flush()
+	}
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		return err
+	}
+	t.skip(gone)
+	at := t.state().checkpoint.Position
+	p(at, at)
 	return nil
-}
-
-// spareTable is a table number that no projection uses.
-func (g *group) spareTable() uint16 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return freeTable(g.usedTables())
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	badger "github.com/dgraph-io/badger/v4"
-
 	"github.com/keytrail/keytrail/eventstore"
 )
 
@@ -97,9 +95,8 @@ func (q *requestQueue) dropOld(before []byte) (old bool, err error) {
 // Request finds the fingerprint of the request that a command id came with, if it has come
 // within two days.
 func (s *Store) Request(commandID string) (fingerprint string, found bool, err error) {
-	r := s.runner("requests")
-	err = s.groups[r.stream].snapshot.view(func(tx *badger.Txn) (err error) {
-		found, err = rows{tx: tx, table: r.currentTable()}.get(row(rowRequest, []byte(commandID)), func(v []byte) error {
+	err = s.requests.read(func(r rows) (err error) {
+		found, err = r.get(row(rowRequest, []byte(commandID)), func(v []byte) error {
 			fingerprint = string(v)
 			return nil
 		})

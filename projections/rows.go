@@ -13,13 +13,12 @@ import (
 
 // rows is one table inside one transaction. The first byte of a row key is its kind.
 type rows struct {
-	tx      *badger.Txn
-	table   uint16
-	changed *[]domain.Digest // whose credentials are not what they were; nil: nobody asks
+	tx    *badger.Txn
+	table uint16
 }
 
 func (r rows) key(row []byte) []byte {
-	return append(append(make([]byte, 0, 3+len(row)), tablePrefix(r.table)...), row...)
+	return append(appendTablePrefix(make([]byte, 0, tableKeyHead+len(row)), r.table), row...)
 }
 
 // get calls f with the row's value, which is valid only until f returns; found is false if
@@ -43,7 +42,7 @@ func (r rows) each(prefix []byte, f func(row, value []byte) error) error {
 	it := r.tx.NewIterator(badger.IteratorOptions{Prefix: r.key(prefix), PrefetchValues: true, PrefetchSize: 100})
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
-		err := it.Item().Value(func(v []byte) error { return f(it.Item().Key()[3:], v) })
+		err := it.Item().Value(func(v []byte) error { return f(it.Item().Key()[tableKeyHead:], v) })
 		if err != nil {
 			return err
 		}

@@ -13,22 +13,23 @@ type ProjectionStatus struct {
 	Rebuild  *RebuildStatus      `json:"rebuild,omitempty" doc:"The latest rebuild since the service started."`
 }
 
-// Status tells how far each projection is behind what is known of the ledger. It asks nobody.
+// Status tells how far each projection is behind what is known of the ledger, without
+// asking the ledger.
 func (s *Store) Status() (all []ProjectionStatus) {
-	for _, g := range s.groups {
-		end := s.ledger.Load().LastEnd(g.stream)
-		g.mu.Lock()
-		for _, r := range g.runners {
-			st := ProjectionStatus{Name: r.name, Stream: g.stream.String(), Version: r.version, Position: r.checkpoint.Position, Rebuild: s.rebuilds.status(r.name)}
+	for _, e := range s.engines {
+		end := s.ledger.Load().LastEnd(e.stream)
+		now := e.published.Load()
+		for i, t := range now.tables {
+			p := e.projections[i]
+			st := ProjectionStatus{Name: p.name, Stream: e.stream.String(), Version: p.version, Position: t.position, Rebuild: s.rebuilds.status(p.name)}
 			if end > st.Position {
 				st.Lag = uint64(end - st.Position)
 			}
-			if g.halted != nil {
+			if now.halted {
 				st.Halted = "an event cannot be applied; the log has the cause"
 			}
 			all = append(all, st)
 		}
-		g.mu.Unlock()
 	}
 	return all
 }

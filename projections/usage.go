@@ -143,7 +143,7 @@ func loadLastUsed(r rows, id domain.KeyID) (time.Time, error) {
 }
 
 func (s *Store) lastUsed(id domain.KeyID) (at time.Time, err error) {
-	err = s.view(s.usage(), func(r rows) (err error) {
+	err = s.usage.read(func(r rows) (err error) {
 		at, err = loadLastUsed(r, id)
 		return err
 	})
@@ -161,7 +161,7 @@ type Counter struct {
 // Counters are those of a key, by which its rate limits survive a restart.
 func (s *Store) Counters(id domain.KeyID) (all []Counter, err error) {
 	bits := id.Bytes()
-	err = s.view(s.usage(), func(r rows) error {
+	err = s.usage.read(func(r rows) error {
 		return r.each(row(rowWindow, bits[:]), func(key, v []byte) error {
 			var w window
 			err := w.decode(v)
@@ -199,7 +199,7 @@ func (s *Store) Usage(id domain.KeyID, from, to time.Time, step time.Duration) (
 			steps[at] = sum
 		}
 	}
-	err = s.view(s.usage(), func(r rows) error {
+	err = s.usage.read(func(r rows) error {
 		u, found, err := loadUsage(r, id)
 		if err != nil || !found {
 			return err

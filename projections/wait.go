@@ -10,56 +10,46 @@ import (
 
 // Position is how far the ledger's events are applied.
 func (s *Store) Position() eventstore.Position {
-	return eventstore.Position(s.groups[eventstore.Events].position.Load())
+	return s.engines[eventstore.Events].published.Load().position
 }
 
 // WaitFor returns when the events up to p are applied, or with domain.ErrReadModelBehind when ctx ends.
 func (s *Store) WaitFor(ctx context.Context, p eventstore.Position) (err error) {
 	ctx, finish := tracing.Start(ctx, "wait for the read model")
 	defer func() { finish(err) }()
-	return s.groups[eventstore.Events].waitFor(ctx, p)
+	return s.engines[eventstore.Events].waitFor(ctx, p)
 }
 
 // WaitForUses returns when the uses up to p are applied, or with domain.ErrReadModelBehind when ctx ends.
 func (s *Store) WaitForUses(ctx context.Context, p eventstore.Position) error {
-	return s.groups[eventstore.Uses].waitFor(ctx, p)
+	return s.engines[eventstore.Uses].waitFor(ctx, p)
 }
 
-func (g *group) waitFor(ctx context.Context, p eventstore.Position) error {
-	if eventstore.Position(g.position.Load()) >= p {
+func (e *engine) waitFor(ctx context.Context, p eventstore.Position) error {
+	now := e.published.Load()
+	if now.position >= p {
 		return nil
 	}
-	g.awaited.Add(1)
-	defer g.awaited.Add(-1)
-	signal(g.hurry)
-	for {
-		if eventstore.Position(g.position.Load()) >= p {
-			return nil
-		}
-		g.mu.Lock()
-		moved, halted := g.moved, g.halted
-		g.mu.Unlock()
-		if eventstore.Position(g.position.Load()) >= p {
-			return nil
-		}
-		if halted != nil {
+	e.waiting.Add(1)
+	defer e.waiting.Add(-1)
+	signal(e.flushAsked)
+	for ; now.position < p; now = e.published.Load() {
+		if now.halted {
 			return domain.ErrReadModelBehind
 		}
 		select {
 		case <-ctx.Done():
 			return domain.ErrReadModelBehind
-		case <-moved:
+		case <-now.superseded:
 		}
 	}
+	return nil
 }
 
 // Halted is domain.ErrReadModelBehind if a projection has stopped, so that waiting is of no use.
 func (s *Store) Halted() error {
-	for _, g := range s.groups {
-		g.mu.Lock()
-		halted := g.halted
-		g.mu.Unlock()
-		if halted != nil {
+	for _, e := range s.engines {
+		if e.published.Load().halted {
 			return domain.ErrReadModelBehind
 		}
 	}

@@ -33,7 +33,7 @@ type walker struct {
 // walk begins at the span's first row. The caller closes the walker.
 func (r rows) walk(s span) *walker {
 	full := r.key(append(slices.Clone(s.prefix), s.within...))
-	w := &walker{skip: 3 + len(s.prefix)}
+	w := &walker{skip: tableKeyHead + len(s.prefix)}
 	w.it = r.tx.NewIterator(badger.IteratorOptions{Prefix: full, Reverse: s.reverse})
 	switch {
 	case s.after != nil:
