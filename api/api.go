@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/commands"
-	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
@@ -133,41 +132,4 @@ func (s *server) routes() {
 	s.mux.HandleFunc("GET /openapi.json", s.serveOpenAPI())
 	s.mux.HandleFunc("GET /docs", s.docs)
 	s.mux.HandleFunc("GET /docs/{file}", s.docs)
-}
-
-// raw adds a route that is written by hand, for callers with the scope.
-func (s *server) raw(id, pattern, scope string, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		caller, err := s.authenticate(r, scope)
-		if err != nil {
-			s.problem(w, r, err)
-			return
-		}
-		noteCaller(w, caller.Principal)
-		f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)
-	})
-	s.document(id, pattern, scope, d)
-}
-
-// waitTimeout is how long a write's answer waits for the read model.
-var waitTimeout = 5 * time.Second
-
-// applied waits until the read model has what a command wrote, so that its caller reads
-// its own writes and a revocation, once acknowledged, is in force.
-func (s *server) applied(ctx context.Context, p eventstore.Position) error {
-	return s.appliedWithin(ctx, waitTimeout, p)
-}
-
-// appliedWithin is applied for another time than usual. Its refusal names the position, at
-// which the write stands all the same.
-func (s *server) appliedWithin(ctx context.Context, d time.Duration, p eventstore.Position) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	err := s.Store.WaitFor(ctx, p)
-	if err != nil {
-		behind := *s.asProblem(ctx, err)
-		behind.position = p
-		return &behind
-	}
-	return nil
 }

@@ -5,9 +5,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/verify"
@@ -170,3 +173,17 @@ func refuse(w http.ResponseWriter, a *verify.Answer) error {
 	}
 	return domain.ErrInvalidKey
 }
+
+func (s *server) documentAuthorize() description {
+	return description{summary: "Forward authentication for gateways", security: append(slices.Clone(withKey), map[string][]string{"basic": {}}),
+		details: "The presented key is the credential. 200 lets the request pass and says in headers whose it is. Any method is taken, and any path below, with any query, which are the client's and not read.",
+		parameters: []*huma.Param{queryParam("scope", "Scopes that the key must have, all of them.", listSchema(textSchema())), queryParam("refuse", "Answer 400 and 429 as 403.", askFor403()),
+			afterParam("Wait up to a second until the read model has this position."), headerParam("X-Keytrail-After", "The same as after."),
+			headerParam("X-Keytrail-Scope", "More of them, separated by spaces or commas."), {Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403()}},
+		headers:        map[string]string{"X-Keytrail-Key-Id": "The key.", "X-Keytrail-Org-Id": "Its organization.", "X-Keytrail-Owner": "Its owner, percent-encoded.", "X-Keytrail-Scopes": "Its scopes, separated by spaces.", "X-Keytrail-Outcome": outcomeHeader},
+		refusalHeaders: map[string]string{"X-Keytrail-Outcome": outcomeHeader, "X-RateLimit-Reset": "When the rate limit is free again, in seconds since the Unix epoch."}}
+}
+
+func askFor403() *huma.Schema { return &huma.Schema{Type: "string", Enum: []any{"403"}} }
+
+const outcomeHeader = "What became of the key, if it came to that."

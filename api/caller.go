@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"github.com/keytrail/keytrail/domain"
@@ -57,65 +55,4 @@ func (s *server) authRequest(r *http.Request, scope string) (verify.AuthRequest,
 // that comes slowly, or a stream, may outlive the caller's key.
 func (s *server) recheck(ctx context.Context) error {
 	return s.Verifier.Recheck(ctx.Value(callerKey).(*verify.Caller))
-}
-
-// clientIP is the peer's address; or, if the peer is a proxy that we trust, the last
-// address in X-Forwarded-For that is none.
-func (s *server) clientIP(r *http.Request) netip.Addr {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	ip, _ := netip.ParseAddr(host)
-	ip = ip.Unmap()
-	if !s.trusted(ip) {
-		return ip
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			return ip
-		}
-		if ip = hop.Unmap(); !s.trusted(ip) {
-			return ip
-		}
-	}
-	return ip
-}
-
-func (s *server) trusted(ip netip.Addr) bool {
-	for _, p := range s.TrustedProxies {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
-// reachOf is what a listing is about: all that the caller reaches, or the organization that
-// is named.
-func reachOf(p domain.Principal, named string) (domain.Reach, error) {
-	if named == "" {
-		return p.Reach(), nil
-	}
-	org, err := within(p, named)
-	return domain.Only(org), err
-}
-
-// within is the organization that a request is about: the caller's own, or for a caller
-// who serves the installation the one that is named. Another one than the caller's own
-// looks as if it did not exist.
-func within(p domain.Principal, named string) (domain.OrgID, error) {
-	if named == "" {
-		return p.Org, nil
-	}
-	org, err := domain.ParseOrgID(named)
-	if err != nil {
-		return "", err
-	}
-	if !p.Reaches(org) {
-		return "", domain.ErrOrganizationNotFound
-	}
-	return org, nil
 }

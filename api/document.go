@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/keytrail/keytrail/domain"
 )
 
 // A description is what the OpenAPI document says of a hand-written route.
@@ -189,62 +187,6 @@ func declareHeaders(status string, response *huma.Response) {
 	}
 }
 
-// openAPI is the document as it is served. Answers may get more fields: there a schema
-// that closes an object is left out, which requests are held to.
-func (s *server) openAPI() ([]byte, error) {
-	text, err := json.Marshal(s.huma.OpenAPI())
-	if err != nil {
-		return nil, err
-	}
-	var doc map[string]any
-	if err := json.Unmarshal(text, &doc); err != nil {
-		return nil, err
-	}
-	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
-	for _, item := range doc["paths"].(map[string]any) {
-		for _, op := range item.(map[string]any) {
-			if op, ok := op.(map[string]any); ok {
-				openObjects(op["responses"], schemas, map[string]bool{})
-			}
-		}
-	}
-	return json.Marshal(doc)
-}
-
-// openObjects opens every object in part of a document, and in the schemas that it names.
-func openObjects(part any, schemas map[string]any, done map[string]bool) {
-	switch part := part.(type) {
-	case []any:
-		for _, p := range part {
-			openObjects(p, schemas, done)
-		}
-	case map[string]any:
-		if part["additionalProperties"] == false {
-			delete(part, "additionalProperties")
-		}
-		if ref, _ := part["$ref"].(string); ref != "" && !done[ref] {
-			done[ref] = true
-			openObjects(schemas[ref[strings.LastIndex(ref, "/")+1:]], schemas, done)
-		}
-		for name, p := range part {
-			if name != "example" {
-				openObjects(p, schemas, done)
-			}
-		}
-	}
-}
-
-func (s *server) serveOpenAPI() http.HandlerFunc {
-	text, err := s.openAPI()
-	if err != nil {
-		panic(err) // what was registered is not JSON
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
-		_, _ = w.Write(text)
-	}
-}
-
 // media is the shape of v, by its Go type.
 func (s *server) media(v any) *huma.MediaType {
 	return &huma.MediaType{Schema: s.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(v), true, "")}
@@ -252,115 +194,4 @@ func (s *server) media(v any) *huma.MediaType {
 
 func (s *server) jsonAnswer(v any) map[string]*huma.MediaType {
 	return map[string]*huma.MediaType{"application/json": s.media(v)}
-}
-
-func (s *server) documentVerify() description {
-	return description{summary: "Verify a presented key",
-		details:    "The answer is 200 whatever becomes of the key; code tells. The use is on the ledger before the answer, unless the operator chose otherwise.",
-		parameters: []*huma.Param{afterParam("Wait until the read model has this position.")},
-		body:       &huma.RequestBody{Required: true, Content: s.jsonAnswer(verifyBody{})}, answer: s.jsonAnswer(verifyAnswer{})}
-}
-
-// verifyAnswer is what verify.Answer writes by hand.
-type verifyAnswer struct {
-	Valid      bool               `json:"valid"`
-	Code       outcome            `json:"code" doc:"With NOT_FOUND only valid, code and position are there."`
-	Key        string             `json:"key_id,omitempty"`
-	Org        *string            `json:"org_id,omitempty" nullable:"true" doc:"null: a management key that serves the whole installation"`
-	Keyspace   string             `json:"keyspace,omitempty"`
-	Owner      string             `json:"owner,omitempty"`
-	Name       string             `json:"name,omitempty"`
-	Scopes     []string           `json:"scopes,omitempty"`
-	ExpiresAt  *string            `json:"expires_at,omitempty" nullable:"true" format:"date-time"`
-	Metadata   map[string]string  `json:"metadata,omitempty"`
-	RateLimits []verifyAnswerRate `json:"rate_limits,omitempty"`
-	Position   uint64             `json:"position" doc:"How far the read model was that decided."`
-}
-
-type verifyAnswerRate struct {
-	Limit     int64  `json:"limit"`
-	Window    string `json:"window" doc:"Like 1m."`
-	Remaining int64  `json:"remaining"`
-	Reset     int64  `json:"reset" doc:"When the window ends, in seconds since the Unix epoch."`
-}
-
-const outcomeHeader = "What became of the key, if it came to that."
-
-func askFor403() *huma.Schema { return &huma.Schema{Type: "string", Enum: []any{"403"}} }
-
-func (s *server) documentAuthorize() description {
-	return description{summary: "Forward authentication for gateways", security: append(slices.Clone(withKey), map[string][]string{"basic": {}}),
-		details: "The presented key is the credential. 200 lets the request pass and says in headers whose it is. Any method is taken, and any path below, with any query, which are the client's and not read.",
-		parameters: []*huma.Param{queryParam("scope", "Scopes that the key must have, all of them.", listSchema(textSchema())), queryParam("refuse", "Answer 400 and 429 as 403.", askFor403()),
-			afterParam("Wait up to a second until the read model has this position."), headerParam("X-Keytrail-After", "The same as after."),
-			headerParam("X-Keytrail-Scope", "More of them, separated by spaces or commas."), {Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403()}},
-		headers:        map[string]string{"X-Keytrail-Key-Id": "The key.", "X-Keytrail-Org-Id": "Its organization.", "X-Keytrail-Owner": "Its owner, percent-encoded.", "X-Keytrail-Scopes": "Its scopes, separated by spaces.", "X-Keytrail-Outcome": outcomeHeader},
-		refusalHeaders: map[string]string{"X-Keytrail-Outcome": outcomeHeader, "X-RateLimit-Reset": "When the rate limit is free again, in seconds since the Unix epoch."}}
-}
-
-func (s *server) documentImport() description {
-	line := s.media(importLine{}).Schema
-	lines := &huma.Schema{Type: "string", Description: "One ImportLine, as JSON, a line.",
-		Extensions: map[string]any{"contentMediaType": "application/x-ndjson", "contentSchema": line}}
-	return description{summary: "Import digests of keys issued elsewhere", details: "One JSON object a line, at most 10,000 lines of 64 KiB, in all 16 MiB. Each line stands for itself; repeating the whole changes nothing.",
-		body:   &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/x-ndjson": {Schema: lines}}},
-		answer: s.jsonAnswer(importAnswer{}), headers: map[string]string{"Keytrail-Position": "Give it as after to a reader of another node."}}
-}
-
-func (s *server) documentEvents() description {
-	answer := s.jsonAnswer(eventPage{})
-	answer["application/x-ndjson"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "All events up to now, one a line."}}
-	answer["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "Events as they come; Last-Event-ID goes on behind one."}}
-	limit := intSchema(1, 1000)
-	limit.Default = 100
-	return description{summary: "Read, replay or follow the ledger's events", details: "Accept chooses a page, a replay or a stream.", answer: answer,
-		parameters: []*huma.Param{queryParam("org_id", "Of this organization.", textSchema()), queryParam("key_id", "Of this key.", textSchema()),
-			queryParam("type", "Of these types, one by one or with commas.", listSchema(eventType("").Schema(nil))),
-			queryParam("actor", "By this principal.", textSchema()), queryParam("from", "From this time on.", timeSchema()), queryParam("to", "Before this time.", timeSchema()),
-			queryParam("cursor", "The next_cursor of the page before.", textSchema()), queryParam("limit", "Events in a page.", limit),
-			queryParam("wait", "How long a page that would be empty waits for an event, up to 60s.", textSchema()),
-			afterParam("Wait until the read model has this position, which was the Keytrail-Position of a write's answer."),
-			headerParam("Last-Event-ID", "Go on behind this event; it comes before cursor.")}}
-}
-
-// The documents of the health checks, which need no key. Each document is made anew for
-// each server, which completes it.
-func documentLive() description {
-	return description{summary: "The process serves", details: "Answered however busy it is.", answer: jsonObject(), security: openToAll}
-}
-
-func documentReady() description {
-	return description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind.", answer: jsonObject(), security: openToAll}
-}
-
-func documentMetrics() description {
-	return description{summary: "Metrics for Prometheus", details: "In its text format.", answer: map[string]*huma.MediaType{"text/plain": {Schema: textSchema()}}, security: openToAll}
-}
-
-func jsonObject() map[string]*huma.MediaType {
-	return map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object"}}}
-}
-
-// eventPage is what pageEvents writes.
-type eventPage struct {
-	Items      []eventShape `json:"items"`
-	NextCursor string       `json:"next_cursor" doc:"Where the next page begins, also at the end."`
-	AtEnd      bool         `json:"at_end" doc:"There was nothing more yet."`
-}
-
-// eventShape is a CloudEvent as eventstore.Record writes it.
-type eventShape struct {
-	SpecVersion     string       `json:"specversion"`
-	ID              string       `json:"id" doc:"The same in NATS and over HTTP: the id of the message and, of a use, its index in it."`
-	Source          string       `json:"source"`
-	Type            eventType    `json:"type"`
-	Subject         string       `json:"subject,omitempty" doc:"The key's or the organization's id."`
-	Time            string       `json:"time" format:"date-time"`
-	DataContentType string       `json:"datacontenttype"`
-	Position        string       `json:"position" doc:"The place in its stream: 17, or 17.3 for a use."`
-	Org             domain.OrgID `json:"orgid"`
-	Actor           string       `json:"actor,omitempty"`
-	Correlation     string       `json:"correlationid,omitempty"`
-	Private         string       `json:"private,omitempty" doc:"Binds the event to facts of it that only the service reads."`
-	Data            any          `json:"data" doc:"By type; docs/events.md has a JSON Schema of each."`
 }

@@ -1,10 +1,9 @@
 package api
 
 import (
-	"context"
 	"net/http"
 
-	"github.com/keytrail/keytrail/domain"
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // livez tells that the process serves requests.
@@ -41,19 +40,16 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	encode(w, answer)
 }
 
-type principalAnswer struct {
-	Body struct {
-		ID     string        `json:"id"`
-		Org    *domain.OrgID `json:"org_id" doc:"null: the whole installation"`
-		Scopes []string      `json:"scopes"`
-	}
+// The documents of the health checks, which need no key. Each document is made anew for
+// each server, which completes it.
+func documentLive() description {
+	return description{summary: "The process serves", details: "Answered however busy it is.", answer: jsonObject(), security: openToAll}
 }
 
-func (s *server) principal(_ context.Context, p domain.Principal, _ *struct{}) (*principalAnswer, error) {
-	a := &principalAnswer{}
-	a.Body.ID, a.Body.Scopes = p.ID, orEmpty(p.Scopes)
-	if !p.Reach().All {
-		a.Body.Org = &p.Org
-	}
-	return a, nil
+func documentReady() description {
+	return description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind.", answer: jsonObject(), security: openToAll}
+}
+
+func jsonObject() map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object"}}}
 }

@@ -3,12 +3,10 @@ package api
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -151,101 +149,9 @@ type KeyPath struct {
 	ID string `path:"id" doc:"The key's id." maxLength:"64"`
 }
 
-// find is the key's id and organization. A caller bound to an organization needs no read
-// model for that; to it, another one's key does not exist.
-func (s *server) find(ctx context.Context, p domain.Principal, text string) (domain.OrgID, domain.KeyID, error) {
-	id, err := domain.ParseKeyID(text)
-	if err != nil {
-		return "", "", err
-	}
-	if !p.Reach().All {
-		return p.Org, id, nil
-	}
-	k, err := s.key(ctx, p, id)
-	return k.Org, id, err
-}
-
-// key reads a key within the caller's reach. If the read model has none, a caller who
-// serves the installation makes it catch up with the ledger first: another node may have
-// made the key just now. Callers of one organization, of whom there may be many, do not:
-// they have after.
-func (s *server) key(ctx context.Context, p domain.Principal, id domain.KeyID) (projections.KeyRow, error) {
-	k, err := s.Store.Key(id)
-	if errors.Is(err, domain.ErrKeyNotFound) && p.Reach().All {
-		if err = s.atEnd(ctx); err == nil {
-			k, err = s.Store.Key(id)
-		}
-	}
-	if err == nil && !p.Reaches(k.Org) {
-		err = domain.ErrKeyNotFound
-	}
-	return k, err
-}
-
-// atEnd waits until the read model has all that the ledger has now.
-func (s *server) atEnd(ctx context.Context) error {
-	end, err := s.Ledger.End(ctx, eventstore.Events)
-	if err == nil && s.applied(ctx, end) != nil {
-		err = domain.ErrReadModelBehind // of no write of the caller's
-	}
-	return err
-}
-
 type readKeyRequest struct {
 	KeyPath
 	AfterParam
-}
-
-// AfterParam lets a reader ask for a state at least as new as a position.
-type AfterParam struct {
-	After uint64 `query:"after" doc:"Wait until the read model has this position."`
-}
-
-var errAfter = domain.InvalidField("after", "the ledger has no such position yet; name the Keytrail-Position of a write's answer")
-
-func parseAfter(text string) (AfterParam, error) {
-	after, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		err = errAfter
-	}
-	return AfterParam{after}, err
-}
-
-// caughtUp waits for the position that a reader names. One beyond the ledger's end is a
-// mistake: no write was answered with it.
-func (s *server) caughtUp(ctx context.Context, in AfterParam) error {
-	p := eventstore.Position(in.After)
-	if s.Store.Position() >= p {
-		return nil
-	}
-	end, err := s.Ledger.End(ctx, eventstore.Events)
-	if err == nil && p > end {
-		err = errAfter
-	}
-	if err != nil {
-		return err
-	}
-	return s.applied(ctx, p)
-}
-
-// What after may cost where anybody can send it: some requests that wait a moment each, and
-// no call to the ledger.
-const (
-	maxGatewayWaits = 64
-	gatewayWait     = time.Second
-)
-
-// gatewayCaughtUp is caughtUp for forward authentication, which needs no credential.
-func (s *server) gatewayCaughtUp(ctx context.Context, in AfterParam) error {
-	p := eventstore.Position(in.After)
-	if s.Store.Position() >= p {
-		return nil
-	}
-	defer s.gatewayWaits.Add(-1)
-	if s.gatewayWaits.Add(1) > maxGatewayWaits {
-		return domain.ErrReadModelBehind
-	}
-	return s.appliedWithin(ctx, gatewayWait, p)
 }
 
 func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyRequest) (*keyAnswer, error) {

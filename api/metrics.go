@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -53,3 +54,7 @@ type printed struct {
 
 func (p *printed) Header() http.Header { return p.header }
 func (*printed) WriteHeader(int)       {}
+
+func documentMetrics() description {
+	return description{summary: "Metrics for Prometheus", details: "In its text format.", answer: map[string]*huma.MediaType{"text/plain": {Schema: textSchema()}}, security: openToAll}
+}

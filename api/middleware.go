@@ -2,30 +2,18 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"net/http"
 	"net/netip"
 	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keytrail/keytrail/domain"
 )
-
-func encode(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) }
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	encode(w, v)
-}
 
 const verifyPath = "/v1/verify"
 
@@ -53,51 +41,6 @@ func (s *server) middleware() http.Handler {
 	s.Registry.MustRegister(m.requests, m.latency)
 	return m
 }
-
-// A passage is one request on its way, and the writer of its answer.
-type passage struct {
-	http.ResponseWriter
-	place
-	id        string
-	route     string
-	begun     time.Time
-	status    int  // 0: not answered yet
-	streaming bool // each write has a deadline of its own
-	access    access
-	span      trace.Span
-}
-
-// WriteHeader sends the status, of which there is one.
-func (p *passage) WriteHeader(status int) {
-	if p.status == 0 {
-		p.status = status
-		p.answers()
-		p.ResponseWriter.WriteHeader(status)
-	}
-}
-
-func (p *passage) Write(b []byte) (int, error) {
-	if p.status == 0 {
-		p.status = http.StatusOK
-		p.answers()
-	} else if p.streaming {
-		p.limitWriting()
-	}
-	return p.ResponseWriter.Write(b)
-}
-
-// answers is called when the answer begins: all that is left is for its client to take it.
-func (p *passage) answers() {
-	p.freePlace()
-	p.limitWriting()
-}
-
-func (p *passage) limitWriting() {
-	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(p.gate.WriteTimeout))
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (p *passage) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // isHealth tells whether a path is for those who watch the service: they are answered
 // however busy it is.
@@ -224,28 +167,3 @@ type silent struct {
 func (s *silent) Header() http.Header         { return s.header }
 func (s *silent) WriteHeader(status int)      { s.status = status }
 func (s *silent) Write(b []byte) (int, error) { return len(b), nil }
-
-// requestIDs gives each request an id: the caller's, if it is short and plain, or a new one.
-type requestIDs struct {
-	prefix string
-	next   atomic.Uint64
-}
-
-func newRequestIDs() *requestIDs {
-	var b [6]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	return &requestIDs{prefix: hex.EncodeToString(b[:]) + "-"}
-}
-
-func (g *requestIDs) of(r *http.Request) string {
-	if sent := r.Header["X-Request-Id"]; len(sent) == 1 && plainID(sent[0]) {
-		return sent[0]
-	}
-	return g.prefix + strconv.FormatUint(g.next.Add(1), 36)
-}
-
-func plainID(s string) bool {
-	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(c rune) bool {
-		return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_' || c == '.')
-	})
-}

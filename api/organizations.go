@@ -64,15 +64,6 @@ type OrganizationPath struct {
 	ID string `path:"id" maxLength:"64"`
 }
 
-// reachable is the organization that a path names, if the caller may see it.
-func (s *server) reachable(p domain.Principal, text string) (domain.OrgID, error) {
-	id, err := domain.ParseOrgID(text)
-	if err == nil && !p.Reaches(id) {
-		err = domain.ErrOrganizationNotFound
-	}
-	return id, err
-}
-
 type readOrganizationRequest struct {
 	OrganizationPath
 	AfterParam

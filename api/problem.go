@@ -179,3 +179,14 @@ func fieldOf(location string) string {
 }
 
 func clip200(s string) string { return s[:min(len(s), 200)] }
+
+// clip keeps a caller's own word short and printable before it is repeated.
+func clip(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 64)]
+}

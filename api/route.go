@@ -2,38 +2,19 @@ package api
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
-	"reflect"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
-	"github.com/keytrail/keytrail/internal/strictjson"
-)
-
-type contextKey int
-
-const (
-	principalKey contextKey = iota
-	requestIDKey
-	bodyKey
-	callerKey
 )
 
 // bulkRevocation is the one route whose answer may take long.
@@ -108,19 +89,6 @@ func takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 	return body, nil
 }
 
-// ambiguous refuses text that encoding/json would mend in silence, or take in one of two
-// ways. Its names must be those of t's fields; nil: Huma holds them to its schema.
-func ambiguous(text []byte, t reflect.Type) error {
-	if !utf8.Valid(text) {
-		return domain.InvalidField("body", "must be valid UTF-8")
-	}
-	var e *strictjson.Error
-	if errors.As(strictjson.Check(text, t), &e) {
-		return domain.InvalidField(clip(cmp.Or(e.Path, "body")), e.Text)
-	}
-	return nil
-}
-
 func cutPattern(pattern string) (method, path string) {
 	method, path, _ = strings.Cut(pattern, " ")
 	return method, path
@@ -128,98 +96,16 @@ func cutPattern(pattern string) (method, path string) {
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
-// parseQuery is a query that is well formed: one that is not would be read in part, and
-// what was asked for in the rest would not be asked.
-func parseQuery(r *http.Request) (url.Values, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, domain.InvalidField("query", "is malformed: percent signs and semicolons must be encoded")
-	}
-	return query, nil
-}
-
-func repeatedParameter(r *http.Request) error {
-	for name, values := range r.URL.Query() {
-		if len(values) > 1 {
-			return errRepeated(name)
+// raw adds a route that is written by hand, for callers with the scope.
+func (s *server) raw(id, pattern, scope string, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		caller, err := s.authenticate(r, scope)
+		if err != nil {
+			s.problem(w, r, err)
+			return
 		}
-	}
-	return nil
-}
-
-func errRepeated(parameter string) error {
-	return domain.InvalidField(clip(parameter), "may be given once")
-}
-
-// clip keeps a caller's own word short and printable before it is repeated.
-func clip(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), 64)]
-}
-
-// WriteHeaders are those of every request that changes something.
-type WriteHeaders struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Repeating a request with the same key changes nothing and answers the same, without a secret."`
-	IfMatch        string `header:"If-Match" doc:"The ETag of the revision that the change is meant for."`
-	method, path   string
-}
-
-// Resolve notes which route the request took, for its fingerprint.
-func (h *WriteHeaders) Resolve(ctx huma.Context) []error {
-	u := ctx.URL()
-	h.method, h.path = ctx.Method(), u.Path
-	return nil
-}
-
-// request is what commands need to know the request again. The same Idempotency-Key from
-// another principal is another command.
-func (h *WriteHeaders) request(ctx context.Context, p domain.Principal) (commands.Request, error) {
-	r := commands.Request{By: p, Correlation: requestID(ctx)}
-	var err error
-	if r.IfMatch, err = parseETag(h.IfMatch); err != nil {
-		return r, err
-	}
-	if h.IdempotencyKey == "" {
-		return r, nil
-	}
-	if strings.ContainsFunc(h.IdempotencyKey, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return r, domain.InvalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")
-	}
-	r.CommandID = digest(p.ID, h.IdempotencyKey)
-	sent, _ := ctx.Value(bodyKey).([]byte)
-	var body bytes.Buffer
-	if json.Compact(&body, sent) != nil {
-		body.Write(sent)
-	}
-	r.Fingerprint = digest(h.method, h.path, etag(r.IfMatch), body.String())
-	return r, nil
-}
-
-func digest(parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(sum[:16])
-}
-
-func parseETag(s string) (eventstore.Position, error) {
-	if s == "" || s == "*" {
-		return 0, nil
-	}
-	text := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(s, "W/"), `"`), `"`)
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n == 0 {
-		return 0, domain.InvalidField("If-Match", `must be an ETag that this service gave, like "17"`)
-	}
-	return eventstore.Position(n), nil
-}
-
-func etag(p eventstore.Position) string { return `"` + strconv.FormatUint(uint64(p), 10) + `"` }
-
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey).(string)
-	return id
+		noteCaller(w, caller.Principal)
+		f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)
+	})
+	s.document(id, pattern, scope, d)
 }

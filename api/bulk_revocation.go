@@ -1,0 +1,198 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+const maxBulk = 1000 // keys that one request revokes
+
+type revokeKeysRequest struct {
+	WriteHeaders
+	Body struct {
+		IDs    []string    `json:"ids,omitempty" maxItems:"1000" nullable:"false" doc:"Either the keys' ids …"`
+		Filter *bulkFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
+		DryRun bool        `json:"dry_run,omitempty" doc:"Count, and change nothing."`
+		Limit  int         `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"With a filter: keys in this request, default 1000."`
+		Cursor string      `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before; start, or nothing, is the beginning."`
+		ReasonBody
+	}
+}
+
+type revokeKeysAnswer struct {
+	Position uint64 `header:"Keytrail-Position" doc:"Give it as after to a reader of another node."`
+	Body     struct {
+		Revoked        int             `json:"revoked"`
+		AlreadyRevoked int             `json:"already_revoked"`
+		Failed         []revokeFailure `json:"failed"`
+		DryRun         bool            `json:"dry_run"`
+		NextCursor     *string         `json:"next_cursor" doc:"With a filter: where to go on; null when all are done. If keys failed that a repeat may still revoke, it is this request's own beginning."`
+	}
+}
+
+type revokeFailure struct {
+	ID     string `json:"id"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// A bulkFilter says which keys to revoke. It has no empty members: one that a script forgot
+// to fill would otherwise choose more than was meant.
+type bulkFilter struct {
+	KeyFilter
+	All bool `json:"all,omitempty" doc:"All keys of the organization; status and keyspace may stand beside it."`
+}
+
+func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
+	var body struct{ Filter map[string]json.RawMessage }
+	sent, _ := ctx.Value(bodyKey).([]byte)
+	if err := json.Unmarshal(sent, &body); err != nil {
+		return domain.InvalidField("filter", "must be a JSON object")
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	var filled map[string]json.RawMessage
+	if err := json.Unmarshal(text, &filled); err != nil {
+		return err
+	}
+	for name := range body.Filter {
+		if filled[name] == nil {
+			return domain.InvalidField("filter."+clip(name), "must not be empty; leave it out if it is not to matter")
+		}
+	}
+	for _, broad := range []string{"org_id", "all", "status", "keyspace"} { // which choose no key in particular
+		delete(filled, broad)
+	}
+	switch {
+	case !f.All && len(filled) == 0:
+		return domain.InvalidField("filter", `must say which keys, by more than status and keyspace; {"org_id":"…","all":true} revokes all of an organization`)
+	case f.All && len(filled) > 0:
+		return domain.InvalidField("filter.all", "means every key; only org_id, status and keyspace can stand beside it")
+	case f.All && f.Org == "" && p.Reach().All:
+		return domain.InvalidField("filter.org_id", "name the organization whose keys are all to be revoked")
+	}
+	return nil
+}
+
+func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (*revokeKeysAnswer, error) {
+	r, err := in.request(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if (in.Body.IDs == nil) == (in.Body.Filter == nil) {
+		return nil, domain.InvalidField("ids", "give either ids or a filter")
+	}
+	release, err := s.Commands.Reserve(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	a := &revokeKeysAnswer{}
+	a.Body.Failed, a.Body.DryRun = []revokeFailure{}, in.Body.DryRun
+	ids := in.Body.IDs
+	if in.Body.Filter != nil {
+		if ids, err = s.matching(ctx, p, in, a); err != nil {
+			return nil, err
+		}
+	}
+	return a, s.revokeEach(ctx, p, r, ids, in, a)
+}
+
+// matching are the ids of the next keys that the filter finds.
+func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKeysRequest, a *revokeKeysAnswer) (ids []string, err error) {
+	q, err := in.Body.Filter.query(p, s.Now())
+	if err == nil {
+		err = in.Body.Filter.check(ctx, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if q.Limit = in.Body.Limit; q.Limit == 0 {
+		q.Limit = maxBulk
+	}
+	q.Sort = "created_at"
+	if in.Body.Cursor != firstCursor {
+		q.Cursor = in.Body.Cursor
+	}
+	page, err := s.Store.Keys(q)
+	for _, k := range page.Keys {
+		ids = append(ids, string(k.ID))
+	}
+	a.Body.NextCursor = cursorOrNull(page.NextCursor)
+	return ids, err
+}
+
+// firstCursor is the cursor of a bulk revocation that stands before the first key.
+const firstCursor = "start"
+
+// revokeEach revokes ids, several at once. The answer's cursor moves on only if no key is
+// left that a repeat may still revoke.
+func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.Request, ids []string, in *revokeKeysRequest, a *revokeKeysAnswer) error {
+	var mu sync.Mutex
+	var last eventstore.Position
+	var again bool
+	var away outage
+	tasks := errgroup.Group{}
+	tasks.SetLimit(bulkAtOnce)
+	for _, id := range ids {
+		tasks.Go(func() error {
+			var was bool
+			var at eventstore.Position
+			err := away.unless(func() (err error) { was, at, err = s.revokeOne(ctx, p, r, id, in); return err })
+			mu.Lock()
+			defer mu.Unlock()
+			last = max(last, at)
+			switch {
+			case err != nil:
+				problem := s.asProblem(ctx, err)
+				a.Body.Failed = append(a.Body.Failed, revokeFailure{clip(id), problem.Code, problem.Detail})
+				again = again || problem.mayPass()
+			case was:
+				a.Body.AlreadyRevoked++
+			default:
+				a.Body.Revoked++
+			}
+			return nil
+		})
+	}
+	_ = tasks.Wait() // each failure is in the answer
+	if again && in.Body.Filter != nil {
+		// The keys that this request did revoke will count as already revoked.
+		from := cmp.Or(in.Body.Cursor, firstCursor)
+		a.Body.NextCursor = &from
+	}
+	a.Position = uint64(cmp.Or(last, s.Store.Position()))
+	return s.applied(ctx, last)
+}
+
+// revokeOne tells whether the key was revoked before. A dry run asks the decision that the
+// real one would take.
+func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.Request, text string, in *revokeKeysRequest) (was bool, at eventstore.Position, err error) {
+	org, id, err := s.find(ctx, p, text)
+	if err == nil && string(id) == p.ID {
+		err = domain.ErrOwnKey
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	if in.Body.DryRun {
+		k, err := s.key(ctx, p, id)
+		if err != nil {
+			return false, 0, err
+		}
+		event, err := k.Revoke(domain.RevokeKey{At: s.Now(), By: p})
+		return event == nil, 0, err
+	}
+	result, err := s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: r, Org: org, Key: id, Reason: domain.Reason(in.Body.Reason), Comment: in.Body.Comment})
+	return !result.Changed, result.Position, err
+}

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"time"
+	"unicode/utf8"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/strictjson"
+)
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	encode(w, v)
+}
+
+func encode(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) }
+
+// ambiguous refuses text that encoding/json would mend in silence, or take in one of two
+// ways. Its names must be those of t's fields; nil: Huma holds them to its schema.
+func ambiguous(text []byte, t reflect.Type) error {
+	if !utf8.Valid(text) {
+		return domain.InvalidField("body", "must be valid UTF-8")
+	}
+	var e *strictjson.Error
+	if errors.As(strictjson.Check(text, t), &e) {
+		return domain.InvalidField(clip(cmp.Or(e.Path, "body")), e.Text)
+	}
+	return nil
+}
+
+// decodeError says what is wrong with JSON without repeating what it holds.
+func decodeError(err error, whole string) error {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field != "" {
+		return domain.InvalidField(clip(wrong.Field), "has the wrong type; it must be "+kindName(wrong.Type))
+	}
+	const unknown = "json: unknown field "
+	if text := err.Error(); len(text) > len(unknown) && text[:len(unknown)] == unknown {
+		return domain.InvalidField(clip(text[len(unknown)+1:len(text)-1]), "is not a field of this request")
+	}
+	var refusal *domain.Error
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	return domain.InvalidField(whole, "must be a JSON object as the API's document describes it")
+}
+
+func kindName(t reflect.Type) string {
+	if t == reflect.TypeFor[time.Time]() || t == reflect.TypeFor[domain.Duration]() {
+		return "a string"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	}
+	return "an object"
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
