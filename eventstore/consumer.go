@@ -73,12 +73,14 @@ func (l *Ledger) consume(ctx context.Context, s Stream, config jetstream.Consume
 	c := &consumer{nc: l.nc, stream: l.streams[s], pace: p, wake: wake,
 		messages: make(chan *nats.Msg, 2*maxInFlight)} // with room for what is no message
 	c.connection = l.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	try, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
-	made, err := c.stream.CreateConsumer(try, config)
+	var made jetstream.Consumer
+	err := try(ctx, func(ctx context.Context) (err error) {
+		made, err = c.stream.CreateConsumer(ctx, config)
+		return err
+	})
 	if err != nil {
 		l.nc.RemoveStatusListener(c.connection)
-		return nil, classify(err)
+		return nil, err
 	}
 	c.name, c.pending = made.CachedInfo().Name, made.CachedInfo().NumPending
 	c.heard = time.Now()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 // A Raw is a message as its stream holds it, without a look at what it says.
@@ -46,10 +48,8 @@ func copyStream(ctx context.Context, stream jetstream.Stream, s Stream, through 
 		if restarts == maxCopyRestarts {
 			return fmt.Errorf("copy %s: %w", s, &failed{Unavailable, err})
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(restartAfter):
+		if err := backoff.Sleep(ctx, restartAfter); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,11 +1,8 @@
 package eventstore
 
 import (
-	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,14 +25,6 @@ const (
 func (f Failure) String() string {
 	return [...]string{"unknown", "conflict", "unavailable", "refused"}[f]
 }
-
-// Deadline is how long an append or a load is tried when its caller sets no earlier end.
-// The election after the loss of a leader took 4 to 9 s on a cluster of three.
-const Deadline = 12 * time.Second
-
-// tryTimeout bounds one try: a server that is gone or frozen gives no answer, while another
-// one that took its place would.
-const tryTimeout = time.Second
 
 // The refusals of the ledger itself.
 var (
@@ -120,32 +109,4 @@ func failureOfAPI(e *jetstream.APIError) Failure {
 // isConflict recognises both codes of a lost race, one of which only replicated streams give.
 func isConflict(e *jetstream.APIError) bool {
 	return e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
-}
-
-// insist tries ask until it succeeds, is refused or conflicts, or ctx or Deadline ends. Its
-// error is classified.
-func insist(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, Deadline)
-	defer cancel()
-	for limit := 20 * time.Millisecond; ; limit = min(2*limit, tryTimeout/2) {
-		try, done := context.WithTimeout(ctx, tryTimeout)
-		err := classify(ask(try))
-		done()
-		if f := FailureOf(err); err == nil || f == Conflict || f == Refused || !rest(ctx, limit) {
-			return err
-		}
-	}
-}
-
-// rest waits for half of limit to all of it, at random, so that those who failed together do
-// not come back together. It tells whether there is time left.
-func rest(ctx context.Context, limit time.Duration) bool {
-	timer := time.NewTimer(limit/2 + rand.N(limit/2))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

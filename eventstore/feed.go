@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 // A feed is what all subscriptions of a process share at the live end of the trail: one reader a
@@ -49,7 +50,7 @@ const (
 	ringBytes     = 8 << 20
 	chunkMessages = 40 // a message of uses holds some three hundred
 	pauseEach     = 20 * time.Microsecond
-	longestPause  = 100 * time.Millisecond
+	maxChunkPause = 100 * time.Millisecond
 )
 
 // maxCatchUps is how many subscriptions at once read what is no longer in the ring, so that many
@@ -151,16 +152,11 @@ func (d *feed) end(err error) {
 // longer the more subscriptions there are to be looked through for each chunk.
 func (d *feed) take(ctx context.Context, s Stream, b Batch) error {
 	subscriptions := d.add(s, b)
-	pause := min(time.Duration(subscriptions)*pauseEach, longestPause)
+	pause := min(time.Duration(subscriptions)*pauseEach, maxChunkPause)
 	if b.Pending > 0 || pause < time.Millisecond {
 		return nil
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+	_ = backoff.Sleep(ctx, pause) // the reader ends with ctx
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 // Follow is the read model's reader of a stream: Read from known on, live, for all
@@ -84,7 +85,7 @@ func (f *follower) prove(ctx context.Context) {
 					return
 				}
 			}
-			if !rest(ctx, restartAfter) {
+			if backoff.Sleep(ctx, backoff.Jitter(restartAfter)) != nil {
 				return
 			}
 		}

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 const (
@@ -29,6 +31,10 @@ const (
 
 	// beatEvery is how often an append is proven and the ends are asked for.
 	beatEvery = time.Second
+
+	// freshEvery is how often a request that waits for a fresh read model looks whether it is:
+	// thousands may wait.
+	freshEvery = 100 * time.Millisecond
 )
 
 // A pulse is what is known of one stream without asking for it.
@@ -94,15 +100,8 @@ func (l *Ledger) AwaitFresh(ctx context.Context, deadline time.Time) error {
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond) // thousands may wait
-	defer tick.Stop()
-	for errors.Is(err, domain.ErrLedgerSilent) {
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-			err = l.Fresh()
-		}
+	for errors.Is(err, domain.ErrLedgerSilent) && backoff.Sleep(ctx, freshEvery) == nil {
+		err = l.Fresh()
 	}
 	return err
 }
@@ -172,13 +171,14 @@ func (l *Ledger) Beat(ctx context.Context) error {
 // beat tries once to append a heartbeat: if it is acknowledged, a quorum of the servers
 // could be reached from here after beat was called.
 func (l *Ledger) beat(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
-	_, err := l.js.PublishMsg(ctx, nats.NewMsg(l.heartbeats))
+	err := try(ctx, func(ctx context.Context) error {
+		_, err := l.js.PublishMsg(ctx, nats.NewMsg(l.heartbeats))
+		return err
+	})
 	if err == nil {
 		l.acknowledge()
 	}
-	return classify(err)
+	return err
 }
 
 // acknowledge takes down that an append was.
@@ -190,13 +190,15 @@ func (l *Ledger) acknowledge() {
 // look asks once for the stream's end. An end before what was read is not believed, but
 // makes the reader compare.
 func (l *Ledger) look(ctx context.Context, s Stream) error {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
 	u := &l.pulses[s]
 	applied := u.applied.Load()
-	info, err := l.streams[s].Info(ctx)
+	var info *jetstream.StreamInfo
+	err := try(ctx, func(ctx context.Context) (err error) {
+		info, err = l.streams[s].Info(ctx)
+		return err
+	})
 	if err != nil {
-		return classify(err)
+		return err
 	}
 	now := time.Now()
 	u.answered.Store(&now)

@@ -135,11 +135,11 @@ func (l *Ledger) AppendSummary(ctx context.Context, s *Summary) (Position, error
 // publish appends m, whose message id makes repeating it safe: the streams' duplicate
 // window is longer than Deadline.
 func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jetstream.PublishOpt) (p Position, err error) {
-	opts = append(opts, jetstream.WithRetryAttempts(0)) // insist repeats
+	opts = append(opts, jetstream.WithRetryAttempts(0)) // retry repeats
 	start, u := time.Now(), &l.pulses[s]
 	applied := Position(u.applied.Load()) // before it is sent
 	again := false                        // an earlier call had written it
-	err = insist(ctx, func(ctx context.Context) error {
+	err = retry(ctx, func(ctx context.Context) error {
 		ack, err := l.js.PublishMsg(ctx, m, opts...)
 		if err == nil {
 			p, again = Position(ack.Sequence), ack.Duplicate
@@ -217,7 +217,7 @@ func (l *Ledger) next(ctx context.Context, ref Ref, after Position) (Record, err
 func (l *Ledger) get(ctx context.Context, s Stream, p Position, opts ...jetstream.GetMsgOpt) (stored, error) {
 	var m *jetstream.RawStreamMsg
 	missing := false
-	err := insist(ctx, func(ctx context.Context) (err error) {
+	err := retry(ctx, func(ctx context.Context) (err error) {
 		m, err = l.streams[s].GetMsg(ctx, uint64(p), opts...)
 		if missing = errors.Is(err, jetstream.ErrMsgNotFound); missing {
 			return nil
@@ -253,7 +253,7 @@ func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {
 }
 
 func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo, err error) {
-	err = insist(ctx, func(ctx context.Context) (err error) {
+	err = retry(ctx, func(ctx context.Context) (err error) {
 		info, err = l.streams[s].Info(ctx)
 		return err
 	})

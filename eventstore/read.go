@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 // A Query says what to read.
@@ -94,7 +95,7 @@ func (r *reader) read(ctx context.Context) error {
 			r.ledger.log.WarnContext(ctx, "reading the ledger again from the last position", "stream", r.query.Stream.String(), "position", r.query.After, "err", err)
 		}
 		told = true
-		if !rest(ctx, restartAfter) {
+		if backoff.Sleep(ctx, backoff.Jitter(restartAfter)) != nil {
 			return nil
 		}
 	}

@@ -281,7 +281,7 @@ func (t *Trail) begin(ctx context.Context, f Filter, c *Cursor) error {
 func (l *Ledger) seek(ctx context.Context, s Stream, at time.Time) (p Position, err error) {
 	config := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, AckPolicy: jetstream.AckNonePolicy,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Second}
-	err = insist(ctx, func(ctx context.Context) error {
+	err = retry(ctx, func(ctx context.Context) error {
 		consumer, err := l.streams[s].CreateConsumer(ctx, config)
 		if err != nil {
 			return err
