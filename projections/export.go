@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"encoding/binary"
 	"encoding/json"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -24,8 +23,9 @@ func (s *Store) KeysAfter(after domain.KeyID, limit int) (page []KeyRow, err err
 		for it.Seek(r.key(from)); it.Valid() && len(page) < limit; it.Next() {
 			var k KeyRow
 			if err := it.Item().Value(func(v []byte) error {
-				k.Revision = eventstore.Position(binary.BigEndian.Uint64(v))
-				return json.Unmarshal(v[8:], &k.Key)
+				n, v := cutNumber(v)
+				k.Revision = eventstore.Position(n)
+				return json.Unmarshal(v, &k.Key)
 			}); err != nil {
 				return err
 			}

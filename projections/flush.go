@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,13 +31,12 @@ type flushProgress struct {
 // far from Badger's limits, see flushLimit.
 var flushRows = 10_000
 
-// largestUsageRow is the size of a key's row and its name, with what Badger adds: all its
-// counts have at most ten bytes.
-const largestUsageRow = 256
+// largestUsageRow is more than the size of a key's row and its name, with what Badger adds.
+const largestUsageRow = 96 + 2*len(domain.Outcomes)*binary.MaxVarintLen64
 
 // flushLimit is the number of rows in a transaction: flushRows, unless Badger takes fewer.
 func flushLimit(db *badger.DB) int {
-	return min(flushRows, int(db.MaxBatchCount()/2), int(db.MaxBatchSize()/2/largestUsageRow))
+	return min(flushRows, int(db.MaxBatchCount()/2), int(db.MaxBatchSize()/2)/largestUsageRow)
 }
 
 // rowsPerKey is what a key needs beside its counters: its row, and the old and the new
@@ -199,9 +199,9 @@ func (w *usageWriter) earlierHour(key [16]byte, hour int64, c counts) error {
 	at := hourRow(key, hour)
 	if _, err := w.get(at, func(v []byte) error {
 		var old counts
-		old.decode(v)
+		_, err := old.decode(v)
 		c.add(old)
-		return nil
+		return err
 	}); err != nil {
 		return err
 	}
@@ -212,9 +212,9 @@ func hourRow(key [16]byte, hour int64) []byte {
 	return row(rowHour, number(uint64(hour/hoursPerWeek)), key[:], []byte{byte(hour % hoursPerWeek)})
 }
 
-func (w *usageWriter) writeWindow(key [16]byte, length int64, added window) error {
+func (w *usageWriter) writeWindow(key [16]byte, length int64, added windowUses) error {
 	at := row(rowWindow, key[:], number(uint64(length)))
-	var have window
+	var have windowUses
 	found, err := w.get(at, have.decode)
 	if err != nil {
 		return err

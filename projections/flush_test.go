@@ -139,9 +139,9 @@ func TestAClockThatWasAheadIsOutdone(t *testing.T) {
 	catchUp(t, s, l)
 	fresh, _ := run(t, t.TempDir(), l)
 	for _, s := range []*projections.Store{s, fresh} {
-		counters, err := s.Counters(meteredKey(1))
-		if want := (projections.Counter{Window: minute, Start: noon.UnixMilli(), Count: 2}); err != nil || len(counters) != 1 || counters[0] != want {
-			t.Errorf("counters %v, %v; want %v", counters, err, want)
+		windows, err := s.WindowCounts(meteredKey(1))
+		if want := (domain.WindowCount{Window: domain.WindowAt(minute, noon.UnixMilli()), Count: 2}); err != nil || len(windows) != 1 || windows[0] != want {
+			t.Errorf("windows %v, %v; want %v", windows, err, want)
 		}
 		report, err := s.Usage(meteredKey(1), noon, noon.Add(time.Hour), time.Hour)
 		if err != nil || !report.LastUsedAt.Equal(noon.Add(2*time.Second)) || report.Totals[domain.UseValid] != 4 || report.Steps[0].Counts[domain.UseValid] != 3 {
@@ -161,9 +161,9 @@ func TestUsesMayComeOutOfOrder(t *testing.T) {
 	m.use(1, noon.Add(2*time.Minute), minute)
 	m.send()
 	s, _ := run(t, t.TempDir(), l)
-	counters, err := s.Counters(meteredKey(1))
-	if err != nil || len(counters) != 1 || counters[0].Count != 2 {
-		t.Errorf("counters %v, %v", counters, err)
+	windows, err := s.WindowCounts(meteredKey(1))
+	if err != nil || len(windows) != 1 || windows[0].Count != 2 {
+		t.Errorf("windows %v, %v", windows, err)
 	}
 }
 

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -57,8 +56,9 @@ func keyRow(id domain.KeyID) []byte { b := id.Bytes(); return row(rowKey, b[:]) 
 // loadKey gives the zero Key if there is none.
 func loadKey(r rows, id domain.KeyID) (k domain.Key, revision eventstore.Position, err error) {
 	_, err = r.get(keyRow(id), func(v []byte) error {
-		revision = eventstore.Position(binary.BigEndian.Uint64(v))
-		return json.Unmarshal(v[8:], &k)
+		n, v := cutNumber(v)
+		revision = eventstore.Position(n)
+		return json.Unmarshal(v, &k)
 	})
 	return k, revision, err
 }

@@ -1,8 +1,6 @@
 package projections
 
 import (
-	"encoding/binary"
-
 	"github.com/keytrail/keytrail/domain"
 )
 
@@ -25,8 +23,10 @@ func (t *keyTotals) move(before, after domain.Key) {
 
 func (t *keyTotals) load(r rows) error {
 	_, err := r.get(row(rowKeyTotals), func(v []byte) error {
-		for i := range t {
-			t[i] = int64(binary.BigEndian.Uint64(v[8*i:]))
+		for i := 0; i < len(t) && len(v) > 0; i++ { // a row of before has fewer states
+			var n uint64
+			n, v = cutNumber(v)
+			t[i] = int64(n)
 		}
 		return nil
 	})

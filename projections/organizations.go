@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 
@@ -54,8 +53,9 @@ func organizationRow(id domain.OrgID) []byte { b := id.Bytes(); return row(rowOr
 
 func loadOrganization(r rows, id domain.OrgID) (o OrganizationRow, err error) {
 	_, err = r.get(organizationRow(id), func(v []byte) error {
-		o.Revision = eventstore.Position(binary.BigEndian.Uint64(v))
-		return json.Unmarshal(v[8:], &o.Organization)
+		n, v := cutNumber(v)
+		o.Revision = eventstore.Position(n)
+		return json.Unmarshal(v, &o.Organization)
 	})
 	return o, err
 }

@@ -23,7 +23,7 @@ var projections = []projection{
 	{"keys", 7, eventstore.Events, newKeysTable},
 	{"organizations", 3, eventstore.Events, direct(applyOrganizations)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
-	{"usage", 3, eventstore.Uses, newUsageTable},
+	{"usage", 4, eventstore.Uses, newUsageTable},
 }
 
 // Names are the names of all projections.

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 	"time"
 
@@ -34,7 +33,8 @@ func applyRequests(r rows, records []eventstore.Record) error {
 	}
 	q := requestQueue{rows: r}
 	if _, err := r.get(row(rowQueue), func(v []byte) error {
-		q.first, q.next = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+		q.first, v = cutNumber(v)
+		q.next, _ = cutNumber(v)
 		return nil
 	}); err != nil {
 		return err
@@ -77,9 +77,9 @@ func (q *requestQueue) add(record *eventstore.Record) error {
 func (q *requestQueue) dropOld(before []byte) (old bool, err error) {
 	var key []byte
 	if _, err := q.get(row(rowQueued, number(q.first)), func(v []byte) error {
-		if old = bytes.Compare(v[:8], before) < 0; old {
-			key = row(rowRequest, v[8:])
-		}
+		stored, id := v[:len(before)], v[len(before):]
+		old = bytes.Compare(stored, before) < 0
+		key = row(rowRequest, id)
 		return nil
 	}); err != nil || !old {
 		return false, err

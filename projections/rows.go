@@ -64,6 +64,12 @@ func text(s string) []byte { return append([]byte(s), 0) }
 
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
+// cutNumber reads what number wrote, and gives what comes after it.
+func cutNumber(b []byte) (n uint64, rest []byte) { return binary.BigEndian.Uint64(b), b[8:] }
+
+// idSize is how many bytes the id of a key or an organization takes in a row.
+const idSize = 16
+
 // millis are milliseconds since the Unix epoch, which may lie before it. They sort as time
 // does.
 func millis(ms int64) []byte { return number(uint64(ms) ^ 1<<63) }

@@ -3,6 +3,7 @@ package projections
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 
@@ -31,55 +32,63 @@ func (c *counts) add(d counts) {
 	}
 }
 
+// encode says first how many counts follow, so that a new outcome, which comes last, needs
+// no new version of the rows: those written before have none of it.
 func (c counts) encode(b []byte) []byte {
+	b = append(b, byte(len(c)))
 	for _, n := range c {
 		b = binary.AppendUvarint(b, n)
 	}
 	return b
 }
 
-func (c *counts) decode(b []byte) []byte {
-	for i := range c {
+func (c *counts) decode(b []byte) (rest []byte, err error) {
+	outcomes := int(b[0])
+	if outcomes > len(c) {
+		return nil, fmt.Errorf("a row counts %d outcomes, and only %d are known: written by a newer version?", outcomes, len(c))
+	}
+	*c = counts{}
+	b = b[1:]
+	for i := range outcomes {
 		n, size := binary.Uvarint(b)
 		c[i], b = n, b[size:]
 	}
-	return b
+	return b, nil
 }
 
-// A window counts the valid uses since its start.
-type window struct {
+// windowUses counts the valid uses in a window of a rate limit since its start.
+type windowUses struct {
 	start instant
 	count int64
 }
 
 // plus adds up what belongs to the same window; of two windows the later one counts.
-func (w window) plus(v window) window {
+func (w windowUses) plus(v windowUses) windowUses {
 	switch {
 	case w.start.before(v.start):
 		return v
 	case v.start.before(w.start):
 		return w
 	}
-	return window{w.start, w.count + v.count}
+	return windowUses{w.start, w.count + v.count}
 }
 
-func (w window) encode() []byte {
-	return append(append(number(w.start.epoch), number(uint64(w.start.at))...), number(uint64(w.count))...)
-}
+func (w windowUses) encode() []byte { return append(w.start.encode(), number(uint64(w.count))...) }
 
-func (w *window) decode(v []byte) error {
-	w.start = instant{binary.BigEndian.Uint64(v), int64(binary.BigEndian.Uint64(v[8:]))}
-	w.count = int64(binary.BigEndian.Uint64(v[16:]))
+func (w *windowUses) decode(v []byte) error {
+	w.start, v = cutInstant(v)
+	n, _ := cutNumber(v)
+	w.count = int64(n)
 	return nil
 }
 
 // A usage is a key's row.
 type usage struct {
-	org    [16]byte
+	org    [idSize]byte
 	last   instant
+	hour   int64 // the latest hour in which it was used
 	totals counts
-	hour   int64 // the latest hour, and its counts
-	latest counts
+	latest counts // of that hour
 }
 
 func loadUsage(r rows, id domain.KeyID) (u usage, found bool, err error) {
@@ -89,16 +98,20 @@ func loadUsage(r rows, id domain.KeyID) (u usage, found bool, err error) {
 }
 
 func (u *usage) encode() []byte {
-	b := slices.Concat(u.org[:], number(u.last.epoch), number(uint64(u.last.at)), number(uint64(u.hour)))
+	b := slices.Concat(u.org[:], u.last.encode(), number(uint64(u.hour)))
 	return u.latest.encode(u.totals.encode(b))
 }
 
-func (u *usage) decode(v []byte) error {
-	u.org = [16]byte(v)
-	u.last = instant{binary.BigEndian.Uint64(v[16:]), int64(binary.BigEndian.Uint64(v[24:]))}
-	u.hour = int64(binary.BigEndian.Uint64(v[32:]))
-	u.latest.decode(u.totals.decode(v[40:]))
-	return nil
+func (u *usage) decode(v []byte) (err error) {
+	u.org, v = [idSize]byte(v), v[idSize:]
+	u.last, v = cutInstant(v)
+	hour, v := cutNumber(v)
+	u.hour = int64(hour)
+	if v, err = u.totals.decode(v); err != nil {
+		return err
+	}
+	_, err = u.latest.decode(v)
+	return err
 }
 
 // A usageWalk reads the rows of keys in ascending order. Among many keys the next row is
@@ -112,8 +125,8 @@ func (r rows) walkUsage() usageWalk {
 	return usageWalk{r, r.tx.NewIterator(badger.IteratorOptions{Prefix: r.key([]byte{rowUsage})})}
 }
 
-// steps is how far it goes before it seeks.
-const steps = 8
+// stepsBeforeSeek is how many rows it passes before it looks the next one up.
+const stepsBeforeSeek = 8
 
 // load finds the row of a key.
 func (w usageWalk) load(key [16]byte) (u usage, found bool, err error) {
@@ -122,7 +135,7 @@ func (w usageWalk) load(key [16]byte) (u usage, found bool, err error) {
 		w.it.Seek(full)
 	}
 	for step := 0; w.it.Valid() && bytes.Compare(w.it.Item().Key(), full) < 0; step++ {
-		if step < steps {
+		if step < stepsBeforeSeek {
 			w.it.Next()
 		} else {
 			w.it.Seek(full)
@@ -148,106 +161,4 @@ func (s *Store) lastUsed(id domain.KeyID) (at time.Time, err error) {
 		return err
 	})
 	return at, err
-}
-
-// A Counter is how many valid uses the ledger has of one key in the latest window of one
-// length. Times are milliseconds since the Unix epoch.
-type Counter struct {
-	Window int64 // length
-	Start  int64
-	Count  int64
-}
-
-// Counters are those of a key, by which its rate limits survive a restart.
-func (s *Store) Counters(id domain.KeyID) (all []Counter, err error) {
-	bits := id.Bytes()
-	err = s.usage.read(func(r rows) error {
-		return r.each(row(rowWindow, bits[:]), func(key, v []byte) error {
-			var w window
-			err := w.decode(v)
-			all = append(all, Counter{int64(binary.BigEndian.Uint64(key[17:])), w.start.at, w.count})
-			return err
-		})
-	})
-	return all, err
-}
-
-// A UsageReport counts a key's uses by outcome, in steps and in total since its beginning.
-type UsageReport struct {
-	LastUsedAt time.Time
-	Totals     map[domain.Outcome]uint64
-	Steps      []UsageStep // those with a use, oldest first
-}
-
-// A UsageStep counts what was used from Start on, for one step's length.
-type UsageStep struct {
-	Start  time.Time
-	Counts map[domain.Outcome]uint64
-}
-
-// Usage reports the uses from from, rounded down to the hour, until before to. step is a
-// whole number of hours; steps are aligned to the Unix epoch.
-func (s *Store) Usage(id domain.KeyID, from, to time.Time, step time.Duration) (report UsageReport, err error) {
-	bits := id.Bytes()
-	steps := map[int64]counts{}
-	add := func(hour int64, c counts) {
-		at := hour * hourMillis
-		if c != (counts{}) && at >= from.Truncate(time.Hour).UnixMilli() && at < to.UnixMilli() {
-			at -= at % step.Milliseconds()
-			sum := steps[at]
-			sum.add(c)
-			steps[at] = sum
-		}
-	}
-	err = s.usage.read(func(r rows) error {
-		u, found, err := loadUsage(r, id)
-		if err != nil || !found {
-			return err
-		}
-		report.LastUsedAt = time.UnixMilli(u.last.at).UTC()
-		report.Totals = u.totals.byOutcome()
-		add(u.hour, u.latest)
-		return eachHour(r, bits, from.UnixMilli()/hourMillis, to.UnixMilli()/hourMillis, add)
-	})
-	for at, c := range steps {
-		report.Steps = append(report.Steps, UsageStep{time.UnixMilli(at).UTC(), c.byOutcome()})
-	}
-	slices.SortFunc(report.Steps, func(a, b UsageStep) int { return a.Start.Compare(b.Start) })
-	return report, err
-}
-
-// eachHour calls f with the earlier hours of a key from one hour to another.
-func eachHour(r rows, key [16]byte, from, to int64, f func(hour int64, c counts)) error {
-	clock, err := loadUsageClock(r)
-	if err != nil {
-		return err
-	}
-	it := r.tx.NewIterator(badger.IteratorOptions{Prefix: r.key([]byte{rowHour})})
-	defer it.Close()
-	for week := max(from/hoursPerWeek, clock.firstWeek()); week <= to/hoursPerWeek; week++ {
-		prefix := r.key(row(rowHour, number(uint64(week)), key[:]))
-		for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
-			hour := week*hoursPerWeek + int64(it.Item().Key()[len(prefix)])
-			err := it.Item().Value(func(v []byte) error {
-				var c counts
-				c.decode(v)
-				f(hour, c)
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c counts) byOutcome() map[domain.Outcome]uint64 {
-	m := map[domain.Outcome]uint64{}
-	for i, n := range c {
-		if n > 0 {
-			m[domain.Outcomes[i]] = n
-		}
-	}
-	return m
 }

@@ -13,7 +13,7 @@ import (
 // A usageBuffer is uses added up in memory, so that a key which is used a thousand times a
 // second is written once. A flush writes it to the table from time to time, whole.
 type usageBuffer struct {
-	at         map[[16]byte]int // key → its place in all
+	index      map[[idSize]byte]int // key → its index in all
 	all        []keyUses
 	uses       int
 	rows       int                   // hours and windows beyond the first hour of each key
@@ -24,12 +24,12 @@ type usageBuffer struct {
 
 // keyUses is the uses of one key. Most are of one hour.
 type keyUses struct {
-	key, org [16]byte
+	key, org [idSize]byte
 	last     instant
 	hour     int64
 	counts   [len(counts{})]uint32
-	hours    map[int64]counts // others than hour
-	windows  map[int64]window // by length in milliseconds
+	hours    map[int64]counts     // others than hour
+	windows  map[int64]windowUses // by length in milliseconds
 }
 
 // What a buffer holds at most: about 120 MB for the keys and as much for their further
@@ -41,7 +41,7 @@ const (
 
 var maxBufferedUses = 4 << 20 // tests lower it
 
-func newUsageBuffer() *usageBuffer { return &usageBuffer{at: map[[16]byte]int{}} }
+func newUsageBuffer() *usageBuffer { return &usageBuffer{index: map[[idSize]byte]int{}} }
 
 // full tells that the buffer must be flushed before more is added.
 func (b *usageBuffer) full() bool {
@@ -69,13 +69,13 @@ func (b *usageBuffer) count(r *eventstore.Record, u *domain.KeyUsed) error {
 	at := max(u.At.UnixMilli(), 0)
 	b.clock.see(at, r.Stored.UnixMilli())
 	key := u.Key.Bytes()
-	place, known := b.at[key]
+	i, known := b.index[key]
 	if !known {
-		place = len(b.all)
-		b.at[key] = place
+		i = len(b.all)
+		b.index[key] = i
 		b.all = append(b.all, keyUses{key: key, org: r.Org.Bytes(), hour: at / hourMillis})
 	}
-	k := &b.all[place]
+	k := &b.all[i]
 	if k.org != r.Org.Bytes() {
 		return wrongOrganization(u.Key, domain.OrgIDFromBytes(k.org), r.Org)
 	}
@@ -109,10 +109,10 @@ func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
 			return fmt.Errorf("%w: a window of %d ms", errUnappliable, length)
 		}
 		if k.windows == nil {
-			k.windows = map[int64]window{}
+			k.windows = map[int64]windowUses{}
 		}
-		start := instant{now.epoch, now.at - now.at%length}
-		k.windows[length] = k.windows[length].plus(window{start, 1})
+		start := instant{now.epoch, domain.WindowAt(length, now.at).Start}
+		k.windows[length] = k.windows[length].plus(windowUses{start, 1})
 	}
 	return nil
 }
@@ -145,13 +145,13 @@ func (k *keyUses) countsOf(hour int64) (c counts) {
 
 // close sorts the buffer for a flush.
 func (b *usageBuffer) close() {
-	b.closed = true // places change
+	b.closed = true // indexes change
 	slices.SortFunc(b.all, func(x, y keyUses) int { return bytes.Compare(x.key[:], y.key[:]) })
 }
 
-// from is the place of the first key that is not before key. The buffer is closed.
-func (b *usageBuffer) from(key [16]byte) int {
-	at, _ := slices.BinarySearchFunc(b.all, key, func(k keyUses, key [16]byte) int { return bytes.Compare(k.key[:], key[:]) })
+// from is the index of the first key that is not before key. The buffer is closed.
+func (b *usageBuffer) from(key [idSize]byte) int {
+	at, _ := slices.BinarySearchFunc(b.all, key, func(k keyUses, key [idSize]byte) int { return bytes.Compare(k.key[:], key[:]) })
 	return at
 }
 
@@ -161,7 +161,7 @@ func (b *usageBuffer) reset(checkpoint eventstore.Checkpoint, clock usageClock) 
 	if len(b.all) <= cap(b.all)/4 {
 		*b = *newUsageBuffer()
 	}
-	clear(b.at)
+	clear(b.index)
 	clear(b.all)
-	*b = usageBuffer{at: b.at, all: b.all[:0], checkpoint: checkpoint, clock: clock}
+	*b = usageBuffer{index: b.index, all: b.all[:0], checkpoint: checkpoint, clock: clock}
 }

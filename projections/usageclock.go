@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"encoding/binary"
 	"time"
 )
 
@@ -12,6 +11,14 @@ import (
 type instant struct {
 	epoch uint64
 	at    int64
+}
+
+func (i instant) encode() []byte { return append(number(i.epoch), number(uint64(i.at))...) }
+
+func cutInstant(b []byte) (i instant, rest []byte) {
+	epoch, b := cutNumber(b)
+	at, b := cutNumber(b)
+	return instant{epoch, int64(at)}, b
 }
 
 func (i instant) before(j instant) bool {
@@ -52,11 +59,13 @@ func (c usageClock) firstWeek() int64 {
 }
 
 func (c usageClock) encode() []byte {
-	return append(append(number(c.epoch), number(uint64(c.latest))...), number(uint64(c.stored))...)
+	return append(instant{c.epoch, c.latest}.encode(), number(uint64(c.stored))...)
 }
 
 func (c *usageClock) decode(v []byte) error {
-	c.epoch, c.latest, c.stored = binary.BigEndian.Uint64(v), int64(binary.BigEndian.Uint64(v[8:])), int64(binary.BigEndian.Uint64(v[16:]))
+	latest, v := cutInstant(v)
+	stored, _ := cutNumber(v)
+	*c = usageClock{latest.epoch, latest.at, int64(stored)}
 	return nil
 }
 

@@ -89,10 +89,10 @@ func (l *limiter) shard(id domain.KeyID) *shard {
 // seed takes over the counts that the ledger has. No use of this process can be among
 // them: its first one brings the key here.
 func (l *limiter) seed(id domain.KeyID) ([]windowCount, error) {
-	counters, err := l.store.Counters(id)
-	held := make([]windowCount, len(counters))
-	for i, c := range counters {
-		held[i] = windowCount{window{c.Window, c.Start}, c.Count}
+	counts, err := l.store.WindowCounts(id)
+	held := make([]windowCount, len(counts))
+	for i, c := range counts {
+		held[i] = windowCount{window{c.Length, c.Start}, c.Count}
 	}
 	return held, err
 }
