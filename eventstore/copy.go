@@ -21,10 +21,6 @@ type Raw struct {
 	Stored   time.Time
 }
 
-// Ends are the first and the last position of a stream's messages. First is Last + 1 if
-// there are none.
-type Ends struct{ First, Last Position }
-
 // Copy hands every message of s up to and with through to handle, in order. A lost
 // connection is taken up again. It fails if an event is missing; uses age out by design.
 func (l *Ledger) Copy(ctx context.Context, s Stream, through Position, handle func(*Raw) error) error {

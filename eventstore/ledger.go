@@ -8,26 +8,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/internal/tracing"
 )
-
-// Options of a ledger. The zero value is one replica and uses kept for 400 days.
-type Options struct {
-	Replicas     int
-	UsesMaxAge   time.Duration
-	UsesMaxBytes int64 // 0: no limit
-	Unconfirmed  bool  // open a restored ledger that nobody has confirmed yet, to mend it
-	Existing     bool  // an error if there is no ledger; how long it keeps uses stays as it is
-	Logger       *slog.Logger
-	Metrics      prometheus.Registerer // nil: none
-}
 
 // A Ledger appends to and reads the two streams. It is safe for concurrent use.
 type Ledger struct {
@@ -43,35 +30,6 @@ type Ledger struct {
 	heartbeats   string // the subject of this process's
 	acknowledged atomic.Pointer[time.Time]
 	pulses       [2]pulse // by stream
-}
-
-// Open creates the streams that are missing and checks those that exist.
-func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	l := &Ledger{nc: nc, js: js, embedded: nc.Opts.InProcessServer != nil, log: o.Logger, heartbeats: heartbeatsRoot + nuid.Next()}
-	for s := range l.pulses {
-		l.pulses[s].wake = make(chan struct{}, 1)
-	}
-	for _, want := range configs(o) {
-		s, err := l.open(ctx, want, o)
-		if err != nil {
-			return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
-		}
-		switch want.Name {
-		case Events.name():
-			l.streams[Events] = s
-		case Uses.name():
-			l.streams[Uses] = s
-		}
-	}
-	l.measure(o.Metrics)
-	return l, nil
 }
 
 // Append writes e after the aggregate's event at position after, 0: as its first. It is
@@ -96,40 +54,6 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 		return 0, fmt.Errorf("append %s to %s after %d: %w", domain.TypeOf(e), ref, after, err)
 	}
 	return p, nil
-}
-
-// AppendUses writes b as one message. Repeated with the same batch it is the same message,
-// which is written once if it is repeated within the streams' duplicate window.
-func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) (Position, error) {
-	if b.id == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return 0, err
-		}
-		b.id = id.String()
-	}
-	return l.publish(ctx, Uses, usesMessage(org, b.id, b))
-}
-
-// A Summary is refused credentials of one organization's asker, summed up. It must not be
-// changed once it is appended.
-type Summary struct {
-	Org     domain.OrgID
-	Event   domain.CredentialsRefused
-	message *nats.Msg // made by the first append
-}
-
-// AppendSummary writes s into the uses stream. Repeated with the same summary it is the
-// same message, as with AppendUses.
-func (l *Ledger) AppendSummary(ctx context.Context, s *Summary) (Position, error) {
-	if s.message == nil {
-		m, err := message(Uses.root()+string(s.Org), s.Org, "", Uses, Command{Actor: s.Event.Principal}, s.Event)
-		if err != nil {
-			return 0, &failed{Refused, err}
-		}
-		s.message = m
-	}
-	return l.publish(ctx, Uses, s.message)
 }
 
 // publish appends m, whose message id makes repeating it safe: the streams' duplicate
@@ -231,34 +155,4 @@ func (l *Ledger) get(ctx context.Context, s Stream, p Position, opts ...jetstrea
 		return stored{}, ErrNoSuchPosition
 	}
 	return stored{stream: s, subject: m.Subject, header: m.Header, data: m.Data, position: Position(m.Sequence), at: m.Time}, nil
-}
-
-// End is the position of the stream's last message.
-func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
-	info, err := l.info(ctx, s)
-	if err != nil {
-		return 0, err
-	}
-	return Position(info.State.LastSeq), nil
-}
-
-// Gone is the last position of a stream up to which nothing is left, 0 if all is there: uses
-// age out.
-func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {
-	info, err := l.info(ctx, s)
-	if err != nil {
-		return Checkpoint{}, err
-	}
-	return Checkpoint{Created: info.Created, Position: Position(max(info.State.FirstSeq, 1) - 1)}, nil
-}
-
-func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo, err error) {
-	err = retry(ctx, func(ctx context.Context) (err error) {
-		info, err = l.streams[s].Info(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ask for the end of %s: %w", s, err)
-	}
-	return info, nil
 }

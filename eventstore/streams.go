@@ -1,8 +1,6 @@
 package eventstore
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -58,38 +56,6 @@ func configs(o Options) []jetstream.StreamConfig {
 			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, MaxAge: heartbeatsMaxAge, Discard: jetstream.DiscardOld,
 		}),
 	}
-}
-
-// open creates a stream that is missing and checks one that exists.
-func (l *Ledger) open(ctx context.Context, want jetstream.StreamConfig, o Options) (jetstream.Stream, error) {
-	s, err := l.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) && !(o.Existing && want.Name == Events.name()) {
-		return l.js.CreateStream(ctx, want)
-	}
-	if err != nil {
-		return nil, err
-	}
-	have := s.CachedInfo().Config
-	if err := checkRestored(have, o.Unconfirmed); err != nil {
-		return nil, err
-	}
-	if state := have.Metadata[restoreState]; state != "" {
-		l.log.WarnContext(ctx, "this ledger was restored from a back-up", "stream", want.Name, "restored", state)
-	}
-	if err := check(have, want); err != nil {
-		return nil, err
-	}
-	if have.Replicas < want.Replicas {
-		l.log.WarnContext(ctx, "stream has fewer replicas than asked for", "stream", want.Name, "have", have.Replicas, "want", want.Replicas)
-	}
-	if o.Existing {
-		return s, nil
-	}
-	if have.MaxAge != want.MaxAge || have.MaxBytes != want.MaxBytes {
-		have.MaxAge, have.MaxBytes = want.MaxAge, want.MaxBytes
-		return l.js.UpdateStream(ctx, have)
-	}
-	return s, nil
 }
 
 // check refuses a stream that could lose or rewrite what it holds, or mislead who reads it.

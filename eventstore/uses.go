@@ -1,10 +1,12 @@
 package eventstore
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -171,4 +173,17 @@ func useRecord(base Record, index int, u *useOnWire) Record {
 	}
 	r.Type, r.Event = typeUsed, e
 	return r
+}
+
+// AppendUses writes b as one message. Repeated with the same batch it is the same message,
+// which is written once if it is repeated within the streams' duplicate window.
+func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) (Position, error) {
+	if b.id == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return 0, err
+		}
+		b.id = id.String()
+	}
+	return l.publish(ctx, Uses, usesMessage(org, b.id, b))
 }

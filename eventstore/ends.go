@@ -1,0 +1,63 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// End is the position of the stream's last message.
+func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
+	info, err := l.info(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	return Position(info.State.LastSeq), nil
+}
+
+// Gone is the last position of a stream up to which nothing is left, 0 if all is there: uses
+// age out.
+func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {
+	info, err := l.info(ctx, s)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return Checkpoint{Created: info.Created, Position: Position(max(info.State.FirstSeq, 1) - 1)}, nil
+}
+
+func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo, err error) {
+	err = retry(ctx, func(ctx context.Context) (err error) {
+		info, err = l.streams[s].Info(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask for the end of %s: %w", s, err)
+	}
+	return info, nil
+}
+
+// LastEnd is the greatest position of the stream that is known here, without asking.
+func (l *Ledger) LastEnd(s Stream) Position { return Position(l.pulses[s].end.Load()) }
+
+// Ends are the first and the last position of a stream's messages. First is Last + 1 if
+// there are none.
+type Ends struct{ First, Last Position }
+
+// seek is the position behind which a stream has what was stored at a time or later. A server
+// tells by making a consumer that begins there.
+func (l *Ledger) seek(ctx context.Context, s Stream, at time.Time) (p Position, err error) {
+	config := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, AckPolicy: jetstream.AckNonePolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Second}
+	err = retry(ctx, func(ctx context.Context) error {
+		consumer, err := l.streams[s].CreateConsumer(ctx, config)
+		if err != nil {
+			return err
+		}
+		info := consumer.CachedInfo()
+		p = Position(info.Delivered.Stream)
+		return l.streams[s].DeleteConsumer(ctx, info.Name)
+	})
+	return p, err
+}
