@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/backup"
 	"github.com/keytrail/keytrail/internal/keyring"
 )
@@ -353,7 +354,7 @@ func TestAnInstallationMovesToAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, to.command(t, "", "orgs", "import", orgs, "--map", ids), exitOK)
-	var here []org
+	var here []api.Organization
 	if fromJSON(t, to.command(t, "", "orgs", "list", "--json"), &here); len(here) != 2 {
 		t.Errorf("there are %d organizations", len(here))
 	}

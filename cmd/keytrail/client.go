@@ -20,6 +20,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 // A client calls the service for a person.
@@ -177,7 +179,7 @@ func (c *client) callOnce(ctx context.Context, id, method, path string, query ur
 	if method != http.MethodGet {
 		header.Set("Idempotency-Key", id)
 	}
-	return c.insist(ctx, func() error {
+	return c.retry(ctx, func() error {
 		answer, err := c.send(ctx, method, path, query, header, bytes.NewReader(body))
 		if err != nil {
 			return err
@@ -204,29 +206,27 @@ const (
 	longestPause = time.Minute
 )
 
-// insist repeats a request that had no answer, or was told to come again, and says so once.
+// retry repeats a request that had no answer, or was told to come again, and says so once.
 // The service knows a repeated write by its Idempotency-Key.
-func (c *client) insist(ctx context.Context, request func() error) error {
+func (c *client) retry(ctx context.Context, request func() error) error {
 	for i := range attempts - 1 {
 		err := request()
-		pause, passing := passing(err)
-		if !passing || ctx.Err() != nil {
+		pause, again := temporary(err)
+		if !again || ctx.Err() != nil {
 			return err
 		}
 		if i == 0 {
 			fmt.Fprintf(c.errs, "keytrail: %v; trying again\n", err)
 		}
-		select {
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, max(pause, firstPause<<i)) != nil {
 			return err
-		case <-time.After(max(pause, firstPause<<i)):
 		}
 	}
 	return request()
 }
 
-// passing tells whether err may be gone after a pause.
-func passing(err error) (pause time.Duration, ok bool) {
+// temporary tells whether err may be gone after a pause.
+func temporary(err error) (pause time.Duration, ok bool) {
 	var p *problem
 	if !errors.As(err, &p) {
 		return 0, errors.As(err, new(*unreachable))

@@ -30,7 +30,7 @@ type Config struct {
 	Keyring          string
 	Listen           string
 	MinFree          uint64
-	Uses             string
+	Durability       string
 	RefusalsRecorded int
 	UsesBufferBytes  int
 	CacheBytes       uint64
@@ -63,7 +63,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.TLSKey, "tls-key", "", "file with the certificate's key")
 	f.BoolVar(&c.PlainHTTP, "plain-http", false, "serve plain HTTP on an address that other machines reach: behind a proxy that speaks TLS, or in a container")
 	f.Uint64Var(&c.MinFree, "min-free", 256<<20, "record nothing while the data directory's file system has fewer bytes free; 0: do not look")
-	f.StringVar(&c.Uses, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
+	f.StringVar(&c.Durability, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
 	f.IntVar(&c.UsesBufferBytes, "uses-buffer-bytes", 128<<20, "memory for uses that wait for the ledger; when it is full, verifications are answered 503")
 	f.IntVar(&c.RefusalsRecorded, "refusals-recorded", 60, "refusals that are recorded one by one where the refused key is the only credential, for each key, outcome and minute; further ones are summed up")
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
@@ -139,32 +139,32 @@ func ofKubernetes(name string) bool {
 	return name == "KEYTRAIL_PORT" || strings.HasPrefix(name, "KEYTRAIL_PORT_") || strings.HasPrefix(name, "KEYTRAIL_SERVICE_")
 }
 
-// parsed are the settings that are more than a value.
-type parsed struct {
+// settings are those that are more than a value, as they are used.
+type settings struct {
 	log          *slog.Logger
 	verification verify.Options
 	proxies      []netip.Prefix
-	secure       *tls.Config // nil: plain HTTP
+	tls          *tls.Config // nil: plain HTTP
 }
 
 // parse refuses settings before anything is started.
-func (c *Config) parse(errs io.Writer) (p parsed, err error) {
-	if p.log, err = c.logger(errs); err != nil {
-		return p, err
+func (c *Config) parse(errs io.Writer) (s settings, err error) {
+	if s.log, err = c.logger(errs); err != nil {
+		return s, err
 	}
-	if p.verification, err = c.verification(); err != nil {
-		return p, err
+	if s.verification, err = c.verifyOptions(); err != nil {
+		return s, err
 	}
-	if p.proxies, err = c.proxies(); err != nil {
-		return p, err
+	if s.proxies, err = c.proxyNetworks(); err != nil {
+		return s, err
 	}
-	p.secure, err = c.tlsConfig(p.log)
-	return p, err
+	s.tls, err = c.tlsConfig(s.log)
+	return s, err
 }
 
-// verification is how verifications are recorded.
-func (c *Config) verification() (o verify.Options, err error) {
-	switch o.Durability, err = verify.ParseDurability(c.Uses); {
+// verifyOptions are how verifications are recorded.
+func (c *Config) verifyOptions() (o verify.Options, err error) {
+	switch o.Durability, err = verify.ParseDurability(c.Durability); {
 	case err != nil:
 		return o, fmt.Errorf("--uses: %w", err)
 	case c.RefusalsRecorded < 1:
@@ -176,7 +176,7 @@ func (c *Config) verification() (o verify.Options, err error) {
 	return o, nil
 }
 
-func (c *Config) proxies() (all []netip.Prefix, err error) {
+func (c *Config) proxyNetworks() (all []netip.Prefix, err error) {
 	for _, text := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {

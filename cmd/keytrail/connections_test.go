@@ -18,15 +18,15 @@ import (
 func TestNobodyHoldsEveryConnection(t *testing.T) {
 	metrics := prometheus.NewRegistry()
 	connections := newConnections(connectionLimits{all: 4}, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}, metrics)
-	front, err := listen("127.0.0.1:0", nil, time.Minute, connections, slog.New(slog.DiscardHandler))
+	server, err := listen("127.0.0.1:0", nil, time.Minute, connections, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = front.Close() })
+	t.Cleanup(func() { _ = server.Close() })
 	dial := func(from string, served bool) net.Conn {
 		t.Helper()
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-		c, err := d.Dial("tcp", front.listener.Addr().String())
+		c, err := d.Dial("tcp", server.listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}

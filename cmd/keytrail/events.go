@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 func eventsCommand(c *client) *cobra.Command {
@@ -22,21 +24,15 @@ func eventsCommand(c *client) *cobra.Command {
 }
 
 // eventFlags choose events.
-func eventFlags(f *pflag.FlagSet) func() url.Values {
-	values := map[string]*string{}
-	for name, help := range map[string]string{"org": "of this organization", "key": "of this key", "type": "of these types, like key.created,key.revoked",
-		"actor": "by this principal", "from": "from this time on", "to": "before this time"} {
-		values[name] = f.String(name, "", "events "+help)
-	}
-	return func() url.Values {
-		q := url.Values{}
-		for name, v := range values {
-			if *v != "" {
-				q.Set(map[string]string{"org": "org_id", "key": "key_id"}[name]+map[bool]string{true: name}[name != "org" && name != "key"], *v)
-			}
-		}
-		return q
-	}
+func eventFlags(f *pflag.FlagSet) *queryFlags {
+	q := &queryFlags{set: f}
+	q.text("org", "org_id", "events of this organization")
+	q.text("key", "key_id", "events of this key")
+	q.text("type", "type", "events of these types, like key.created,key.revoked")
+	q.text("actor", "actor", "events by this principal")
+	q.text("from", "from", "events from this time on")
+	q.text("to", "to", "events before this time")
+	return q
 }
 
 // event is what a line for a person needs of an event.
@@ -71,10 +67,13 @@ func (c *client) print(w io.Writer, text []byte) error {
 
 func tailCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "tail", Short: "Follow events as they come, until interrupted", Args: cobra.NoArgs}
-	query := eventFlags(cmd.Flags())
+	filter := eventFlags(cmd.Flags())
 	all := cmd.Flags().Bool("all", false, "begin with the first event, not with the next one")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		q := query()
+		q, err := filter.query()
+		if err != nil {
+			return err
+		}
 		if !*all && !q.Has("from") {
 			q.Set("from", time.Now().UTC().Format(time.RFC3339))
 		}
@@ -97,7 +96,7 @@ func (c *client) tail(cmd *cobra.Command, q url.Values) error {
 			connected, away = true, false
 			cursor, err = c.follow(cmd, answer.Body, cursor)
 		}
-		pause, again := passing(err)
+		pause, again := temporary(err)
 		switch {
 		case cmd.Context().Err() != nil:
 			return nil
@@ -108,10 +107,7 @@ func (c *client) tail(cmd *cobra.Command, q url.Values) error {
 			fmt.Fprintf(c.errs, "keytrail: %v; trying until it comes back\n", err)
 		}
 		away = true
-		select {
-		case <-cmd.Context().Done():
-		case <-time.After(max(pause, firstPause)):
-		}
+		_ = backoff.Sleep(cmd.Context(), max(pause, firstPause)) // its end is looked for above
 	}
 }
 
@@ -138,10 +134,14 @@ func (c *client) follow(cmd *cobra.Command, body io.ReadCloser, cursor string) (
 
 func replayCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "replay", Short: "Print all events up to now, or write them to a file as NDJSON", Args: cobra.NoArgs}
-	query := eventFlags(cmd.Flags())
+	filter := eventFlags(cmd.Flags())
 	file := cmd.Flags().StringP("output", "o", "", "write NDJSON to this file")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", query(), http.Header{"Accept": {"application/x-ndjson"}}, nil)
+		q, err := filter.query()
+		if err != nil {
+			return err
+		}
+		answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", q, http.Header{"Accept": {"application/x-ndjson"}}, nil)
 		if err != nil {
 			return err
 		}

@@ -123,7 +123,7 @@ func (i *importer) flush() error {
 		return nil
 	}
 	var part imported
-	err := i.insist(i.cmd.Context(), func() error {
+	err := i.retry(i.cmd.Context(), func() error {
 		answer, err := i.send(i.cmd.Context(), http.MethodPost, "/v1/keys/import", nil, http.Header{"Content-Type": {"application/x-ndjson"}}, bytes.NewReader(i.chunk.Bytes()))
 		if err != nil {
 			return err

@@ -47,7 +47,7 @@ func (c *Config) onExisting(ctx context.Context, errs io.Writer, f func(*eventst
 	if _, err := os.Stat(filepath.Join(c.Data, "ledger")); err != nil && c.NATS.URL == "" {
 		return fmt.Errorf("there is no ledger in %s: name the service's --data, or its --nats-url: %w", c.Data, err)
 	}
-	server, err := c.startServer(log)
+	server, err := c.startNATS(log)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (c *Config) onExisting(ctx context.Context, errs io.Writer, f func(*eventst
 		defer server.Close()
 	}
 	c.existing = true
-	nc, ledger, err := c.ledger(ctx, server, log, prometheus.NewRegistry())
+	nc, ledger, err := c.connect(ctx, server, log, prometheus.NewRegistry())
 	if err != nil {
 		return err
 	}

@@ -9,27 +9,21 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
-)
 
-type org struct {
-	ID        string    `json:"id"`
-	Name      string    `json:"name"`
-	CreatedAt time.Time `json:"created_at"`
-	Revision  uint64    `json:"revision"`
-}
+	"github.com/keytrail/keytrail/api"
+)
 
 func orgsCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "orgs", Short: "Create, list and rename organizations"}
 	one := func(method, path string, body any) func(*cobra.Command) error {
 		return func(cmd *cobra.Command) error {
-			var o org
+			var o api.Organization
 			if err := c.call(cmd.Context(), method, path, nil, body, &o); err != nil {
 				return err
 			}
-			return c.show(cmd, o, func(w io.Writer) { showOrgs(w, []org{o}) })
+			return c.show(cmd, o, func(w io.Writer) { showOrgs(w, []api.Organization{o}) })
 		}
 	}
 	cmd.AddCommand(
@@ -43,11 +37,11 @@ func orgsCommand(c *client) *cobra.Command {
 			return one(http.MethodPatch, "/v1/organizations/"+url.PathEscape(args[0]), map[string]string{"name": args[1]})(cmd)
 		}},
 		&cobra.Command{Use: "list", Short: "List organizations", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			all := []org{}
+			all := []api.Organization{}
 			for q := (url.Values{"limit": {"1000"}}); ; {
 				var page struct {
-					Items []org   `json:"items"`
-					Next  *string `json:"next_cursor"`
+					Items []api.Organization `json:"items"`
+					Next  *string            `json:"next_cursor"`
 				}
 				if err := c.call(cmd.Context(), http.MethodGet, "/v1/organizations", q, nil, &page); err != nil {
 					return err
@@ -74,7 +68,7 @@ It is safe to interrupt and to repeat with the same MAP: what is in it is not ma
 				return err
 			}
 			defer in.Close()
-			var all []org
+			var all []api.Organization
 			if err := json.NewDecoder(in).Decode(&all); err != nil {
 				return fmt.Errorf("%s: not what keytrail orgs list --json writes: %w", args[0], err)
 			}
@@ -91,7 +85,7 @@ type movedOrg struct {
 	Here  string `json:"here"`
 }
 
-func (c *client) importOrgs(cmd *cobra.Command, all []org, path string) error {
+func (c *client) importOrgs(cmd *cobra.Command, all []api.Organization, path string) error {
 	known, err := readOrgMap(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -103,15 +97,15 @@ func (c *client) importOrgs(cmd *cobra.Command, all []org, path string) error {
 	defer f.Close()
 	created := 0
 	for _, there := range all {
-		if known[there.ID] != "" {
+		if known[string(there.ID)] != "" {
 			continue
 		}
-		var here org
+		var here api.Organization
 		// Named by the old id: what was made before a crash, and is not in the map, is found again.
-		if err := c.callOnce(cmd.Context(), "import-"+there.ID, http.MethodPost, "/v1/organizations", nil, map[string]string{"name": there.Name}, &here); err != nil {
+		if err := c.callOnce(cmd.Context(), "import-"+string(there.ID), http.MethodPost, "/v1/organizations", nil, map[string]string{"name": there.Name}, &here); err != nil {
 			return fmt.Errorf("%w; %d are created, repeat the command to go on", err, created)
 		}
-		if err := json.NewEncoder(f).Encode(movedOrg{there.ID, here.ID}); err != nil {
+		if err := json.NewEncoder(f).Encode(movedOrg{string(there.ID), string(here.ID)}); err != nil {
 			return err
 		}
 		created++
@@ -140,10 +134,10 @@ func readOrgMap(path string) (map[string]string, error) {
 	}
 }
 
-func showOrgs(w io.Writer, all []org) {
+func showOrgs(w io.Writer, all []api.Organization) {
 	var rows [][]string
 	for _, o := range all {
-		rows = append(rows, []string{o.ID, o.CreatedAt.Format("2006-01-02T15:04:05Z"), strconv.FormatUint(o.Revision, 10), o.Name})
+		rows = append(rows, []string{string(o.ID), o.CreatedAt.Format("2006-01-02T15:04:05Z"), strconv.FormatUint(o.Revision, 10), o.Name})
 	}
 	table(w, "ID CREATED REVISION NAME", rows)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/keytrail/keytrail/api"
 )
 
-// A front is the HTTP server. It listens before there is anything to answer from, so that
-// a start that takes long is not taken for a hang.
-type front struct {
+// An httpServer listens before there is anything to answer from, so that a start that takes
+// long is not taken for a hang.
+type httpServer struct {
 	http.Server
 	listener net.Listener
 	url      string
@@ -24,15 +24,15 @@ type front struct {
 }
 
 // listen serves on address: HTTPS with a configuration for TLS, plain HTTP without.
-func listen(address string, secure *tls.Config, readTimeout time.Duration, connections *connections, log *slog.Logger) (*front, error) {
+func listen(address string, secure *tls.Config, readTimeout time.Duration, connections *connections, log *slog.Logger) (*httpServer, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	f := &front{listener: l, ended: make(chan error, 1), log: log}
-	f.open(api.Starting())
-	f.Server = http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*f.handler.Load()).ServeHTTP(w, r) }),
+	s := &httpServer{listener: l, ended: make(chan error, 1), log: log}
+	s.setHandler(api.Starting())
+	s.Server = http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }),
 		// One deadline for head and body: a second one would have to be set for every request.
 		// The API sets that of writing when an answer begins, so that what takes long is not
 		// cut off, and a client that takes nothing is.
@@ -41,33 +41,34 @@ func listen(address string, secure *tls.Config, readTimeout time.Duration, conne
 		TLSConfig: secure, Protocols: new(http.Protocols),
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	f.Protocols.SetHTTP1(true)
-	f.url = "http://" + l.Addr().String()
-	serve := func() error { return f.Serve(l) }
+	s.Protocols.SetHTTP1(true)
+	s.url = "http://" + l.Addr().String()
+	serve := func() error { return s.Serve(l) }
 	if secure != nil {
-		f.url = "https://" + l.Addr().String()
-		serve = func() error { return f.ServeTLS(l, "", "") }
+		s.url = "https://" + l.Addr().String()
+		serve = func() error { return s.ServeTLS(l, "", "") }
 	}
-	go func() { f.ended <- serve() }()
-	return f, nil
+	go func() { s.ended <- serve() }()
+	return s, nil
 }
 
-// open lets h answer from now on.
-func (f *front) open(h http.Handler) { f.handler.Store(&h) }
+// setHandler lets h answer from now on.
+func (s *httpServer) setHandler(h http.Handler) { s.handler.Store(&h) }
 
-// stay returns when ctx ends or something failed, after what is in flight is answered.
-func (f *front) stay(ctx, background context.Context) error {
+// run returns when ctx ends, or when background does because a task failed, after what is in
+// flight is answered.
+func (s *httpServer) run(ctx, background context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-background.Done():
-	case err := <-f.ended:
+	case err := <-s.ended:
 		return err
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := f.Shutdown(grace); err != nil {
-		f.log.Warn("requests that took too long were cut off")
-		return f.Close()
+	if err := s.Shutdown(grace); err != nil {
+		s.log.Warn("requests that took too long were cut off")
+		return s.Close()
 	}
 	if ctx.Err() != nil {
 		return nil

@@ -8,10 +8,10 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// tellSync asks the monitoring of each external NATS server whether a power cut can take
-// what it has acknowledged, and says so. It is a setting of the servers' that their clients
+// logSync asks the monitoring of each external NATS server whether a power cut can take
+// what it has acknowledged, and logs it. It is a setting of the servers' that their clients
 // do not see.
-func tellSync(ctx context.Context, monitors []string, log *slog.Logger) {
+func logSync(ctx context.Context, monitors []string, log *slog.Logger) {
 	const advice = "set sync_interval: always in the NATS servers' configuration"
 	if len(monitors) == 0 {
 		log.WarnContext(ctx, "it is not known whether the NATS servers sync each message to disk: give --nats-monitor-url; "+advice)

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/backoff"
+)
+
+// startNATS starts the embedded server, nil if an external one is used.
+func (c *Config) startNATS(log *slog.Logger) (*eventstore.Server, error) {
+	if c.NATS.URL != "" {
+		return nil, nil
+	}
+	return eventstore.StartServer(filepath.Join(c.Data, "ledger"), log)
+}
+
+// connect connects and opens the ledger. It waits for an external server that is not there
+// yet: whatever starts both may start them in any order.
+func (c *Config) connect(ctx context.Context, server *eventstore.Server, log *slog.Logger, metrics prometheus.Registerer) (nc *nats.Conn, l *eventstore.Ledger, err error) {
+	dial := func() (*nats.Conn, error) { return eventstore.Connect(c.NATS, log) }
+	if server != nil {
+		dial = server.Connect
+	}
+	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
+		if nc, err = dial(); err == nil {
+			l, err = eventstore.Open(ctx, nc, eventstore.Options{Existing: c.existing, Replicas: c.Replicas, UsesMaxAge: c.UsesMaxAge, UsesMaxBytes: c.UsesMaxBytes, Logger: log, Metrics: metrics})
+			if err == nil {
+				return nc, l, nil
+			}
+			nc.Close()
+		}
+		if server != nil || !eventstore.Away(err) || ctx.Err() != nil {
+			return nil, nil, fmt.Errorf("open the ledger: %w", err)
+		}
+		log.WarnContext(ctx, "the NATS server is not there yet; will try again", "err", err)
+		if err := backoff.Sleep(ctx, pause); err != nil {
+			return nil, nil, err
+		}
+	}
+}

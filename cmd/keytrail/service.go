@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/keyring"
+	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/verify"
+)
+
+// A service is the parts of a running service. Each step of serve makes some, and says how
+// they are taken down.
+type service struct {
+	Config
+	settings
+	errs    io.Writer
+	metrics *prometheus.Registry
+	stops   []func() error // in the order of the steps
+
+	nats     *eventstore.Server // the embedded one; nil: an external one is used
+	http     *httpServer
+	ledger   *eventstore.Ledger
+	store    *projections.Store
+	commands *commands.Handler
+
+	background context.Context // of the tasks, which outlive the requests
+	tasks      *errgroup.Group
+	madeRoot   bool // the root key was made by this start
+}
+
+// newService checks the settings before anything is started.
+func newService(c Config, errs io.Writer) (*service, error) {
+	p, err := c.parse(errs)
+	if err != nil {
+		return nil, err
+	}
+	slog.SetDefault(p.log) // what libraries say through package log becomes a line of ours
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	return &service{Config: c, settings: p, errs: errs, metrics: metrics}, nil
+}
+
+func (s *service) onStop(f func() error) { s.stops = append(s.stops, f) }
+
+// stop takes down what was built, in reverse.
+func (s *service) stop() (err error) {
+	for _, f := range slices.Backward(s.stops) {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+// listen takes the lock on the data directory and opens the port.
+func (s *service) listen(ctx context.Context) (err error) {
+	if err := os.MkdirAll(s.Data, 0o700); err != nil {
+		return err
+	}
+	stopTraces, err := traces(ctx, s.OTLPEndpoint)
+	if err != nil {
+		return err
+	}
+	s.onStop(func() error { within(stopTimeout, stopTraces); return nil })
+	if s.nats, err = s.startNATS(s.log); err != nil {
+		return err
+	}
+	if s.nats != nil {
+		s.onStop(func() error { s.nats.Close(); return nil })
+	}
+	s.http, err = listen(s.Listen, s.tls, s.ReadTimeout, newConnections(s.Connections, s.proxies, s.metrics), s.log)
+	if err != nil {
+		return err
+	}
+	s.onStop(func() error { _ = s.http.Close(); return nil }) // run has told why it ended
+	return nil
+}
+
+func (s *service) openLedger(ctx context.Context) error {
+	nc, ledger, err := s.connect(ctx, s.nats, s.log, s.metrics)
+	if err != nil {
+		return err
+	}
+	s.onStop(func() error { nc.Close(); return nil })
+	s.ledger = ledger
+	return nil
+}
+
+// openReadModel also begins the tasks that keep it up to date and watch what it stands on.
+func (s *service) openReadModel(ctx context.Context) (err error) {
+	s.store, err = projections.Open(filepath.Join(s.Data, "readmodel"), projections.Options{CacheBytes: s.CacheBytes, Logger: s.log, Metrics: s.metrics})
+	if err != nil {
+		return err
+	}
+	s.onStop(s.store.Close)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	s.tasks, s.background = errgroup.WithContext(background)
+	s.onStop(func() error { stopBackground(); _ = s.tasks.Wait(); return nil }) // run has told which one failed
+	s.run(func(ctx context.Context) error { return s.store.Run(ctx, s.ledger) })
+	if s.nats == nil {
+		s.run(func(ctx context.Context) error { logSync(ctx, s.NATSMonitors, s.log); return nil })
+	}
+	disk := &diskGuard{s.Data, s.MinFree, s.ledger, s.log}
+	s.metrics.MustRegister(disk.metrics()...)
+	disk.check(ctx)
+	s.run(disk.watch)
+	return nil
+}
+
+// run begins a task.
+func (s *service) run(task func(context.Context) error) {
+	s.tasks.Go(func() error { return task(s.background) })
+}
+
+// keepFiles makes the keyring and the root key at the first start.
+func (s *service) keepFiles(ctx context.Context) error {
+	first := commands.New(s.ledger, commands.Options{Logger: s.log})
+	ring, err := ensureKeyring(ctx, first, s.keyringFile())
+	if err != nil {
+		return err
+	}
+	if s.madeRoot, err = ensureRootKey(ctx, first, s.rootKeyFile()); err != nil {
+		return fmt.Errorf("make the root key: %w", err)
+	}
+	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, ImportIDs: ring.Derive(keyring.ImportIDs)})
+	return nil
+}
+
+// answer lets requests in when the read model is up to date.
+func (s *service) answer(ctx context.Context) error {
+	if err := s.catchUp(ctx); err != nil {
+		return err
+	}
+	s.verification.Logger, s.verification.Metrics = s.log, s.metrics
+	verifier := verify.New(s.store, s.ledger, s.verification)
+	s.onStop(func() error { within(stopTimeout, verifier.Close); return nil })
+	s.run(verifier.Run)
+	s.run(func(ctx context.Context) error { s.commands.ExpireKeys(ctx, s.store); return nil })
+	s.http.setHandler(api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
+		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()}))
+	s.greet()
+	s.onStop(serveProfiles(s.PprofListen, s.log))
+	return nil
+}
+
+// within runs a step of stopping, with a deadline of its own.
+func within(d time.Duration, step func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	_ = step(ctx) // it has logged what an operator should know
+}
+
+// catchUp waits until the read model has what was acknowledged before the start: before
+// that it would refuse keys that exist, and forget uses that count against rate limits.
+func (s *service) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(s.background, cancel)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for !s.ledger.CaughtUp() && err == nil {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-tick.C:
+			err = s.store.Halted()
+		}
+	}
+	if err == nil {
+		err = errors.Join(s.store.WaitFor(ctx, s.ledger.LastEnd(eventstore.Events)), s.store.WaitForUses(ctx, s.ledger.LastEnd(eventstore.Uses)))
+	}
+	if err != nil {
+		return fmt.Errorf("bring the read model up to date: %w", errors.Join(err, context.Cause(s.background)))
+	}
+	return nil
+}
