@@ -98,7 +98,7 @@ func TestChanging(t *testing.T) {
 			}
 		}
 	}
-	if names < 10 {
+	if names < 25 {
 		t.Errorf("only %d names were looked for", names)
 	}
 }
