@@ -18,12 +18,12 @@ type Answer struct {
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
 
-	at       time.Time     // when it was evaluated
-	deadline time.Time     // of the request
-	digest   domain.Digest // of its secret
-	counts   []int64       // of other uses, for each rate limit
-	windows  []int64       // lengths of the windows in which this evaluation counts the use
-	counted  []window      // all windows in which the request counts
+	at       time.Time       // when it was evaluated
+	deadline time.Time       // of the request
+	digest   domain.Digest   // of its secret
+	counts   []int64         // of other uses, for each rate limit
+	windows  []int64         // lengths of the windows in which this evaluation counts the use
+	counted  []domain.Window // all windows in which the request counts
 }
 
 // A LimitState is a rate limit and what is left of it after a use.

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,119 +11,110 @@ import (
 )
 
 // A limiter counts valid uses of keys that have rate limits, exactly, in fixed windows. It
-// holds only keys that were used in a window that has not passed. A key that it does not
-// hold is taken over from the read model, so that a restart forgets nothing.
+// has only keys that were used in a window that has not passed. A key that it does not have
+// is taken over from the read model, so that a restart forgets nothing.
 type limiter struct {
 	store  *projections.Store
 	now    func() time.Time
 	shards [64]shard
 }
 
+// A shard is the keys whose ids have one hash.
 type shard struct {
 	mu   sync.Mutex
-	keys map[domain.KeyID][]windowCount
+	keys map[domain.KeyID]*windowCounts
 }
 
-// A window is a time in which uses are counted. Times are milliseconds.
-type window struct{ length, start int64 }
-
-// A windowCount is the valid uses of one key in a window.
-type windowCount struct {
-	window
-	count int64
-}
+// windowCounts are the valid uses of one key, in one window of each length.
+type windowCounts []domain.WindowCount
 
 func newLimiter(s *projections.Store, now func() time.Time) *limiter {
 	l := &limiter{store: s, now: now}
 	for i := range l.shards {
-		l.shards[i].keys = map[domain.KeyID][]windowCount{}
+		l.shards[i].keys = map[domain.KeyID]*windowCounts{}
 	}
 	return l
 }
 
 // evaluate asks the domain with the counts of the key, and counts the use if it is valid.
-// The lock is held over both: no two uses take the same place. The time is taken behind it,
-// so that it goes backwards only if the clock does.
+// The key's shard is locked meanwhile: no two uses take the same place of a limit. The time
+// is taken under that lock, so that it goes backwards only if the clock does.
 func (l *limiter) evaluate(r domain.UseRequest, a *Answer) error {
 	c := &a.Credential
 	s := l.shard(c.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held, known := s.keys[c.Key]
-	if !known {
-		var err error
-		if held, err = l.seed(c.Key); err != nil {
-			return err
-		}
+	counts, err := l.countsOf(s, c.Key)
+	if err != nil {
+		return err
 	}
 	a.at = instant(l.now)
-	r.At = a.at
 	now := a.at.UnixMilli()
 	a.counts = a.counts[:0]
 	for _, limit := range c.RateLimits {
-		w := windowOf(limit, now)
-		held = hold(held, w)
-		a.counts = append(a.counts, a.others(held, w))
+		w := limit.WindowAt(now)
+		counts.enter(w)
+		a.counts = append(a.counts, a.others(*counts, w))
 	}
-	r.Counts = a.counts
-	if a.Outcome = c.Decide(r); a.Outcome == domain.UseValid {
+	r.At, r.Counts = a.at, a.counts
+	a.Outcome = c.Decide(r)
+	if a.Outcome == domain.UseValid {
 		for _, limit := range c.RateLimits {
-			a.count(held, windowOf(limit, now))
+			a.count(*counts, limit.WindowAt(now))
 		}
 	}
-	s.keys[domain.KeyID(string([]byte(c.Key)))] = held
 	if a.Outcome != domain.UseNotFound {
-		a.showLimits(held, now)
+		a.showLimits(*counts, now)
 	}
 	return nil
-}
-
-func windowOf(l domain.RateLimit, now int64) window {
-	w := l.WindowAt(now)
-	return window{w.Length, w.Start}
 }
 
 func (l *limiter) shard(id domain.KeyID) *shard {
 	return &l.shards[(int(id[len(id)-2])*31+int(id[len(id)-3]))%len(l.shards)]
 }
 
-// seed takes over the counts that the ledger has. No use of this process can be among
-// them: its first one brings the key here.
-func (l *limiter) seed(id domain.KeyID) ([]windowCount, error) {
-	counts, err := l.store.WindowCounts(id)
-	held := make([]windowCount, len(counts))
-	for i, c := range counts {
-		held[i] = windowCount{window{c.Length, c.Start}, c.Count}
+// countsOf gives the counts of a key, at first those that the ledger has. No use of this
+// process can be among the latter: its first one brings the key here. s.mu is held.
+func (l *limiter) countsOf(s *shard, id domain.KeyID) (*windowCounts, error) {
+	if counts := s.keys[id]; counts != nil {
+		return counts, nil
 	}
-	return held, err
+	taken, err := l.store.WindowCounts(id)
+	if err != nil {
+		return nil, err
+	}
+	counts := (*windowCounts)(&taken)
+	s.keys[domain.KeyID(strings.Clone(string(id)))] = counts // id is a part of a credential's row, which the map would keep
+	return counts, nil
 }
 
-// hold makes w the window of its length, without a use if it is another one than before. A
-// window that begins in the future is another one, too: a clock told it that was ahead.
-func hold(held []windowCount, w window) []windowCount {
-	for i := range held {
-		if held[i].length == w.length {
-			if held[i].window != w {
-				held[i] = windowCount{window: w}
+// enter makes w the window of its length, without a use if another one was that before. One
+// that begins later than w is another one, too: it comes from a clock that was ahead.
+func (c *windowCounts) enter(w domain.Window) {
+	for i := range *c {
+		if current := &(*c)[i]; current.Length == w.Length {
+			if current.Window != w {
+				*current = domain.WindowCount{Window: w}
 			}
-			return held
+			return
 		}
 	}
-	return append(held, windowCount{window: w})
+	*c = append(*c, domain.WindowCount{Window: w})
 }
 
-func countOf(held []windowCount, w window) int64 {
-	for _, h := range held {
-		if h.window == w {
-			return h.count
+// in is the count of w.
+func (c windowCounts) in(w domain.Window) int64 {
+	for i := range c {
+		if c[i].Window == w {
+			return c[i].Count
 		}
 	}
 	return 0
 }
 
 // others is how many requests other than a's count in w.
-func (a *Answer) others(held []windowCount, w window) int64 {
-	n := countOf(held, w)
+func (a *Answer) others(c windowCounts, w domain.Window) int64 {
+	n := c.in(w)
 	if slices.Contains(a.counted, w) {
 		n--
 	}
@@ -130,35 +122,36 @@ func (a *Answer) others(held []windowCount, w window) int64 {
 }
 
 // count makes the request count in w, once.
-func (a *Answer) count(held []windowCount, w window) {
+func (a *Answer) count(c windowCounts, w domain.Window) {
 	if slices.Contains(a.counted, w) {
 		return
 	}
-	a.counted, a.windows = append(a.counted, w), append(a.windows, w.length)
-	for i := range held {
-		if held[i].window == w {
-			held[i].count++
+	a.counted, a.windows = append(a.counted, w), append(a.windows, w.Length)
+	for i := range c {
+		if c[i].Window == w {
+			c[i].Count++
 		}
 	}
 }
 
-// showLimits puts how each limit stands into the answer.
-func (a *Answer) showLimits(held []windowCount, now int64) {
+// showLimits puts what is left of each limit into the answer.
+func (a *Answer) showLimits(c windowCounts, now int64) {
 	for _, limit := range a.Credential.RateLimits {
-		w := windowOf(limit, now)
-		a.Limits = append(a.Limits, LimitState{limit, max(0, limit.Limit-countOf(held, w)), (w.start + w.length) / 1000})
+		w := limit.WindowAt(now)
+		a.Limits = append(a.Limits, LimitState{limit, max(0, limit.Limit-c.in(w)), w.End() / 1000})
 	}
 }
 
-// sweep lets go of keys all of whose windows are far from now, with a window's length to
-// spare for the read model, from which a key that comes back is taken over again.
+// sweep forgets keys all of whose windows ended more than their length ago: by then the read
+// model, from which a key that comes back is taken over, has their uses. Windows as far
+// ahead, of a clock that was wrong, are forgotten, too.
 func (l *limiter) sweep(now int64) {
+	near := func(w domain.WindowCount) bool { return max(now-w.Start, w.Start-now) <= 2*w.Length }
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
-		for id, held := range s.keys {
-			near := func(w windowCount) bool { return max(now-w.start, w.start-now) <= 2*w.length }
-			if !slices.ContainsFunc(held, near) {
+		for id, counts := range s.keys {
+			if !slices.ContainsFunc(*counts, near) {
 				delete(s.keys, id)
 			}
 		}
