@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -20,19 +21,9 @@ type callers struct {
 	refused *prometheus.CounterVec
 }
 
-// A callerKey is all that a decision about a caller depends on, but for the read model and
-// the time: each field of the request that is not taken out in cacheKey.
 type callerKey struct {
-	digest  domain.Digest
-	request AuthRequest
-}
-
-// cacheKey is the request with its secret's digest instead of the secret, and without the
-// request's id, which no decision depends on.
-func (r AuthRequest) cacheKey() callerKey {
-	key := callerKey{domain.NewSecret(r.Secret).Digest(), r}
-	key.request.Secret, key.request.RequestID = "", ""
-	return key
+	digest domain.Digest
+	ip     netip.Addr
 }
 
 // A knownCaller is an entry of the cache.
@@ -40,6 +31,13 @@ type knownCaller struct {
 	Caller
 	until    time.Time // when time alone may change the decision
 	recorded time.Time // when a use of the key was last recorded
+}
+
+// isOf tells whether the entry, which is one of r's secret, was decided on a request that
+// equals r in all that a decision may depend on: each field but the request's id.
+func (k *knownCaller) isOf(r AuthRequest) bool {
+	r.Secret, r.RequestID = k.request.Secret, k.request.RequestID
+	return r == k.request
 }
 
 const (
@@ -77,10 +75,10 @@ func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Cal
 	if r.Secret == "" {
 		return v.caller(r, nil, domain.ErrMissingCredentials)
 	}
-	key, now := r.cacheKey(), v.now()
+	key, now := callerKey{domain.NewSecret(r.Secret).Digest(), r.IP}, v.now()
 	k := v.callers.find(key)
 	recorded := now.Before(k.recorded.Add(recordAgain))
-	if recorded && now.Before(k.until) && k.position == v.store.Position() {
+	if recorded && now.Before(k.until) && k.position == v.store.Position() && k.isOf(r) {
 		return k.Caller, nil
 	}
 	a := answers.Get().(*Answer)
