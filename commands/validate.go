@@ -18,12 +18,45 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// Bounds of durations, which tags cannot spell.
+// A rule is a validate tag of ours, and what a refusal says of it.
+type rule struct {
+	tag   string
+	holds func(reflect.Value) bool
+	text  string
+}
+
+// Bounds of durations, which the tags of the library cannot spell.
 const (
 	maxWindow  = 720 * time.Hour
 	maxOverlap = 2160 * time.Hour
 	maxTTL     = 87600 * time.Hour
 )
+
+var rules = []rule{
+	{"text", func(f reflect.Value) bool { return plain(f.String()) }, "must be valid UTF-8 without control characters, those of bidirectional text included"},
+	{"scope", func(f reflect.Value) bool { return domain.ValidScope(f.String()) },
+		"must be resource:action, resource:* or *, each word of letters, digits, '_', '-' and '.', in all at most 100 characters"},
+	{"cidr_or_ip", func(f reflect.Value) bool { _, err := parseCIDR(f.String()); return err == nil }, "must be a network like 192.0.2.0/24 or 2001:db8::/32, or one address"},
+	{"metakey", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) }, "a metadata name has letters, digits, '_', '-' and '.'"},
+	{"printable", func(f reflect.Value) bool { return !strings.ContainsFunc(f.String(), unprintable) }, "must be printable ASCII without spaces"},
+	{"reason", func(f reflect.Value) bool { return slices.Contains(domain.Reasons, domain.Reason(f.String())) }, fmt.Sprintf("must be one of %s", domain.Reasons)},
+	{"ttl", func(f reflect.Value) bool { return f.Int() == 0 || within(f, time.Millisecond, maxTTL) }, "must be from 1ms to 87600h"},
+	{"overlap", func(f reflect.Value) bool { return within(f, 0, maxOverlap) }, "must be from 0s to 2160h"},
+	{"window", func(f reflect.Value) bool {
+		return within(f, time.Second, maxWindow) && f.Int()%int64(time.Second) == 0
+	}, "must be whole seconds from 1s to 720h"},
+	{"windows", func(f reflect.Value) bool { return distinctWindows(f.Interface().([]domain.RateLimit)) }, "each window can have one limit"},
+	{"when", func(f reflect.Value) bool { return storable(f.Interface().(time.Time)) }, "must be a time of the years 1970 to 9999 in UTC"},
+}
+
+// texts are what a refusal says of each tag; those of bounds say the bound.
+var texts = func() map[string]string {
+	all := map[string]string{"unique": "must not hold the same twice", "required": "is required"}
+	for _, r := range rules {
+		all[r.tag] = r.text
+	}
+	return all
+}()
 
 var metadataKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
@@ -36,35 +69,11 @@ func newValidator() *validator.Validate {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		return name
 	})
-	register := func(tag string, f func(reflect.Value) bool) {
-		if err := v.RegisterValidation(tag, func(l validator.FieldLevel) bool { return f(l.Field()) }, true); err != nil {
-			panic(err)
+	for _, r := range rules {
+		if err := v.RegisterValidation(r.tag, func(l validator.FieldLevel) bool { return r.holds(l.Field()) }, true); err != nil {
+			panic(err) // two rules with one tag
 		}
 	}
-	register("text", func(f reflect.Value) bool { return plain(f.String()) })
-	register("scope", func(f reflect.Value) bool { return domain.ValidScope(f.String()) })
-	register("cidr_or_ip", func(f reflect.Value) bool { _, err := parseCIDR(f.String()); return err == nil })
-	register("metakey", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) })
-	register("printable", func(f reflect.Value) bool {
-		return !strings.ContainsFunc(f.String(), func(r rune) bool { return r <= ' ' || r > '~' })
-	})
-	register("reason", func(f reflect.Value) bool { return slices.Contains(domain.Reasons, domain.Reason(f.String())) })
-	register("ttl", func(f reflect.Value) bool {
-		d := time.Duration(f.Int())
-		return d == 0 || d >= time.Millisecond && d <= maxTTL
-	})
-	register("overlap", func(f reflect.Value) bool { return f.Int() >= 0 && time.Duration(f.Int()) <= maxOverlap })
-	register("window", func(f reflect.Value) bool {
-		d := time.Duration(f.Int())
-		return d >= time.Second && d <= maxWindow && d%time.Second == 0
-	})
-	register("windows", func(f reflect.Value) bool { return distinctWindows(f.Interface().([]domain.RateLimit)) })
-	register("when", func(f reflect.Value) bool {
-		t, ok := f.Interface().(time.Time)
-		// In UTC, as the ledger has it: no later year can be written there.
-		year := t.UTC().Year()
-		return ok && (t.IsZero() || year >= 1970 && year <= 9999)
-	})
 	return v
 }
 
@@ -74,21 +83,18 @@ func plain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) })
 }
 
-// allowed says, for each tag, what a field may hold.
-var allowed = map[string]string{
-	"text":       "must be valid UTF-8 without control characters, those of bidirectional text included",
-	"scope":      "must be resource:action, resource:* or *, each word of letters, digits, '_', '-' and '.', in all at most 100 characters",
-	"cidr_or_ip": "must be a network like 192.0.2.0/24 or 2001:db8::/32, or one address",
-	"metakey":    "a metadata name has letters, digits, '_', '-' and '.'",
-	"printable":  "must be printable ASCII without spaces",
-	"reason":     "must be unspecified, key_compromise, superseded, affiliation_changed, privilege_withdrawn or cessation_of_operation",
-	"ttl":        "must be from 1ms to 87600h",
-	"overlap":    "must be from 0s to 2160h",
-	"window":     "must be whole seconds from 1s to 720h",
-	"windows":    "each window can have one limit",
-	"when":       "must be a time of the years 1970 to 9999 in UTC",
-	"unique":     "must not hold the same twice",
-	"required":   "is required",
+func unprintable(r rune) bool { return r <= ' ' || r > '~' }
+
+// within tells whether a duration is from least to most.
+func within(f reflect.Value, least, most time.Duration) bool {
+	return f.Int() >= int64(least) && f.Int() <= int64(most)
+}
+
+// storable tells whether the ledger can have t, which it writes in UTC: RFC 3339 ends with
+// the year 9999.
+func storable(t time.Time) bool {
+	year := t.UTC().Year()
+	return t.IsZero() || year >= 1970 && year <= 9999
 }
 
 // valid checks a command once, whatever brought it. The first fault becomes the refusal;
@@ -116,17 +122,20 @@ func jsonPath(path string) string {
 }
 
 func explain(f validator.FieldError) string {
-	if text, ok := allowed[f.Tag()]; ok {
+	if text, ok := texts[f.Tag()]; ok {
 		return text
 	}
-	unit := "characters"
-	switch f.Kind() {
-	case reflect.Slice, reflect.Map:
-		unit = "entries"
-	case reflect.Int64:
-		return fmt.Sprintf("must be %s %s", map[string]string{"max": "at most", "min": "at least"}[f.Tag()], f.Param())
+	bound := "at most " + f.Param()
+	if f.Tag() == "min" {
+		bound = "at least " + f.Param()
 	}
-	return fmt.Sprintf("must have %s %s %s", map[string]string{"max": "at most", "min": "at least"}[f.Tag()], f.Param(), unit)
+	switch f.Kind() {
+	case reflect.Int64:
+		return "must be " + bound
+	case reflect.Slice, reflect.Map:
+		return "must have " + bound + " entries"
+	}
+	return "must have " + bound + " characters"
 }
 
 // parseCIDR reads a network or one address, and gives the network without host bits.
