@@ -38,7 +38,8 @@ func (h *Handler) onOrganization(ctx context.Context, id domain.OrgID, r Request
 	return OrganizationResult{Organization: o.state, Position: o.position, Replayed: o.replayed}, err
 }
 
-// mustExist refuses an organization without history.
+// mustExist refuses an organization without history. One that has some exists for ever, so
+// the ledger is asked once.
 func (h *Handler) mustExist(ctx context.Context, org domain.OrgID) error {
 	if _, known := h.orgs.Load(org); known || org == domain.Installation {
 		return nil

@@ -15,7 +15,6 @@ type DisableKey struct {
 
 // DisableKey carries out c.
 func (h *Handler) DisableKey(ctx context.Context, c DisableKey) (KeyResult, error) {
-	c.identify()
 	return h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (domain.Event, error) {
 		return k.Disable(domain.DisableKey{At: h.now(), By: c.By})
 	})

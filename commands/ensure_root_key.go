@@ -8,15 +8,16 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// rootCommand makes the n-th root key, whose id follows from it.
+// rootCommand is the id of the command that makes the n-th root key.
 func rootCommand(n int) string { return "keytrail/root-key/" + strconv.Itoa(n) }
 
+// rootID is the id of the n-th root key.
 func rootID(n int) domain.KeyID { return domain.NewKeyID(domain.Installation, rootCommand(n)) }
 
-// EnsureRootKey gives a ledger without one its root key, which may do everything. keep is
-// handed the secret before the ledger is: were it the other way round, a crash between the
-// two would lose the only copy. If keep fails, nothing is written. created is false if the
-// ledger had a root key, or another process was quicker.
+// EnsureRootKey creates the root key, which may do everything, on a ledger that has none. keep
+// stores its secret first: in the other order a crash between the two would lose the only
+// copy. If keep fails, nothing is written. created is false if the ledger had a root key, or
+// another process was quicker.
 func (h *Handler) EnsureRootKey(ctx context.Context, keep func(domain.Secret) error) (created bool, err error) {
 	n, key, err := h.rootKey(ctx)
 	if err != nil || key.State != domain.Absent {
@@ -29,8 +30,8 @@ func (h *Handler) EnsureRootKey(ctx context.Context, keep func(domain.Secret) er
 	return h.createRootKey(ctx, n, secret)
 }
 
-// rootKey is the root key that counts, the first that is not revoked, and its number. It is
-// Absent if there is none: on an empty ledger, or after a reset that a crash cut off.
+// rootKey is the first root key that is not revoked, and its number. It is Absent if there is
+// none: on an empty ledger, or after a reset that a crash cut off.
 func (h *Handler) rootKey(ctx context.Context) (n int, k domain.Key, err error) {
 	for n = 1; ; n++ {
 		k = domain.Key{}
@@ -44,6 +45,7 @@ func (h *Handler) rootKey(ctx context.Context) (n int, k domain.Key, err error) 
 	}
 }
 
+// mintRootSecret makes a secret for a root key, and has keep store it.
 func (h *Handler) mintRootSecret(keep func(domain.Secret) error) (domain.Secret, error) {
 	keyspace, err := domain.KeyspaceNamed(domain.ManagementKeyspace)
 	if err != nil {
@@ -56,6 +58,7 @@ func (h *Handler) mintRootSecret(keep func(domain.Secret) error) (domain.Secret,
 	return secret, keep(secret)
 }
 
+// createRootKey creates the n-th root key, unless another process has.
 func (h *Handler) createRootKey(ctx context.Context, n int, secret domain.Secret) (created bool, err error) {
 	keyspace, err := domain.KeyspaceNamed(domain.ManagementKeyspace)
 	if err != nil {

@@ -37,6 +37,7 @@ func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventst
 	defer func() { finish(err) }()
 	ctx, cancel := context.WithTimeout(ctx, eventstore.Deadline)
 	defer cancel()
+	r.identify()
 
 	command := eventstore.Command{ID: r.CommandID, Fingerprint: r.Fingerprint, Actor: r.By.ID, Correlation: r.Correlation}
 	var current result[A]

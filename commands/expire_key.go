@@ -52,8 +52,6 @@ func (h *Handler) expireOverdue(ctx context.Context, index ExpiryIndex) {
 
 // ExpireKey writes down that a key's time has run out, unless that is on the ledger already.
 func (h *Handler) ExpireKey(ctx context.Context, org domain.OrgID, key domain.KeyID) error {
-	r := Request{By: domain.System}
-	r.identify()
-	_, err := h.onKey(ctx, org, key, r, func(k domain.Key) (domain.Event, error) { return k.Expire(h.now()) })
+	_, err := h.onKey(ctx, org, key, Request{By: domain.System}, func(k domain.Key) (domain.Event, error) { return k.Expire(h.now()) })
 	return err
 }

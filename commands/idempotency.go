@@ -36,7 +36,8 @@ type Request struct {
 	IfMatch     eventstore.Position `validate:"-"` // the revision it is meant for, 0: any
 }
 
-// identify gives a request without a command id a new one, which nothing else has.
+// identify gives a request without a command id a new one, which nothing else has. execute
+// does so for every command; those that make an id of the command's do so before.
 func (r *Request) identify() {
 	if r.CommandID == "" {
 		r.CommandID = uuid.NewString()
@@ -189,8 +190,8 @@ func (q *requests) dropIdle(commandID string) {
 	}
 }
 
-// withSecret hands out the secret only if it is one of the key's: another request with the
-// same Idempotency-Key may have been quicker, and then the key has the other one's.
+// withSecret puts the secret into the result of a command if it is one of the key's. It is not
+// if an earlier or quicker request with the same Idempotency-Key made another one.
 func withSecret(r KeyResult, secret domain.Secret) KeyResult {
 	digest := secret.Digest()
 	if slices.ContainsFunc(r.Key.Secrets, func(s domain.KeySecret) bool { return s.Digest == digest }) {

@@ -35,7 +35,7 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 		return KeyResult{}, err
 	}
 	id := h.importedID(c.Org, c.Digest)
-	// The command is the import of this digest, whoever sends it and how often.
+	// The command is the import of this digest, by any caller, any number of times.
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
 	return h.onKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
 		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Settings: c.Settings,

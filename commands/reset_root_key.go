@@ -6,12 +6,12 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// ResetRootKey ends the root key and makes another one, for whoever runs the service and has
-// lost it, or lost it to somebody. Its steps can be cut off anywhere and repeated:
+// ResetRootKey revokes the root key and makes another one, for an operator to whom it is
+// lost, or who is not alone to have it. Its steps can be cut off anywhere and repeated:
 //
-//  1. keep is handed the new secret. If it fails, nothing has happened. After a crash here
-//     the old root key is still the one, wherever keep put its secret aside.
-//  2. The old root key is revoked. A crash here leaves none; the next start, or a
+//  1. keep stores the new secret. If it fails, nothing has happened. After a crash here the
+//     old root key is still valid, and its secret is where keep put it aside.
+//  2. The old root key is revoked. After a crash here there is none; the next start, or a
 //     repeated reset, makes one.
 //  3. The new one is created. created is false if another process was quicker.
 func (h *Handler) ResetRootKey(ctx context.Context, keep func(domain.Secret) error) (created bool, err error) {

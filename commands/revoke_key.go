@@ -17,7 +17,6 @@ type RevokeKey struct {
 
 // RevokeKey carries out c.
 func (h *Handler) RevokeKey(ctx context.Context, c RevokeKey) (KeyResult, error) {
-	c.identify()
 	if c.Reason == "" {
 		c.Reason = domain.Unspecified
 	}

@@ -16,7 +16,6 @@ type UpdateKey struct {
 
 // UpdateKey carries out c.
 func (h *Handler) UpdateKey(ctx context.Context, c UpdateKey) (KeyResult, error) {
-	c.identify()
 	if err := c.check(); err != nil {
 		return KeyResult{}, err
 	}

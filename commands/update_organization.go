@@ -15,7 +15,6 @@ type UpdateOrganization struct {
 
 // UpdateOrganization carries out c.
 func (h *Handler) UpdateOrganization(ctx context.Context, c UpdateOrganization) (OrganizationResult, error) {
-	c.identify()
 	if err := valid(c); err != nil {
 		return OrganizationResult{}, err
 	}

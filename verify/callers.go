@@ -13,14 +13,15 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// callers caches the callers that ask for verifications, which they do all the time. An
-// entry is valid as long as the read model stands where it stood.
+// callers caches what was decided about callers that ask for verifications, which they do all
+// the time. An entry is valid while the read model stands where it stood.
 type callers struct {
 	mu      sync.RWMutex
 	known   map[callerKey]knownCaller
 	refused *prometheus.CounterVec
 }
 
+// A callerKey finds an entry; isOf tells whether it is the right one.
 type callerKey struct {
 	digest domain.Digest
 	ip     netip.Addr

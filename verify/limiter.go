@@ -79,13 +79,13 @@ func (l *limiter) countsOf(s *shard, id domain.KeyID) (*windowCounts, error) {
 	if counts := s.keys[id]; counts != nil {
 		return counts, nil
 	}
-	taken, err := l.store.WindowCounts(id)
+	onLedger, err := l.store.WindowCounts(id)
 	if err != nil {
 		return nil, err
 	}
-	counts := (*windowCounts)(&taken)
-	s.keys[domain.KeyID(strings.Clone(string(id)))] = counts // id is a part of a credential's row, which the map would keep
-	return counts, nil
+	counts := windowCounts(onLedger)
+	s.keys[domain.KeyID(strings.Clone(string(id)))] = &counts // id is a part of a credential's row, which the map would keep
+	return &counts, nil
 }
 
 // enter makes w the window of its length, without a use if another one was that before. One

@@ -13,9 +13,9 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// refusals sums up the repeated refusals of known keys where the presented key is the only
-// credential: a flood of them stays a trickle on the ledger. The first ones of each key,
-// outcome and minute are recorded one by one; those beyond become one use with a count.
+// refusals sums up repeated refusals of known keys where the presented key is the only
+// credential. The first ones of each key, outcome and minute are recorded one by one; further
+// ones become one use with a count, a sum, so that a flood of them does not fill the ledger.
 type refusals struct {
 	maxRecorded int // one by one, of each key, outcome and minute
 	summed      prometheus.Counter
@@ -57,7 +57,7 @@ func newRefusals(recorded int) *refusals {
 		summed: prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_refusals_summed_total", Help: "Refusals of known keys that were added to a sum instead of recorded one by one."})}
 }
 
-// add tells whether u was added to a sum; if not, it is to be recorded.
+// add adds u to a sum, unless it is to be recorded: then summed is false.
 func (r *refusals) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

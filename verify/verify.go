@@ -1,9 +1,9 @@
 // Package verify is the hot path: a presented secret in, an outcome out, a use recorded.
 //
 // A secret is refused by its shape or found by its digest with one look-up in the read
-// model; domain decides; and the use goes to the ledger, together with those that other
-// requests bring at the same moment. Durable verifications are answered only when the
-// ledger has acknowledged that message, so that every answer is on the audit trail.
+// model; domain decides; and the use goes to the ledger by group commit, in one message with
+// those of other requests. Durable verifications are answered only when the ledger has
+// acknowledged that message, so that every answer is on the audit trail.
 package verify
 
 import (
@@ -22,8 +22,8 @@ import (
 // Durability says when a verification is answered.
 type Durability uint8
 
-// Durable answers when the use is on the ledger; Relaxed at once, and a crash can lose
-// what the last moments brought.
+// Durable answers when the use is on the ledger; Relaxed at once, and a crash can lose the
+// uses of the last maxCommitDelay and those that wait for the ledger.
 const (
 	Durable Durability = iota
 	Relaxed
@@ -69,19 +69,18 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// A Verifier decides about presented secrets. It is safe for concurrent use.
+// A Verifier verifies presented secrets. It is safe for concurrent use.
 type Verifier struct {
-	store    *projections.Store
-	ledger   UseLog
-	now      func() time.Time
-	limits   *limiter
-	recorder *recorder
-	unknown  *unknownSecrets
-	refusals *refusals
-	callers  callers
-	outcomes outcomeCounters
-
+	store     *projections.Store
+	ledger    UseLog
+	now       func() time.Time
+	limits    *limiter
+	recorder  *recorder
+	unknown   *unknownSecrets
+	refusals  *refusals
 	summaries summaries
+	callers   callers
+	outcomes  outcomeCounters
 }
 
 // New makes a verifier that reads store and records on ledger.
@@ -146,8 +145,8 @@ type Request struct {
 	Own bool
 }
 
-// Verify decides about r and records the use. It fails only if the use cannot be recorded;
-// then nothing is answered.
+// Verify puts the outcome of r into a and records the use. If the use cannot be recorded it
+// fails, and nothing is answered.
 func (v *Verifier) Verify(ctx context.Context, r *Request, a *Answer) error {
 	err := v.begin(ctx, r, a)
 	if err == nil {
