@@ -32,7 +32,7 @@ type cloudEvent struct {
 func (r Record) CloudEvent() ([]byte, error) {
 	return json.Marshal(cloudEvent{
 		SpecVersion: "1.0", ID: r.EventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Type,
-		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.place(),
+		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.storedIdentity(),
 		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Private: r.Private, Data: r.Event,
 	})
 }
@@ -46,8 +46,8 @@ func (r Record) EventID() string {
 	return r.ID
 }
 
-// place is Identity of a record that is stored.
-func (r Record) place() string {
+// storedIdentity is Identity of a record that has a position.
+func (r Record) storedIdentity() string {
 	if r.Position == 0 {
 		return ""
 	}

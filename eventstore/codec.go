@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -99,35 +98,25 @@ func setIf(h nats.Header, name, value string) {
 	}
 }
 
-// stored is a message as a stream gives it back.
-type stored struct {
-	stream   Stream
-	subject  string
-	header   nats.Header
-	data     []byte
-	position Position
-	at       time.Time
-}
-
-// appendRecords adds what m holds to records: one event, or each use of a batch.
-func appendRecords(records []Record, m stored) ([]Record, error) {
-	r := Record{Stream: m.stream, Position: m.position, ID: header(m.header, jetstream.MsgIDHeader), Stored: m.at}
-	r.Org, r.Subject = readSubject(m.stream, m.subject)
-	kind := header(m.header, headerType)
+// appendRecords appends what a message of a stream holds: one event, or each use of a batch.
+func appendRecords(records []Record, s Stream, m *Raw) ([]Record, error) {
+	r := Record{Stream: s, Position: m.Position, ID: header(m.Header, jetstream.MsgIDHeader), Stored: m.Stored}
+	r.Org, r.Subject = readSubject(s, m.Subject)
+	kind := header(m.Header, headerType)
 	if kind == typeUses {
-		return appendUses(records, r, m.data)
+		return appendUses(records, r, m.Data)
 	}
 	t, ok := types[kind]
 	if !ok {
-		return records, fmt.Errorf("%s position %d holds an event of the unknown type %q: written by a newer version?", m.stream, m.position, kind)
+		return records, fmt.Errorf("%s position %d holds an event of the unknown type %q: written by a newer version?", s, m.Position, kind)
 	}
-	attributes, data, ok := cutData(m.data)
+	attributes, data, ok := cutData(m.Data)
 	if !ok {
-		return records, fmt.Errorf("%s position %d has no data", m.stream, m.position)
+		return records, fmt.Errorf("%s position %d has no data", s, m.Position)
 	}
 	var private domain.Private
 	var err error
-	if private, r.Private, err = openPrivate(header(m.header, headerPrivate), attributes); err == nil {
+	if private, r.Private, err = openPrivate(header(m.Header, headerPrivate), attributes); err == nil {
 		r.Type = t.Name
 		r.Event, err = decode(t, data, private)
 	}
@@ -136,11 +125,11 @@ func appendRecords(records []Record, m stored) ([]Record, error) {
 		err = demandPrivate(r.Event, r.Private)
 	}
 	if err != nil {
-		return records, fmt.Errorf("%s position %d, %s: %w", m.stream, m.position, kind, err)
+		return records, fmt.Errorf("%s position %d, %s: %w", s, m.Position, kind, err)
 	}
 	r.Command = Command{
-		ID: header(m.header, headerCommand), Fingerprint: header(m.header, headerFingerprint),
-		Actor: header(m.header, headerActor), Correlation: header(m.header, headerCorrelation),
+		ID: header(m.Header, headerCommand), Fingerprint: header(m.Header, headerFingerprint),
+		Actor: header(m.Header, headerActor), Correlation: header(m.Header, headerCorrelation),
 	}
 	return append(records, r), nil
 }

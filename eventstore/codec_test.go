@@ -91,12 +91,12 @@ func readSample(t *testing.T, e domain.Event) sample {
 	return s
 }
 
-func (s sample) stored() stored {
+func (s sample) records() ([]Record, error) {
 	stream := Events
 	if strings.HasPrefix(s.Subject, Uses.root()) {
 		stream = Uses
 	}
-	return stored{stream: stream, subject: s.Subject, header: s.Header, data: s.Body, position: 17}
+	return appendRecords(nil, stream, &Raw{Subject: s.Subject, Header: s.Header, Data: s.Body, Position: 17})
 }
 
 // TestEverySampleIsStillRead decodes what was once written. A sample is never edited: an
@@ -105,7 +105,7 @@ func TestEverySampleIsStillRead(t *testing.T) {
 	names := map[string]bool{"uses": true}
 	for _, e := range samples() {
 		names[domain.TypeOf(e)] = true
-		records, err := appendRecords(nil, readSample(t, e).stored())
+		records, err := readSample(t, e).records()
 		if err != nil || len(records) != 1 || !reflect.DeepEqual(records[0].Event, e) || records[0].Time.IsZero() {
 			t.Errorf("%s is read as %+v, %v", domain.TypeOf(e), records, err)
 		}
@@ -122,7 +122,7 @@ func TestEverySampleIsStillRead(t *testing.T) {
 func TestAnEventIsTheSameInBothChannels(t *testing.T) {
 	for _, e := range samples() {
 		s := readSample(t, e)
-		records, err := appendRecords(nil, s.stored())
+		records, err := s.records()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestThePrivateHeaderFitsItsBody(t *testing.T) {
 	} {
 		header := nats.Header{headerType: {c.kind}}
 		setIf(header, headerPrivate, c.value)
-		records, err := appendRecords(nil, stored{subject: created.Subject, header: header, data: c.body})
+		records, err := appendRecords(nil, Events, &Raw{Subject: created.Subject, Header: header, Data: c.body})
 		if err == nil || len(records) > 0 {
 			t.Errorf("%s: read as %+v", name, records)
 		}
@@ -184,7 +184,7 @@ func TestABodyIsPublic(t *testing.T) {
 				t.Errorf("%s: %s %v", domain.TypeOf(e), m.Data, err)
 			}
 			if _, ok := e.(domain.Confidential); ok {
-				records, err := appendRecords(nil, stored{subject: m.Subject, header: m.Header, data: m.Data})
+				records, err := appendRecords(nil, Events, &Raw{Subject: m.Subject, Header: m.Header, Data: m.Data})
 				if err != nil || bindings[records[0].Private] {
 					t.Errorf("%s is bound by %s, %v", domain.TypeOf(e), records[0].Private, err)
 				}
@@ -197,7 +197,7 @@ func TestABodyIsPublic(t *testing.T) {
 func FuzzEvent(f *testing.F) {
 	f.Add("key.created", []byte(`{"specversion":"1.0","data":{"name":"n"}}`))
 	f.Fuzz(func(t *testing.T, kind string, body []byte) {
-		_, _ = appendRecords(nil, stored{subject: "keytrail.events.o.key.k", header: map[string][]string{headerType: {kind}}, data: body})
+		_, _ = appendRecords(nil, Events, &Raw{Subject: "keytrail.events.o.key.k", Header: map[string][]string{headerType: {kind}}, Data: body})
 	})
 }
 
@@ -212,7 +212,7 @@ func BenchmarkDecode(b *testing.B) {
 	var records []Record
 	b.ReportAllocs()
 	for b.Loop() {
-		if records, err = appendRecords(records[:0], stored{subject: m.Subject, header: m.Header, data: m.Data}); err != nil {
+		if records, err = appendRecords(records[:0], Events, &Raw{Subject: m.Subject, Header: m.Header, Data: m.Data}); err != nil {
 			b.Fatal(err)
 		}
 	}

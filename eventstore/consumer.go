@@ -11,19 +11,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A pace says how soon a consumer that is gone or frozen is noticed. The server sends a
-// heartbeat when it had nothing else to send for a while.
-type pace struct {
-	heartbeat time.Duration
-	silence   time.Duration // without anything from the server: the consumer is given up
+// heartbeats are a consumer's setting for how soon it is noticed that it is gone or frozen: the
+// server sends a heartbeat when it had nothing else to send for an interval.
+type heartbeats struct {
+	interval time.Duration
+	timeout  time.Duration // without anything from the server: the consumer is given up
 }
 
-// The paces. What verifications depend on is noticed within a second. A thousand followers
-// that wait for hours would be four thousand heartbeats a second at that pace.
+// The settings of the three kinds of readers. What verifications depend on is noticed within
+// a second. A thousand live readers that wait for hours would be four thousand heartbeats a
+// second at that interval.
 var (
-	readModelPace = pace{250 * time.Millisecond, maxSilence}
-	followerPace  = pace{2 * time.Second, 5 * time.Second}
-	pagePace      = pace{500 * time.Millisecond, 1500 * time.Millisecond}
+	readModelHeartbeats = heartbeats{250 * time.Millisecond, maxSilence}
+	followerHeartbeats  = heartbeats{2 * time.Second, 5 * time.Second}
+	pageHeartbeats      = heartbeats{500 * time.Millisecond, 1500 * time.Millisecond}
 )
 
 const (
@@ -44,11 +45,11 @@ const (
 // its recreation takes up to 11 s when a server is frozen, and it does not tell when it
 // last heard from the server.
 type consumer struct {
-	nc      *nats.Conn
-	stream  jetstream.Stream
-	name    string
-	pending uint64 // messages that matched when it was made
-	pace    pace
+	nc         *nats.Conn
+	stream     jetstream.Stream
+	name       string
+	pending    uint64 // messages that matched when it was made
+	heartbeats heartbeats
 
 	messages    chan *nats.Msg
 	wake        chan struct{} // makes next return without a message
@@ -65,12 +66,12 @@ var (
 	errDisconnected = &interrupted{errors.New("the connection was lost")}
 )
 
-// consume makes a consumer within one try.
-func (l *Ledger) consume(ctx context.Context, s Stream, config jetstream.ConsumerConfig, p pace, wake chan struct{}) (*consumer, error) {
+// newConsumer makes a consumer within one try.
+func (l *Ledger) newConsumer(ctx context.Context, s Stream, config jetstream.ConsumerConfig, h heartbeats, wake chan struct{}) (*consumer, error) {
 	config.AckPolicy, config.MaxDeliver = jetstream.AckNonePolicy, 1
 	config.MemoryStorage, config.Replicas = true, 1 // it is made anew when its server is lost
 	config.InactiveThreshold = inactiveThreshold
-	c := &consumer{nc: l.nc, stream: l.streams[s], pace: p, wake: wake,
+	c := &consumer{nc: l.nc, stream: l.streams[s], heartbeats: h, wake: wake,
 		messages: make(chan *nats.Msg, 2*maxInFlight)} // with room for what is no message
 	c.connection = l.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	var made jetstream.Consumer
@@ -108,37 +109,37 @@ func (c *consumer) next(ctx context.Context) (*nats.Msg, error) {
 	if err := c.pull(); err != nil {
 		return nil, err
 	}
-	silence := time.NewTimer(c.pace.silence)
-	defer silence.Stop()
+	timeout := time.NewTimer(c.heartbeats.timeout)
+	defer timeout.Stop()
 	select {
 	case m := <-c.messages:
-		return c.take(m)
+		return c.receive(m)
 	case <-c.wake:
 		return nil, nil
 	case <-c.connection:
 		return nil, errDisconnected
-	case <-silence.C:
+	case <-timeout.C:
 		return nil, errSilent
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// soon is next for a message that has been sent already: it waits for d at most.
-func (c *consumer) soon(d time.Duration) (*nats.Msg, error) {
+// nextWithin is next for a message that has been sent already: it waits for d at most.
+func (c *consumer) nextWithin(d time.Duration) (*nats.Msg, error) {
 	if err := c.pull(); err != nil {
 		return nil, err
 	}
 	select {
 	case m := <-c.messages:
-		return c.take(m)
+		return c.receive(m)
 	default:
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case m := <-c.messages:
-		return c.take(m)
+		return c.receive(m)
 	case <-timer.C:
 		return nil, nil
 	}
@@ -151,15 +152,15 @@ func (c *consumer) pull() error {
 	}
 	n := maxInFlight - c.outstanding
 	c.outstanding = maxInFlight
-	request := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, n, pullExpires, c.pace.heartbeat)
+	request := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, n, pullExpires, c.heartbeats.interval)
 	if err := c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.stream.CachedInfo().Config.Name+"."+c.name, c.sub.Subject, []byte(request)); err != nil {
 		return &interrupted{err}
 	}
 	return nil
 }
 
-// take notes that the server was heard, and gives m if it is a message of the stream.
-func (c *consumer) take(m *nats.Msg) (*nats.Msg, error) {
+// receive notes that the server was heard, and returns m if it is a message of the stream.
+func (c *consumer) receive(m *nats.Msg) (*nats.Msg, error) {
 	c.heard = time.Now()
 	if status := header(m.Header, "Status"); status != "" && len(m.Data) == 0 {
 		return nil, c.status(status, m)
@@ -168,7 +169,7 @@ func (c *consumer) take(m *nats.Msg) (*nats.Msg, error) {
 	return m, nil
 }
 
-// status understands what the server says instead of sending a message.
+// status handles what the server sends instead of a message of the stream.
 func (c *consumer) status(status string, m *nats.Msg) error {
 	switch status {
 	case "100": // heartbeat

@@ -12,7 +12,7 @@ import (
 	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// A Raw is a message as its stream holds it, without a look at what it says.
+// A Raw is a message as its stream holds it, not decoded.
 type Raw struct {
 	Position Position
 	Subject  string
@@ -21,8 +21,8 @@ type Raw struct {
 	Stored   time.Time
 }
 
-// Copy hands every message of s up to and with through to handle, in order. A lost
-// connection is taken up again. It fails if an event is missing; uses age out by design.
+// Copy calls handle with every message of s up to through, that one included, in order. It
+// goes on after a lost connection. It fails if an event is missing; uses age out by design.
 func (l *Ledger) Copy(ctx context.Context, s Stream, through Position, handle func(*Raw) error) error {
 	return copyStream(ctx, l.streams[s], s, through, handle)
 }
@@ -34,7 +34,7 @@ func copyStream(ctx context.Context, stream jetstream.Stream, s Stream, through 
 	c := copier{stream: stream, name: s, through: through, handle: handle}
 	for restarts := 0; c.at < through; restarts++ {
 		before := c.at
-		err := c.run(ctx)
+		err := c.consume(ctx)
 		if !errors.As(err, new(*interrupted)) || ctx.Err() != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func copyStream(ctx context.Context, stream jetstream.Stream, s Stream, through 
 		if restarts == maxCopyRestarts {
 			return fmt.Errorf("copy %s: %w", s, &failed{Unavailable, err})
 		}
-		if err := backoff.Sleep(ctx, restartAfter); err != nil {
+		if err := backoff.Sleep(ctx, restartPause); err != nil {
 			return err
 		}
 	}
@@ -60,20 +60,21 @@ type copier struct {
 	handle  func(*Raw) error
 }
 
-// copyAtOnce is how many messages, of up to 64 KiB, the server may send ahead.
-const copyAtOnce = 100
+// copyAhead is how many messages, of up to 64 KiB, the server may send ahead.
+const copyAhead = 100
 
-func (c *copier) run(ctx context.Context) error {
+// consume copies through one consumer until that is lost, or everything is copied.
+func (c *copier) consume(ctx context.Context) error {
 	consumer, err := c.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(c.at) + 1, MaxResetAttempts: 1, InactiveThreshold: time.Minute})
 	if err != nil {
 		return &interrupted{err}
 	}
-	defer c.discard(consumer)
+	defer c.deleteConsumer(consumer)
 	if consumer.CachedInfo().NumPending == 0 {
-		return c.whole(ctx)
+		return c.checkEnd(ctx)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(copyAtOnce), jetstream.PullHeartbeat(pagePace.heartbeat))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(copyAhead), jetstream.PullHeartbeat(pageHeartbeats.interval))
 	if err != nil {
 		return &interrupted{err}
 	}
@@ -87,18 +88,18 @@ func (c *copier) run(ctx context.Context) error {
 		if err != nil {
 			return &interrupted{err}
 		}
-		switch done, err := c.take(m); {
+		switch done, err := c.copy(m); {
 		case err != nil:
 			return err
 		case done:
-			return c.whole(ctx)
+			return c.checkEnd(ctx)
 		}
 	}
 }
 
-// whole is nil if nothing is left: through was reached, or the rest has aged out, as uses do
+// checkEnd is nil if nothing is left: through was reached, or the rest has aged out, as uses do
 // from the front. Else the server that holds the consumer lags behind the stream's leader.
-func (c *copier) whole(ctx context.Context) error {
+func (c *copier) checkEnd(ctx context.Context) error {
 	if c.at >= c.through {
 		return nil
 	}
@@ -109,8 +110,8 @@ func (c *copier) whole(ctx context.Context) error {
 	return &interrupted{cmp.Or(err, fmt.Errorf("the server has nothing behind position %d yet", c.at))}
 }
 
-// take hands one message on, and tells whether it was the last that the server has.
-func (c *copier) take(m jetstream.Msg) (done bool, err error) {
+// copy handles one message, and reports whether it was the last that the server has.
+func (c *copier) copy(m jetstream.Msg) (done bool, err error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return false, err
@@ -129,9 +130,9 @@ func (c *copier) take(m jetstream.Msg) (done bool, err error) {
 	return p == c.through || meta.NumPending == 0, nil
 }
 
-// discard takes the consumer off the server, where it would stay until it was inactive for
-// long.
-func (c *copier) discard(consumer jetstream.Consumer) {
+// deleteConsumer takes the consumer off the server, where it would stay until it was inactive
+// for long.
+func (c *copier) deleteConsumer(consumer jetstream.Consumer) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = c.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if it fails, time does it

@@ -39,7 +39,7 @@ func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo
 }
 
 // LastEnd is the greatest position of the stream that is known here, without asking.
-func (l *Ledger) LastEnd(s Stream) Position { return Position(l.pulses[s].end.Load()) }
+func (l *Ledger) LastEnd(s Stream) Position { return Position(l.health[s].end.Load()) }
 
 // Ends are the first and the last position of a stream's messages. First is Last + 1 if
 // there are none.

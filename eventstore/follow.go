@@ -12,17 +12,17 @@ import (
 
 // Follow is the read model's reader of a stream: Read from known on, live, for all
 // organizations. There is one for each stream. Whenever it starts or has lost its consumer
-// it compares known with the ledger, and ends with domain.ErrLedgerMismatch if they differ; the read
-// model must then be built again. What it hears makes Fresh, Health and End.
+// it compares known with the ledger, and ends with ErrLedgerMismatch if they differ; the read
+// model must then be built again. What it hears makes Fresh, Health and LastEnd.
 func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int, handle func(Batch) error) error {
-	f := &follower{ledger: l, stream: s, known: known, pulse: &l.pulses[s]}
-	f.pulse.applied.Store(uint64(known.Position))
-	f.pulse.end.Store(0)
-	f.pulse.halted.Store(false)
-	r := reader{ledger: l, query: Query{Stream: s, Reach: domain.All, After: known.Position, Live: true, Max: max}, handle: handle, pace: readModelPace, follow: f}
+	f := &follower{ledger: l, stream: s, known: known, health: &l.health[s]}
+	f.health.applied.Store(uint64(known.Position))
+	f.health.end.Store(0)
+	f.health.halted.Store(false)
+	r := reader{ledger: l, query: Query{Stream: s, Reach: domain.All, After: known.Position, Live: true, Max: max}, handle: handle, heartbeats: readModelHeartbeats, follow: f}
 	err := r.read(ctx)
-	f.pulse.fresh.Store(nil)
-	f.pulse.halted.Store(ctx.Err() == nil && !errors.Is(err, domain.ErrLedgerMismatch))
+	f.health.fresh.Store(nil)
+	f.health.halted.Store(ctx.Err() == nil && !errors.Is(err, domain.ErrLedgerMismatch))
 	return err
 }
 
@@ -30,15 +30,15 @@ func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int
 type follower struct {
 	ledger  *Ledger
 	stream  Stream
-	pulse   *pulse
-	known   Checkpoint
-	pending uint64    // messages that the server has and the reader has not
-	heard   time.Time // when it last heard of the server
+	health  *streamHealth
+	known   Checkpoint // of what was delivered
+	pending uint64     // messages that the server has and the reader has not
+	heard   time.Time  // when it last heard from the server
 	proof   *proof
-	passed  bool // the reader has passed the proof's end
+	proven  bool // the reader has passed the proof's end
 }
 
-// A proof is the search for an end of the stream that lies behind everything that was
+// A proof is the search for an end of the stream that comes after everything that was
 // acknowledged before the search began. end is one more than the position, 0: not found yet.
 type proof struct{ end atomic.Uint64 }
 
@@ -50,80 +50,81 @@ func (f *follower) compare(ctx context.Context) (created time.Time, err error) {
 		return created, &interrupted{err}
 	}
 	if !same {
-		f.pulse.mismatch.Store(true)
+		f.health.mismatch.Store(true)
 		return created, domain.ErrLedgerMismatch
 	}
 	info, err := f.ledger.info(ctx, f.stream)
 	if err != nil {
 		return created, &interrupted{err}
 	}
-	f.pulse.reach(Position(info.State.LastSeq))
+	f.health.advanceEnd(Position(info.State.LastSeq))
 	return info.Created, nil
 }
 
-// begin starts with a new consumer: what it gives is not known to be up to date before it
+// start begins with a new consumer: what it gives is not known to be up to date before it
 // has passed a proven end.
-func (f *follower) begin(ctx context.Context, c *consumer) {
+func (f *follower) start(ctx context.Context, c *consumer) {
 	f.heard, f.pending = c.heard, c.pending
-	f.pulse.suspect.Store(false)
+	f.health.suspect.Store(false)
 	f.prove(ctx)
 }
 
 // prove looks for an end in the background, and wakes the reader when there is one. The
-// server's word for the end comes after the acknowledgement of an append of ours.
+// server is asked for the end after the acknowledgement of an append of ours.
 func (f *follower) prove(ctx context.Context) {
-	f.pulse.fresh.Store(nil)
+	f.health.fresh.Store(nil)
 	p := &proof{}
-	f.proof, f.passed = p, false
+	f.proof, f.proven = p, false
 	go func() {
 		for {
 			err := f.ledger.beat(ctx)
 			if err == nil {
-				if err = f.ledger.look(ctx, f.stream); err == nil {
-					p.end.Store(f.pulse.end.Load() + 1)
-					f.pulse.poke()
-					return
-				}
+				err = f.ledger.askEnd(ctx, f.stream)
 			}
-			if backoff.Sleep(ctx, backoff.Jitter(restartAfter)) != nil {
+			if err == nil {
+				p.end.Store(f.health.end.Load() + 1)
+				f.health.wakeReader()
+				return
+			}
+			if backoff.Sleep(ctx, backoff.Jitter(restartPause)) != nil {
 				return
 			}
 		}
 	}()
 }
 
-// note takes down that the server was heard. After too long a silence, which may have been
+// noteHeard notes when the server was heard. After too long a silence, which may have been
 // this process's own, the next messages may be old ones, and the end must be proven again.
-func (f *follower) note(ctx context.Context, c *consumer, after Position) error {
-	if f.pulse.suspect.Load() {
+func (f *follower) noteHeard(ctx context.Context, c *consumer, after Position) error {
+	if f.health.suspect.Load() {
 		return &interrupted{errors.New("the ledger seems to have lost its end")}
 	}
 	if elapsed(f.heard, c.heard) > maxSilence {
 		f.prove(ctx)
 	}
 	f.heard = c.heard
-	f.publish(after)
+	f.updateHealth(after)
 	return nil
 }
 
-// applied takes down what was handled.
-func (f *follower) applied(b Batch) {
+// noteApplied notes what was delivered.
+func (f *follower) noteApplied(b Batch) {
 	f.known, f.pending = b.Checkpoint, b.Pending
-	f.pulse.applied.Store(uint64(b.Checkpoint.Position))
-	f.pulse.reach(b.Checkpoint.Position + Position(b.Pending))
-	f.publish(b.Checkpoint.Position)
+	f.health.applied.Store(uint64(b.Checkpoint.Position))
+	f.health.advanceEnd(b.Checkpoint.Position + Position(b.Pending))
+	f.updateHealth(b.Checkpoint.Position)
 }
 
-// publish tells the rest of the program how the reader stands. Uses age out, so that the
+// updateHealth shows the rest of the program how the reader stands. Uses age out, so that the
 // end of their stream may not be there to be passed.
-func (f *follower) publish(after Position) {
+func (f *follower) updateHealth(after Position) {
 	heard := f.heard
-	f.pulse.heard.Store(&heard)
-	if end := f.proof.end.Load(); !f.passed && end != 0 && (uint64(after)+1 >= end || f.stream == Uses && f.pending == 0) {
-		f.passed = true
-		f.pulse.mismatch.Store(false)
+	f.health.heard.Store(&heard)
+	if end := f.proof.end.Load(); !f.proven && end != 0 && (uint64(after)+1 >= end || f.stream == Uses && f.pending == 0) {
+		f.proven = true
+		f.health.mismatch.Store(false)
 	}
-	if f.passed {
-		f.pulse.fresh.Store(&heard)
+	if f.proven {
+		f.health.fresh.Store(&heard)
 	}
 }

@@ -25,49 +25,46 @@ const (
 	// is not ready.
 	maxUnready = 3 * time.Second
 
-	// beatEvery is how often an append is proven and the ends are asked for.
-	beatEvery = time.Second
-
 	// freshEvery is how often a request that waits for a fresh read model looks whether it is:
 	// thousands may wait.
 	freshEvery = 100 * time.Millisecond
 )
 
-// A pulse is what is known of one stream without asking for it.
-type pulse struct {
+// A streamHealth is what is known of one stream without asking for it. The read model's reader,
+// the heartbeats and the appends keep it up to date; a verification reads it.
+type streamHealth struct {
 	end      atomic.Uint64             // the greatest position known to exist
-	applied  atomic.Uint64             // how far the read model's reader has handed on
-	heard    atomic.Pointer[time.Time] // the reader last heard of the server
+	applied  atomic.Uint64             // the position up to which the read model's reader has delivered
+	heard    atomic.Pointer[time.Time] // when the reader last heard from the server
 	fresh    atomic.Pointer[time.Time] // the same, nil while the reader may lack something that was acknowledged
-	answered atomic.Pointer[time.Time] // the stream's leader last told its end
+	answered atomic.Pointer[time.Time] // when the stream's leader last answered where the stream ends
 	mismatch atomic.Bool               // the ledger is not the one that was read
-	suspect  atomic.Bool               // it may not be; the reader is to compare
+	suspect  atomic.Bool               // it may not be; the reader is to compare its checkpoint
 	halted   atomic.Bool               // the reader has given up
 	wake     chan struct{}             // makes the reader look at what changed here
 }
 
-// reach takes down that p exists.
-func (u *pulse) reach(p Position) {
+// advanceEnd notes that p exists.
+func (h *streamHealth) advanceEnd(p Position) {
 	for {
-		end := u.end.Load()
-		if uint64(p) <= end || u.end.CompareAndSwap(end, uint64(p)) {
+		end := h.end.Load()
+		if uint64(p) <= end || h.end.CompareAndSwap(end, uint64(p)) {
 			return
 		}
 	}
 }
 
-// poke wakes the reader.
-func (u *pulse) poke() {
+func (h *streamHealth) wakeReader() {
 	select {
-	case u.wake <- struct{}{}:
+	case h.wake <- struct{}{}:
 	default:
 	}
 }
 
-// doubt lets the reader compare what it has read with the ledger.
-func (u *pulse) doubt() {
-	u.suspect.Store(true)
-	u.poke()
+// suspectLoss makes the reader compare its checkpoint with the ledger.
+func (h *streamHealth) suspectLoss() {
+	h.suspect.Store(true)
+	h.wakeReader()
 }
 
 // Fresh is nil while the read model holds every event that was acknowledged more than a
@@ -75,13 +72,13 @@ func (u *pulse) doubt() {
 // reads memory alone. On a server inside this process there is no other process, and
 // freezing it freezes both, so that silence says nothing there.
 func (l *Ledger) Fresh() error {
-	if l.pulses[Events].mismatch.Load() || l.pulses[Uses].mismatch.Load() {
+	if l.health[Events].mismatch.Load() || l.health[Uses].mismatch.Load() {
 		return domain.ErrLedgerMismatch
 	}
 	if l.embedded {
 		return nil
 	}
-	if passed(l.pulses[Events].fresh.Load(), maxSilence) || passed(l.acknowledged.Load(), maxUnproven) {
+	if overdue(l.health[Events].fresh.Load(), maxSilence) || overdue(l.acknowledged.Load(), maxUnproven) {
 		return domain.ErrLedgerSilent
 	}
 	return nil
@@ -102,17 +99,17 @@ func (l *Ledger) AwaitFresh(ctx context.Context, deadline time.Time) error {
 	return err
 }
 
-// CaughtUp tells whether the readers of both streams have passed an end that lies behind
+// CaughtUp reports whether the readers of both streams have passed an end that comes after
 // everything that was acknowledged before they began.
 func (l *Ledger) CaughtUp() bool {
-	return l.pulses[Events].fresh.Load() != nil && l.pulses[Uses].fresh.Load() != nil
+	return l.health[Events].fresh.Load() != nil && l.health[Uses].fresh.Load() != nil
 }
 
-// passed tells whether d has passed since t, or t never was.
-func passed(t *time.Time, d time.Duration) bool { return t == nil || elapsed(*t, time.Now()) > d }
+// overdue reports whether t is longer ago than d, or never was.
+func overdue(t *time.Time, d time.Duration) bool { return t == nil || elapsed(*t, time.Now()) > d }
 
-// elapsed is the time from a to b by whichever clock says more: one of them may stand
-// still while the machine does.
+// elapsed is the time from a to b by the monotonic or the wall clock, whichever says more: one
+// of them may stand still while the machine does.
 func elapsed(a, b time.Time) time.Duration { return max(b.Sub(a), b.Round(0).Sub(a.Round(0))) }
 
 // Health is what speaks against relying on the ledger, from memory: nothing, if Beat and a
@@ -124,15 +121,15 @@ func (l *Ledger) Health() (problems []string) {
 		}
 	}
 	add(!l.nc.IsConnected(), "there is no connection to the ledger")
-	add(passed(l.acknowledged.Load(), maxUnready), "no append was acknowledged for %v", maxUnready)
+	add(overdue(l.acknowledged.Load(), maxUnready), "no append was acknowledged for %v", maxUnready)
 	add(errors.Is(l.Fresh(), domain.ErrLedgerSilent), "what was read may lack what was acknowledged a moment ago")
-	for s := range l.pulses {
-		u, s := &l.pulses[s], Stream(s)
-		add(u.mismatch.Load(), "the stream of %s is not the one that was read", s)
-		add(u.halted.Load(), "the reader of %s has stopped", s)
-		add(passed(u.heard.Load(), maxUnready), "the reader of %s heard nothing for %v", s, maxUnready)
-		add(passed(u.answered.Load(), maxUnready), "the stream of %s has no leader that answers", s)
-		add(u.suspect.Load(), "the stream of %s ends before what was read of it", s)
+	for s := range l.health {
+		h, s := &l.health[s], Stream(s)
+		add(h.mismatch.Load(), "the stream of %s is not the one that was read", s)
+		add(h.halted.Load(), "the reader of %s has stopped", s)
+		add(overdue(h.heard.Load(), maxUnready), "the reader of %s heard nothing for %v", s, maxUnready)
+		add(overdue(h.answered.Load(), maxUnready), "the stream of %s has no leader that answers", s)
+		add(h.suspect.Load(), "the stream of %s ends before what was read of it", s)
 	}
 	return problems
 }

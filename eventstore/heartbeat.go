@@ -9,19 +9,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// beatEvery is how often an append is proven and the ends are asked for.
+const beatEvery = time.Second
+
 // Beat appends a heartbeat and asks for the streams' ends every second, until ctx ends.
 func (l *Ledger) Beat(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	for _, ask := range []func(context.Context) error{
 		l.beat,
-		func(ctx context.Context) error { return l.look(ctx, Events) },
-		func(ctx context.Context) error { return l.look(ctx, Uses) },
+		func(ctx context.Context) error { return l.askEnd(ctx, Events) },
+		func(ctx context.Context) error { return l.askEnd(ctx, Uses) },
 	} {
 		tasks.Go(func() {
 			tick := time.NewTicker(beatEvery)
 			defer tick.Stop()
 			for ctx.Err() == nil {
-				_ = ask(ctx) // Health tells what did not come
+				_ = ask(ctx) // Health says what did not come
 				select {
 				case <-ctx.Done():
 				case <-tick.C:
@@ -37,7 +40,7 @@ func (l *Ledger) Beat(ctx context.Context) error {
 // could be reached from here after beat was called.
 func (l *Ledger) beat(ctx context.Context) error {
 	err := try(ctx, func(ctx context.Context) error {
-		_, err := l.js.PublishMsg(ctx, nats.NewMsg(l.heartbeats))
+		_, err := l.js.PublishMsg(ctx, nats.NewMsg(l.heartbeatSubject))
 		return err
 	})
 	if err == nil {
@@ -46,17 +49,17 @@ func (l *Ledger) beat(ctx context.Context) error {
 	return err
 }
 
-// acknowledge takes down that an append was.
+// acknowledge notes that an append was acknowledged.
 func (l *Ledger) acknowledge() {
 	now := time.Now()
 	l.acknowledged.Store(&now)
 }
 
-// look asks once for the stream's end. An end before what was read is not believed, but
-// makes the reader compare.
-func (l *Ledger) look(ctx context.Context, s Stream) error {
-	u := &l.pulses[s]
-	applied := u.applied.Load()
+// askEnd asks once for the stream's end. An end before what was read is not believed, but
+// makes the reader compare its checkpoint.
+func (l *Ledger) askEnd(ctx context.Context, s Stream) error {
+	h := &l.health[s]
+	applied := h.applied.Load()
 	var info *jetstream.StreamInfo
 	err := try(ctx, func(ctx context.Context) (err error) {
 		info, err = l.streams[s].Info(ctx)
@@ -66,9 +69,10 @@ func (l *Ledger) look(ctx context.Context, s Stream) error {
 		return err
 	}
 	now := time.Now()
-	u.answered.Store(&now)
-	if u.reach(Position(info.State.LastSeq)); info.State.LastSeq < applied {
-		u.doubt()
+	h.answered.Store(&now)
+	h.advanceEnd(Position(info.State.LastSeq))
+	if info.State.LastSeq < applied {
+		h.suspectLoss()
 	}
 	return nil
 }

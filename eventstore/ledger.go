@@ -27,9 +27,9 @@ type Ledger struct {
 	errors    *prometheus.CounterVec
 	suspended atomic.Pointer[error]
 
-	heartbeats   string // the subject of this process's
-	acknowledged atomic.Pointer[time.Time]
-	pulses       [2]pulse // by stream
+	heartbeatSubject string // of this process
+	acknowledged     atomic.Pointer[time.Time]
+	health           [2]streamHealth // by stream
 }
 
 // Append writes e after the aggregate's event at position after, 0: as its first. It is
@@ -42,7 +42,7 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 	if err := l.Suspended(); err != nil {
 		return 0, err
 	}
-	if l.pulses[Events].mismatch.Load() {
+	if l.health[Events].mismatch.Load() {
 		return 0, domain.ErrLedgerMismatch
 	}
 	m, err := Message(ref, c, e)
@@ -60,13 +60,13 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 // window is longer than Deadline.
 func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jetstream.PublishOpt) (p Position, err error) {
 	opts = append(opts, jetstream.WithRetryAttempts(0)) // retry repeats
-	start, u := time.Now(), &l.pulses[s]
-	applied := Position(u.applied.Load()) // before it is sent
-	again := false                        // an earlier call had written it
+	start, h := time.Now(), &l.health[s]
+	applied := Position(h.applied.Load()) // before it is sent
+	duplicate := false                    // an earlier call had written it
 	err = retry(ctx, func(ctx context.Context) error {
 		ack, err := l.js.PublishMsg(ctx, m, opts...)
 		if err == nil {
-			p, again = Position(ack.Sequence), ack.Duplicate
+			p, duplicate = Position(ack.Sequence), ack.Duplicate
 		}
 		return err
 	})
@@ -76,13 +76,13 @@ func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jet
 		return 0, err
 	}
 	l.acknowledge()
-	if p <= applied && !again {
+	if p <= applied && !duplicate {
 		l.log.ErrorContext(ctx, "the ledger gave a position away for the second time", "stream", s.String(), "position", p, "applied", applied)
-		u.mismatch.Store(true)
-		u.doubt()
+		h.mismatch.Store(true)
+		h.suspectLoss()
 		return 0, domain.ErrLedgerMismatch
 	}
-	u.reach(p)
+	h.advanceEnd(p)
 	return p, nil
 }
 
@@ -130,7 +130,7 @@ func (l *Ledger) next(ctx context.Context, ref Ref, after Position) (Record, err
 	if err != nil {
 		return Record{}, err
 	}
-	records, err := appendRecords(make([]Record, 0, 1), m)
+	records, err := appendRecords(make([]Record, 0, 1), Events, &m)
 	if err != nil {
 		return Record{}, &failed{Refused, err}
 	}
@@ -138,21 +138,17 @@ func (l *Ledger) next(ctx context.Context, ref Ref, after Position) (Record, err
 }
 
 // get asks the stream's leader for one message; ErrNoSuchPosition if it has none there.
-func (l *Ledger) get(ctx context.Context, s Stream, p Position, opts ...jetstream.GetMsgOpt) (stored, error) {
+func (l *Ledger) get(ctx context.Context, s Stream, p Position, opts ...jetstream.GetMsgOpt) (Raw, error) {
 	var m *jetstream.RawStreamMsg
-	missing := false
 	err := retry(ctx, func(ctx context.Context) (err error) {
 		m, err = l.streams[s].GetMsg(ctx, uint64(p), opts...)
-		if missing = errors.Is(err, jetstream.ErrMsgNotFound); missing {
-			return nil
-		}
 		return err
 	})
-	if err != nil {
-		return stored{}, err
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Raw{}, ErrNoSuchPosition
+	case err != nil:
+		return Raw{}, err
 	}
-	if missing {
-		return stored{}, ErrNoSuchPosition
-	}
-	return stored{stream: s, subject: m.Subject, header: m.Header, data: m.Data, position: Position(m.Sequence), at: m.Time}, nil
+	return Raw{Position: Position(m.Sequence), Subject: m.Subject, Header: m.Header, Data: m.Data, Stored: m.Time}, nil
 }

@@ -182,29 +182,29 @@ func TestReadToTheEndStops(t *testing.T) {
 	}
 }
 
-func TestMarkTellsLedgersApart(t *testing.T) {
-	marks := make([]eventstore.Checkpoint, 2)
-	for i := range marks {
+func TestACheckpointTellsLedgersApart(t *testing.T) {
+	checkpoints := make([]eventstore.Checkpoint, 2)
+	for i := range checkpoints {
 		l := eventstoretest.New(t)
 		p, err := l.Append(t.Context(), eventstore.KeyRef(org, created(1).ID), 0, eventstore.Command{}, created(1))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if marks[i], err = l.CheckpointAt(t.Context(), eventstore.Events, p); err != nil {
+		if checkpoints[i], err = l.CheckpointAt(t.Context(), eventstore.Events, p); err != nil {
 			t.Fatal(err)
 		}
 		var read eventstore.Checkpoint
 		if err := l.Read(t.Context(), eventstore.Query{Reach: domain.All}, func(b eventstore.Batch) error { read = b.Checkpoint; return nil }); err != nil {
 			t.Fatal(err)
 		}
-		if read != marks[i] {
-			t.Errorf("a batch is marked %+v, the ledger says %+v", read, marks[i])
+		if read != checkpoints[i] {
+			t.Errorf("a batch has %+v, the ledger says %+v", read, checkpoints[i])
 		}
 		if _, err := l.CheckpointAt(t.Context(), eventstore.Events, p+1); !errors.Is(err, eventstore.ErrNoSuchPosition) {
-			t.Errorf("a mark beyond the end: %v", err)
+			t.Errorf("a checkpoint beyond the end: %v", err)
 		}
 	}
-	if marks[0].Hash == marks[1].Hash {
+	if checkpoints[0].Hash == checkpoints[1].Hash {
 		t.Error("two ledgers with the same event at the same position have the same hash")
 	}
 }

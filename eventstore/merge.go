@@ -195,7 +195,7 @@ func (t *Trail) settle(ctx context.Context, s *source, c *Cursor) (whole bool, e
 	stream := s.query.Stream
 	if c.At[stream] < s.end {
 		next, err := t.ledger.get(ctx, stream, c.At[stream]+1, jetstream.WithGetMsgSubject(s.query.subject()))
-		if err == nil && next.position <= s.end {
+		if err == nil && next.Position <= s.end {
 			return false, nil
 		}
 		if err != nil && !errors.Is(err, ErrNoSuchPosition) {

@@ -35,9 +35,9 @@ func (l *Ledger) measure(to prometheus.Registerer) {
 		return 0
 	})
 	gauge("keytrail_ledger_acknowledged_timestamp_seconds", "When an append of this process, or its heartbeat, was last acknowledged.", nil, seconds(&l.acknowledged))
-	for s := range l.pulses {
+	for s := range l.health {
 		gauge("keytrail_ledger_heard_timestamp_seconds", "When the reader of the stream last heard from the server.",
-			prometheus.Labels{"stream": Stream(s).String()}, seconds(&l.pulses[s].heard))
+			prometheus.Labels{"stream": Stream(s).String()}, seconds(&l.health[s].heard))
 	}
 }
 

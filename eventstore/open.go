@@ -33,20 +33,17 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{nc: nc, js: js, embedded: nc.Opts.InProcessServer != nil, log: o.Logger, heartbeats: heartbeatsRoot + nuid.Next()}
-	for s := range l.pulses {
-		l.pulses[s].wake = make(chan struct{}, 1)
+	l := &Ledger{nc: nc, js: js, embedded: nc.Opts.InProcessServer != nil, log: o.Logger, heartbeatSubject: heartbeatsRoot + nuid.Next()}
+	for s := range l.health {
+		l.health[s].wake = make(chan struct{}, 1)
 	}
-	for _, want := range configs(o) {
+	for i, want := range configs(o) {
 		s, err := l.open(ctx, want, o)
 		if err != nil {
 			return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
 		}
-		switch want.Name {
-		case Events.name():
-			l.streams[Events] = s
-		case Uses.name():
-			l.streams[Uses] = s
+		if i < len(l.streams) {
+			l.streams[i] = s
 		}
 	}
 	l.measure(o.Metrics)

@@ -23,8 +23,8 @@ type Query struct {
 	Max    int  // messages in a batch at most; 0: 500
 }
 
-// A Batch is what was there to be read at once. Its records' memory is used again for the
-// next one.
+// A Batch is some messages that were there to be read at once. Its records' memory is used
+// again for the next one.
 type Batch struct {
 	Records    []Record
 	Checkpoint Checkpoint // of the last message
@@ -34,13 +34,13 @@ type Batch struct {
 
 const (
 	defaultBatch = 500
-	restartAfter = 100 * time.Millisecond
+	restartPause = 100 * time.Millisecond // before another consumer is made for one that was lost
 )
 
-// Read hands every record that matches q to handle, in order, in batches of whatever is
-// there: it never waits to fill one. It starts again from the last batch that handle took
-// when the connection or its consumer is lost, and ends with handle's error, with ctx, at
-// an event that it cannot decode or, unless Live, at the end.
+// Read calls handle with every record that matches q, in order, in batches of what has come:
+// it never waits to fill one. When the connection or its consumer is lost it starts again after
+// the last batch that was handled. It ends with handle's error, with ctx, at an event that it
+// cannot decode or, unless Live, at the end.
 func (l *Ledger) Read(ctx context.Context, q Query, handle func(Batch) error) error {
 	if q.Ref == nil && q.Reach == (domain.Reach{}) {
 		return nil // nothing is within no reach
@@ -49,12 +49,12 @@ func (l *Ledger) Read(ctx context.Context, q Query, handle func(Batch) error) er
 	if err != nil {
 		return err
 	}
-	r := reader{ledger: l, query: q, handle: handle, created: info.Created, end: Position(info.State.LastSeq), pace: pagePace}
+	r := reader{ledger: l, query: q, handle: handle, created: info.Created, end: Position(info.State.LastSeq), heartbeats: pageHeartbeats}
 	if !q.Live && r.end <= q.After {
 		return nil
 	}
 	if q.Live {
-		r.pace = followerPace
+		r.heartbeats = followerHeartbeats
 	}
 	return r.read(ctx)
 }
@@ -67,15 +67,15 @@ func (e *interrupted) Unwrap() error { return e.cause }
 
 // A reader is one Read or Follow; query.After moves on with what was handled.
 type reader struct {
-	ledger  *Ledger
-	query   Query
-	handle  func(Batch) error
-	pace    pace
-	follow  *follower // nil: it is no Follow
-	created time.Time
-	end     Position
-	last    stored // the message that the batch in hand ends with
-	records []Record
+	ledger     *Ledger
+	query      Query
+	handle     func(Batch) error
+	heartbeats heartbeats
+	follow     *follower // nil: it is no Follow
+	created    time.Time // of the stream
+	end        Position  // of the stream when Read began
+	last       Raw       // the last message of the batch that is being read
+	records    []Record  // the memory of the last batch's
 }
 
 // read makes one consumer after the other until there is nothing more to read.
@@ -83,35 +83,35 @@ func (r *reader) read(ctx context.Context) error {
 	if r.query.Max == 0 {
 		r.query.Max = defaultBatch
 	}
-	told := false
+	logged := false
 	for {
 		before := r.query.After
-		err := r.run(ctx)
+		err := r.consume(ctx)
 		if err == nil || ctx.Err() != nil || !errors.As(err, new(*interrupted)) {
 			return err
 		}
-		told = told && r.query.After == before // once, not ten times a second
-		if !told {
+		logged = logged && r.query.After == before // once, not ten times a second
+		if !logged {
 			r.ledger.log.WarnContext(ctx, "reading the ledger again from the last position", "stream", r.query.Stream.String(), "position", r.query.After, "err", err)
 		}
-		told = true
-		if backoff.Sleep(ctx, backoff.Jitter(restartAfter)) != nil {
+		logged = true
+		if backoff.Sleep(ctx, backoff.Jitter(restartPause)) != nil {
 			return nil
 		}
 	}
 }
 
-// run reads through one consumer until that is lost.
-func (r *reader) run(ctx context.Context) error {
+// consume reads through one consumer until that is lost.
+func (r *reader) consume(ctx context.Context) error {
 	var wake chan struct{}
 	if r.follow != nil {
 		var err error
 		if r.created, err = r.follow.compare(ctx); err != nil {
 			return err
 		}
-		wake = r.follow.pulse.wake
+		wake = r.follow.health.wake
 	}
-	c, err := r.ledger.consume(ctx, r.query.Stream, r.consumerConfig(), r.pace, wake)
+	c, err := r.ledger.newConsumer(ctx, r.query.Stream, r.consumerConfig(), r.heartbeats, wake)
 	if err != nil {
 		return &interrupted{fmt.Errorf("read %s: %w", r.query.Stream, err)}
 	}
@@ -122,10 +122,10 @@ func (r *reader) run(ctx context.Context) error {
 	if r.follow != nil {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		r.follow.begin(ctx, c)
-		defer r.follow.pulse.fresh.Store(nil)
+		r.follow.start(ctx, c)
+		defer r.follow.health.fresh.Store(nil)
 	}
-	return r.batches(ctx, c)
+	return r.readBatches(ctx, c)
 }
 
 func (r *reader) consumerConfig() jetstream.ConsumerConfig {
@@ -149,22 +149,22 @@ func (q *Query) subject() string {
 	return Uses.root() + string(q.Reach.Org)
 }
 
-// batches hands on what has arrived.
-func (r *reader) batches(ctx context.Context, c *consumer) error {
+// readBatches delivers what has come, batch by batch.
+func (r *reader) readBatches(ctx context.Context, c *consumer) error {
 	for {
 		m, err := c.next(ctx)
 		if err != nil {
 			return err
 		}
 		if r.follow != nil {
-			if err := r.follow.note(ctx, c, r.query.After); err != nil {
+			if err := r.follow.noteHeard(ctx, c, r.query.After); err != nil {
 				return err
 			}
 		}
 		if m == nil {
 			continue
 		}
-		b, err := r.gather(c, m)
+		b, err := r.batch(c, m)
 		// What could be decoded before an event that cannot be is still delivered.
 		if err := errors.Join(r.deliver(b), err); err != nil {
 			return err
@@ -175,8 +175,8 @@ func (r *reader) batches(ctx context.Context, c *consumer) error {
 	}
 }
 
-// gather is the batch of m and what the client holds after it.
-func (r *reader) gather(c *consumer, m *nats.Msg) (b Batch, err error) {
+// batch is m with what the client has received after it.
+func (r *reader) batch(c *consumer, m *nats.Msg) (b Batch, err error) {
 	b.Records = r.records[:0]
 	for n := 1; m != nil; n++ {
 		if err := r.add(c, &b, m); err != nil {
@@ -185,7 +185,7 @@ func (r *reader) gather(c *consumer, m *nats.Msg) (b Batch, err error) {
 		if n == r.query.Max || b.Pending == 0 {
 			return b, nil
 		}
-		if m, err = c.soon(time.Millisecond); err != nil {
+		if m, err = c.nextWithin(time.Millisecond); err != nil {
 			return b, err
 		}
 	}
@@ -197,15 +197,13 @@ func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
 	if err != nil {
 		return err
 	}
-	s := stored{stream: r.query.Stream, subject: m.Subject, header: m.Header, data: m.Data,
-		position: Position(meta.Sequence.Stream), at: meta.Timestamp}
-	if b.Records, err = appendRecords(b.Records, s); err != nil {
+	raw := Raw{Position: Position(meta.Sequence.Stream), Subject: m.Subject, Header: m.Header, Data: m.Data, Stored: meta.Timestamp}
+	if b.Records, err = appendRecords(b.Records, r.query.Stream, &raw); err != nil {
 		return err
 	}
-	b.Pending, b.Checkpoint = meta.NumPending, Checkpoint{Created: r.created, Position: s.position}
-	b.Bytes += len(s.data)
-	// The hash is of the last message of the batch only: it is put in on delivery.
-	r.last = s
+	b.Pending, b.Bytes = meta.NumPending, b.Bytes+len(raw.Data)
+	b.Checkpoint = Checkpoint{Created: r.created, Position: raw.Position} // deliver adds the hash
+	r.last = raw
 	return nil
 }
 
@@ -214,13 +212,13 @@ func (r *reader) deliver(b Batch) error {
 	if b.Checkpoint.Position == 0 {
 		return nil
 	}
-	b.Checkpoint.Hash = hash(r.last)
+	b.Checkpoint.Hash = hash(&r.last)
 	if err := r.handle(b); err != nil {
 		return err
 	}
 	r.query.After = b.Checkpoint.Position
 	if r.follow != nil {
-		r.follow.applied(b)
+		r.follow.noteApplied(b)
 	}
 	return nil
 }

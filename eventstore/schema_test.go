@@ -113,7 +113,7 @@ func TestEventsFitTheirSchemas(t *testing.T) {
 	strict := schemas(t, true)
 	for _, e := range samples() {
 		s := readSample(t, e)
-		records, err := appendRecords(nil, s.stored())
+		records, err := s.records()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,8 +28,9 @@ const (
 	heartbeatsMaxAge = time.Hour
 )
 
-// configs are the streams as Open makes them. Each setting that NATS has a default for and
-// that touches what is kept is written out.
+// configs are the streams as Open makes them: those of a Stream by its number, then that of the
+// heartbeats. Each setting that NATS has a default for and that touches what is kept is written
+// out.
 func configs(o Options) []jetstream.StreamConfig {
 	if o.UsesMaxAge == 0 {
 		o.UsesMaxAge = defaultUsesMaxAge

@@ -35,7 +35,7 @@ func (b *UseBatch) Size() int { return len(b.buf) }
 // Reset empties b for another message and keeps its memory.
 func (b *UseBatch) Reset() { b.buf, b.n, b.id = b.buf[:0], 0, "" }
 
-// Add puts u into b, or tells that it is full and leaves it as it was.
+// Add puts u into b. It returns false, and leaves b as it was, if that is full.
 func (b *UseBatch) Add(u *domain.KeyUsed) bool {
 	before := len(b.buf)
 	if b.n == 0 {
@@ -56,6 +56,19 @@ func (b *UseBatch) Add(u *domain.KeyUsed) bool {
 func (b *UseBatch) body() []byte {
 	body := make([]byte, 0, len(b.buf)+1)
 	return append(append(body, b.buf...), ']')
+}
+
+// AppendUses writes b as one message. Repeated with the same batch it is the same message,
+// which is written once if it is repeated within the stream's duplicate window.
+func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) (Position, error) {
+	if b.id == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return 0, err
+		}
+		b.id = id.String()
+	}
+	return l.publish(ctx, Uses, usesMessage(org, b.id, b))
 }
 
 // usesMessage is b as it goes to the ledger. Its body is an array in a form of its own, not
@@ -173,17 +186,4 @@ func useRecord(base Record, index int, u *useOnWire) Record {
 	}
 	r.Type, r.Event = typeUsed, e
 	return r
-}
-
-// AppendUses writes b as one message. Repeated with the same batch it is the same message,
-// which is written once if it is repeated within the streams' duplicate window.
-func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) (Position, error) {
-	if b.id == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return 0, err
-		}
-		b.id = id.String()
-	}
-	return l.publish(ctx, Uses, usesMessage(org, b.id, b))
 }
