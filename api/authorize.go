@@ -44,7 +44,7 @@ func (m *middleware) authorize(p *passage, r *http.Request, ip netip.Addr) {
 		err = m.admit(p, ip)
 	}
 	if err == nil {
-		err = m.gatewayCaughtUp(r.Context(), q.AfterParam)
+		err = m.waitAfterForGateway(r.Context(), q.AfterParam)
 	}
 	var a verify.Answer
 	if err == nil {

@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
@@ -53,8 +50,7 @@ type bulkFilter struct {
 
 func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
 	var body struct{ Filter map[string]json.RawMessage }
-	sent, _ := ctx.Value(bodyKey).([]byte)
-	if err := json.Unmarshal(sent, &body); err != nil {
+	if err := json.Unmarshal(bodyOf(ctx), &body); err != nil {
 		return domain.InvalidField("filter", "must be a JSON object")
 	}
 	text, err := json.Marshal(f)
@@ -85,14 +81,10 @@ func (f bulkFilter) check(ctx context.Context, p domain.Principal) error {
 }
 
 func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (*revokeKeysAnswer, error) {
-	r, err := in.request(ctx, p)
-	if err != nil {
-		return nil, err
-	}
 	if (in.Body.IDs == nil) == (in.Body.Filter == nil) {
 		return nil, domain.InvalidField("ids", "give either ids or a filter")
 	}
-	release, err := s.Commands.Reserve(r)
+	release, err := s.Commands.Reserve(in.request)
 	if err != nil {
 		return nil, err
 	}
@@ -101,25 +93,23 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 	a.Body.Failed, a.Body.DryRun = []revokeFailure{}, in.Body.DryRun
 	ids := in.Body.IDs
 	if in.Body.Filter != nil {
-		if ids, err = s.matching(ctx, p, in, a); err != nil {
+		if ids, a.Body.NextCursor, err = s.matching(ctx, p, in); err != nil {
 			return nil, err
 		}
 	}
-	return a, s.revokeEach(ctx, p, r, ids, in, a)
+	return a, s.revokeEach(ctx, p, ids, in, a)
 }
 
-// matching are the ids of the next keys that the filter finds.
-func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKeysRequest, a *revokeKeysAnswer) (ids []string, err error) {
+// matching are the ids of the next keys that the filter finds, and where to go on.
+func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (ids []string, next *string, err error) {
 	q, err := in.Body.Filter.query(p, s.Now())
 	if err == nil {
 		err = in.Body.Filter.check(ctx, p)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if q.Limit = in.Body.Limit; q.Limit == 0 {
-		q.Limit = maxBulk
-	}
+	q.Limit = cmp.Or(in.Body.Limit, maxBulk)
 	q.Sort = "created_at"
 	if in.Body.Cursor != firstCursor {
 		q.Cursor = in.Body.Cursor
@@ -128,71 +118,57 @@ func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKey
 	for _, k := range page.Keys {
 		ids = append(ids, string(k.ID))
 	}
-	a.Body.NextCursor = cursorOrNull(page.NextCursor)
-	return ids, err
+	return ids, cursorOrNull(page.NextCursor), err
 }
 
 // firstCursor is the cursor of a bulk revocation that stands before the first key.
 const firstCursor = "start"
 
-// revokeEach revokes ids, several at once. The answer's cursor moves on only if no key is
-// left that a repeat may still revoke.
-func (s *server) revokeEach(ctx context.Context, p domain.Principal, r commands.Request, ids []string, in *revokeKeysRequest, a *revokeKeysAnswer) error {
-	var mu sync.Mutex
+// revokeEach revokes ids. The answer's cursor moves on only if no key is left that a repeat
+// may still revoke.
+func (s *server) revokeEach(ctx context.Context, p domain.Principal, ids []string, in *revokeKeysRequest, a *revokeKeysAnswer) error {
 	var last eventstore.Position
-	var again bool
-	var away outage
-	tasks := errgroup.Group{}
-	tasks.SetLimit(bulkAtOnce)
-	for _, id := range ids {
-		tasks.Go(func() error {
-			var was bool
-			var at eventstore.Position
-			err := away.unless(func() (err error) { was, at, err = s.revokeOne(ctx, p, r, id, in); return err })
-			mu.Lock()
-			defer mu.Unlock()
-			last = max(last, at)
+	again := false
+	inParallel(ids, func(id string) (commands.KeyResult, error) { return s.revokeOne(ctx, p, id, in) },
+		func(i int, r commands.KeyResult, err error) {
+			last = max(last, r.Position)
 			switch {
 			case err != nil:
 				problem := s.asProblem(ctx, err)
-				a.Body.Failed = append(a.Body.Failed, revokeFailure{clip(id), problem.Code, problem.Detail})
+				a.Body.Failed = append(a.Body.Failed, revokeFailure{clip(ids[i]), problem.Code, problem.Detail})
 				again = again || problem.mayPass()
-			case was:
-				a.Body.AlreadyRevoked++
-			default:
+			case r.Changed:
 				a.Body.Revoked++
+			default:
+				a.Body.AlreadyRevoked++
 			}
-			return nil
 		})
-	}
-	_ = tasks.Wait() // each failure is in the answer
 	if again && in.Body.Filter != nil {
 		// The keys that this request did revoke will count as already revoked.
 		from := cmp.Or(in.Body.Cursor, firstCursor)
 		a.Body.NextCursor = &from
 	}
 	a.Position = uint64(cmp.Or(last, s.Store.Position()))
-	return s.applied(ctx, last)
+	return s.waitFor(ctx, last)
 }
 
-// revokeOne tells whether the key was revoked before. A dry run asks the decision that the
-// real one would take.
-func (s *server) revokeOne(ctx context.Context, p domain.Principal, r commands.Request, text string, in *revokeKeysRequest) (was bool, at eventstore.Position, err error) {
-	org, id, err := s.find(ctx, p, text)
+// revokeOne revokes a key. A dry run asks the decision that the real one would take.
+func (s *server) revokeOne(ctx context.Context, p domain.Principal, named string, in *revokeKeysRequest) (result commands.KeyResult, err error) {
+	org, id, err := s.writableKey(ctx, p, named)
 	if err == nil && string(id) == p.ID {
 		err = domain.ErrOwnKey
 	}
 	if err != nil {
-		return false, 0, err
+		return result, err
 	}
 	if in.Body.DryRun {
-		k, err := s.key(ctx, p, id)
+		k, err := s.readableKey(ctx, p, named)
 		if err != nil {
-			return false, 0, err
+			return result, err
 		}
 		event, err := k.Revoke(domain.RevokeKey{At: s.Now(), By: p})
-		return event == nil, 0, err
+		result.Changed = event != nil
+		return result, err
 	}
-	result, err := s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: r, Org: org, Key: id, Reason: domain.Reason(in.Body.Reason), Comment: in.Body.Comment})
-	return !result.Changed, result.Position, err
+	return s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: in.request, Org: org, Key: id, Reason: domain.Reason(in.Body.Reason), Comment: in.Body.Comment})
 }

@@ -54,5 +54,5 @@ func (s *server) authRequest(r *http.Request, scope string) (verify.AuthRequest,
 // recheck tells whether the caller of a route that is written by hand still may: a body
 // that comes slowly, or a stream, may outlive the caller's key.
 func (s *server) recheck(ctx context.Context) error {
-	return s.Verifier.Recheck(ctx.Value(callerKey).(*verify.Caller))
+	return s.Verifier.Recheck(callerOf(ctx))
 }

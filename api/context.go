@@ -2,18 +2,34 @@ package api
 
 import (
 	"context"
+	"net/http"
+
+	"github.com/keytrail/keytrail/verify"
 )
 
+// The values that a request's context carries from the middleware and the route to a handler.
 type contextKey int
 
 const (
-	principalKey contextKey = iota
-	requestIDKey
-	bodyKey
+	requestIDKey contextKey = iota
 	callerKey
+	bodyKey
 )
+
+func withRequestID(r *http.Request, id string) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+}
 
 func requestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey).(string)
 	return id
+}
+
+// callerOf is the caller that a route authenticated.
+func callerOf(ctx context.Context) *verify.Caller { return ctx.Value(callerKey).(*verify.Caller) }
+
+// bodyOf is the text of a management request's body.
+func bodyOf(ctx context.Context) []byte {
+	body, _ := ctx.Value(bodyKey).([]byte)
+	return body
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,41 +17,40 @@ import (
 type WriteHeaders struct {
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Repeating a request with the same key changes nothing and answers the same, without a secret."`
 	IfMatch        string `header:"If-Match" doc:"The ETag of the revision that the change is meant for."`
-	method, path   string
+	request        commands.Request
 }
 
-// Resolve notes which route the request took, for its fingerprint.
+// Resolve is called by Huma before the handler. It sets what commands know a request by: its
+// caller, and the Idempotency-Key, which from another caller is another command's.
 func (h *WriteHeaders) Resolve(ctx huma.Context) []error {
+	revision, err := parseETag(h.IfMatch)
+	if err != nil {
+		return []error{err}
+	}
+	by := callerOf(ctx.Context()).Principal
+	h.request = commands.Request{By: by, Correlation: requestID(ctx.Context()), IfMatch: revision}
+	if h.IdempotencyKey == "" {
+		return nil
+	}
+	if strings.ContainsFunc(h.IdempotencyKey, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return []error{domain.InvalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")}
+	}
+	h.request.CommandID = hashOf(by.ID, h.IdempotencyKey)
 	u := ctx.URL()
-	h.method, h.path = ctx.Method(), u.Path
+	h.request.Fingerprint = hashOf(ctx.Method(), u.Path, etag(revision), compact(bodyOf(ctx.Context())))
 	return nil
 }
 
-// request is what commands need to know the request again. The same Idempotency-Key from
-// another principal is another command.
-func (h *WriteHeaders) request(ctx context.Context, p domain.Principal) (commands.Request, error) {
-	r := commands.Request{By: p, Correlation: requestID(ctx)}
-	var err error
-	if r.IfMatch, err = parseETag(h.IfMatch); err != nil {
-		return r, err
+// compact is JSON without spaces between its tokens; text that is no JSON is as it was.
+func compact(text []byte) string {
+	var b bytes.Buffer
+	if json.Compact(&b, text) != nil {
+		return string(text)
 	}
-	if h.IdempotencyKey == "" {
-		return r, nil
-	}
-	if strings.ContainsFunc(h.IdempotencyKey, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return r, domain.InvalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")
-	}
-	r.CommandID = digest(p.ID, h.IdempotencyKey)
-	sent, _ := ctx.Value(bodyKey).([]byte)
-	var body bytes.Buffer
-	if json.Compact(&body, sent) != nil {
-		body.Write(sent)
-	}
-	r.Fingerprint = digest(h.method, h.path, etag(r.IfMatch), body.String())
-	return r, nil
+	return b.String()
 }
 
-func digest(parts ...string) string {
+func hashOf(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }

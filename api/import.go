@@ -5,15 +5,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -60,7 +56,8 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	var err error
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxImportTime))
 	flight := whileReading(w, func() { lines, err = readLines(http.MaxBytesReader(w, r.Body, maxImportBody)) })
-	if err = cmp.Or(flight, err); err == nil { // a slow body may have outlived the caller's key
+	err = cmp.Or(flight, err)
+	if err == nil { // a slow body may have outlived the caller's key
 		err = s.recheck(r.Context())
 	}
 	if err != nil {
@@ -69,23 +66,16 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	}
 	a := importAnswer{Results: make([]importResult, len(lines))}
 	var last eventstore.Position
-	var mu sync.Mutex
-	var away outage
-	tasks := errgroup.Group{}
-	tasks.SetLimit(bulkAtOnce)
-	for i, line := range lines {
-		tasks.Go(func() error {
-			var result commands.KeyResult
-			err := away.unless(func() (err error) { result, err = s.importLine(r.Context(), p, line); return err })
-			mu.Lock()
-			defer mu.Unlock()
+	inParallel(lines, func(line []byte) (commands.KeyResult, error) { return s.importLine(r.Context(), p, line) },
+		func(i int, result commands.KeyResult, err error) {
 			last = max(last, result.Position)
-			a.add(i, result, err, func(err error) *Problem { return s.asProblem(r.Context(), err) })
-			return nil
+			var problem *Problem
+			if err != nil {
+				problem = s.asProblem(r.Context(), err)
+			}
+			a.add(i, result, problem)
 		})
-	}
-	_ = tasks.Wait() // each failure is in the answer
-	if err := s.applied(r.Context(), last); err != nil {
+	if err := s.waitFor(r.Context(), last); err != nil {
 		s.problem(w, r, err)
 		return
 	}
@@ -93,12 +83,12 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	writeJSON(w, a)
 }
 
-func (a *importAnswer) add(i int, r commands.KeyResult, err error, problem func(error) *Problem) {
+// add puts what became of the line i into the answer; problem is why it failed, nil if it did not.
+func (a *importAnswer) add(i int, r commands.KeyResult, problem *Problem) {
 	result := importResult{Line: i + 1, Status: "imported", Key: r.Key.ID}
 	switch {
-	case err != nil:
-		p := problem(err)
-		result = importResult{Line: i + 1, Status: "failed", Code: p.Code, Detail: p.Detail}
+	case problem != nil:
+		result = importResult{Line: i + 1, Status: "failed", Code: problem.Code, Detail: problem.Detail}
 		a.Failed++
 	case r.Replayed:
 		result.Status = "exists"
@@ -130,7 +120,7 @@ func readLines(body io.Reader) (lines [][]byte, err error) {
 }
 
 func (s *server) importLine(ctx context.Context, p domain.Principal, text []byte) (commands.KeyResult, error) {
-	line, err := parseImportLine(text)
+	line, err := decodeStrict[importLine](text, "line")
 	if err != nil {
 		return commands.KeyResult{}, err
 	}
@@ -145,21 +135,6 @@ func (s *server) importLine(ctx context.Context, p domain.Principal, text []byte
 	return s.Commands.ImportKey(ctx, commands.ImportKey{
 		Request: commands.Request{By: p, Correlation: requestID(ctx)}, Org: org, Keyspace: line.Keyspace, Digest: d, Prefix: line.Prefix, Settings: line.Settings,
 	})
-}
-
-func parseImportLine(text []byte) (line importLine, err error) {
-	if err := ambiguous(text, typeOf[importLine]()); err != nil {
-		return line, err
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&line); err != nil {
-		return line, decodeError(err, "line")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return line, domain.InvalidField("line", "must be one JSON object and nothing after it")
-	}
-	return line, nil
 }
 
 func (s *server) documentImport() description {

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"reflect"
 	"time"
@@ -31,6 +33,23 @@ func ambiguous(text []byte, t reflect.Type) error {
 		return domain.InvalidField(clip(cmp.Or(e.Path, "body")), e.Text)
 	}
 	return nil
+}
+
+// decodeStrict reads one JSON object that has no members but T's, each once. A refusal calls
+// the text whole.
+func decodeStrict[T any](text []byte, whole string) (v T, err error) {
+	if err := ambiguous(text, reflect.TypeFor[T]()); err != nil {
+		return v, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		return v, decodeError(err, whole)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return v, domain.InvalidField(whole, "must be one JSON object and nothing after it")
+	}
+	return v, nil
 }
 
 // decodeError says what is wrong with JSON without repeating what it holds.
@@ -66,5 +85,3 @@ func kindName(t reflect.Type) string {
 	}
 	return "an object"
 }
-
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }

@@ -89,21 +89,10 @@ func (s *server) keyAnswer(k projections.KeyRow) *keyAnswer {
 	return &keyAnswer{etag(k.Revision), uint64(k.Revision), s.show(k)}
 }
 
-// changed answers a change of a key once the read model has it.
-func (s *server) changed(ctx context.Context, r commands.KeyResult, err error) (*keyAnswer, error) {
-	if err != nil {
-		return nil, err
-	}
-	if err := s.applied(ctx, r.Position); err != nil {
-		return nil, err
-	}
-	return s.keyAnswer(s.row(r)), nil
-}
-
 // row adds what only the read model knows to a command's result.
 func (s *server) row(r commands.KeyResult) projections.KeyRow {
 	row := projections.KeyRow{Key: r.Key, Revision: r.Position}
-	if seen, err := s.Store.Key(r.Key.ID); err == nil {
+	if seen, err := s.keyWithin(domain.Only(r.Key.Org), r.Key.ID); err == nil {
 		row.LastUsedAt = seen.LastUsedAt
 	}
 	return row
@@ -115,7 +104,7 @@ func (s *server) withSecret(ctx context.Context, r commands.KeyResult, err error
 	if err != nil {
 		return nil, err
 	}
-	if err := s.applied(ctx, r.Position); err != nil {
+	if err := s.waitFor(ctx, r.Position); err != nil {
 		s.Logger.WarnContext(ctx, "answered before the read model had the key", "key", r.Key.ID, "position", r.Position)
 	}
 	a := &secretAnswer{ETag: etag(r.Position), Position: uint64(r.Position), NoStore: "no-store"}
@@ -132,19 +121,15 @@ type createKeyRequest struct {
 }
 
 func (s *server) createKey(ctx context.Context, p domain.Principal, in *createKeyRequest) (*secretAnswer, error) {
-	r, err := in.request(ctx, p)
-	if err != nil {
-		return nil, err
-	}
 	org, err := within(p, in.Body.Org)
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Commands.CreateKey(ctx, commands.CreateKey{Request: r, Org: org, Keyspace: in.Body.Keyspace, TTL: in.Body.TTL, Settings: in.Body.Settings})
+	result, err := s.Commands.CreateKey(ctx, commands.CreateKey{Request: in.request, Org: org, Keyspace: in.Body.Keyspace, TTL: in.Body.TTL, Settings: in.Body.Settings})
 	return s.withSecret(ctx, result, err)
 }
 
-// KeyPath names a key in a path; after makes a reader wait for a position.
+// KeyPath names a key in a path.
 type KeyPath struct {
 	ID string `path:"id" doc:"The key's id." maxLength:"64"`
 }
@@ -155,66 +140,72 @@ type readKeyRequest struct {
 }
 
 func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyRequest) (*keyAnswer, error) {
-	id, err := domain.ParseKeyID(in.ID)
-	if err != nil {
+	if err := s.waitAfter(ctx, in.AfterParam); err != nil {
 		return nil, err
 	}
-	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
-		return nil, err
-	}
-	k, err := s.key(ctx, p, id)
+	k, err := s.readableKey(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	return s.keyAnswer(k), nil
 }
 
-type updateKeyRequest struct {
+// KeyWrite is what a request that changes a key has beside its body.
+type KeyWrite struct {
 	WriteHeaders
 	KeyPath
+}
+
+// changeKey carries out a command on the key that a request names, and answers with the key
+// once the change is in the read model.
+func (s *server) changeKey(ctx context.Context, p domain.Principal, in KeyWrite, command func(domain.OrgID, domain.KeyID) (commands.KeyResult, error)) (*keyAnswer, error) {
+	org, id, err := s.writableKey(ctx, p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	result, err := command(org, id)
+	if err == nil {
+		err = s.waitFor(ctx, result.Position)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.keyAnswer(s.row(result)), nil
+}
+
+type updateKeyRequest struct {
+	KeyWrite
 	Body keyChanges
 }
 
 func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKeyRequest) (*keyAnswer, error) {
-	r, err := in.request(ctx, p)
-	if err == nil {
-		err = in.Body.mergeNulls(ctx)
-	}
-	if err != nil {
+	if err := in.Body.mergeNulls(ctx); err != nil {
 		return nil, err
 	}
-	org, id, err := s.find(ctx, p, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	result, err := s.Commands.UpdateKey(ctx, commands.UpdateKey{Request: r, Org: org, Key: id, Changes: in.Body.Changes})
-	return s.changed(ctx, result, err)
+	return s.changeKey(ctx, p, in.KeyWrite, func(org domain.OrgID, id domain.KeyID) (commands.KeyResult, error) {
+		return s.Commands.UpdateKey(ctx, commands.UpdateKey{Request: in.request, Org: org, Key: id, Changes: in.Body.Changes})
+	})
 }
 
 type rotateKeyRequest struct {
-	WriteHeaders
-	KeyPath
+	KeyWrite
 	Body *struct {
 		Overlap domain.Duration `json:"overlap,omitempty" doc:"How long the secrets before stay good, like 24h; left out: they are refused at once."`
 	} `required:"false"`
 }
 
+// rotateKey finds out that the read model is far behind before the key is rotated.
 func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKeyRequest) (*secretAnswer, error) {
-	r, err := in.request(ctx, p)
+	org, id, err := s.writableKey(ctx, p, in.ID)
+	if err == nil {
+		err = s.waitForEnd(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	org, id, err := s.find(ctx, p, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	c := commands.RotateKey{Request: r, Org: org, Key: id}
+	c := commands.RotateKey{Request: in.request, Org: org, Key: id}
 	if in.Body != nil {
 		c.Overlap = in.Body.Overlap
-	}
-	// A read model that is far behind is better found out before the key is rotated.
-	if err := s.atEnd(ctx); err != nil {
-		return nil, err
 	}
 	result, err := s.Commands.RotateKey(ctx, c)
 	if err == nil && c.Overlap == 0 {
@@ -230,7 +221,7 @@ var rotateTimeout = 15 * time.Second
 // oldSecretEnded waits until a rotation without overlap is in force: its answer says that
 // the old secret is refused.
 func (s *server) oldSecretEnded(ctx context.Context, r commands.KeyResult) error {
-	err := s.appliedWithin(ctx, rotateTimeout, r.Position)
+	err := s.waitForAtMost(ctx, rotateTimeout, r.Position)
 	var behind *Problem
 	if errors.As(err, &behind) && !r.Replayed {
 		behind.Detail = "the key is rotated, but the read model does not refuse the old secret yet, and the new one will not be shown; " +
@@ -246,56 +237,33 @@ type ReasonBody struct {
 }
 
 type revokeKeyRequest struct {
-	WriteHeaders
-	KeyPath
+	KeyWrite
 	Body *ReasonBody `required:"false"`
 }
 
 func (s *server) revokeKey(ctx context.Context, p domain.Principal, in *revokeKeyRequest) (*keyAnswer, error) {
-	r, err := in.request(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	org, id, err := s.find(ctx, p, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	c := commands.RevokeKey{Request: r, Org: org, Key: id}
+	var why ReasonBody
 	if in.Body != nil {
-		c.Reason, c.Comment = domain.Reason(in.Body.Reason), in.Body.Comment
+		why = *in.Body
 	}
-	result, err := s.Commands.RevokeKey(ctx, c)
-	return s.changed(ctx, result, err)
+	return s.changeKey(ctx, p, in.KeyWrite, func(org domain.OrgID, id domain.KeyID) (commands.KeyResult, error) {
+		return s.Commands.RevokeKey(ctx, commands.RevokeKey{Request: in.request, Org: org, Key: id, Reason: domain.Reason(why.Reason), Comment: why.Comment})
+	})
 }
 
 type switchKeyRequest struct {
-	WriteHeaders
-	KeyPath
+	KeyWrite
 	Body *struct{} `required:"false"`
 }
 
 func (s *server) disableKey(ctx context.Context, p domain.Principal, in *switchKeyRequest) (*keyAnswer, error) {
-	r, err := in.request(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	org, id, err := s.find(ctx, p, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	result, err := s.Commands.DisableKey(ctx, commands.DisableKey{Request: r, Org: org, Key: id})
-	return s.changed(ctx, result, err)
+	return s.changeKey(ctx, p, in.KeyWrite, func(org domain.OrgID, id domain.KeyID) (commands.KeyResult, error) {
+		return s.Commands.DisableKey(ctx, commands.DisableKey{Request: in.request, Org: org, Key: id})
+	})
 }
 
 func (s *server) enableKey(ctx context.Context, p domain.Principal, in *switchKeyRequest) (*keyAnswer, error) {
-	r, err := in.request(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	org, id, err := s.find(ctx, p, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	result, err := s.Commands.EnableKey(ctx, commands.EnableKey{Request: r, Org: org, Key: id})
-	return s.changed(ctx, result, err)
+	return s.changeKey(ctx, p, in.KeyWrite, func(org domain.OrgID, id domain.KeyID) (commands.KeyResult, error) {
+		return s.Commands.EnableKey(ctx, commands.EnableKey{Request: in.request, Org: org, Key: id})
+	})
 }

@@ -77,7 +77,7 @@ func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysR
 		return nil, domain.InvalidField("sort", "must be created_at, last_used_at, name or expires_at, with - before it for descending")
 	}
 	q.Limit, q.Cursor = in.Limit, in.Cursor
-	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
+	if err := s.waitAfter(ctx, in.AfterParam); err != nil {
 		return nil, err
 	}
 	found, err := s.Store.Keys(q)

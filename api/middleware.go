@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"path"
@@ -64,9 +63,9 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.verify(p, r, ip)
 	case strings.HasPrefix(path, authorizePrefix):
 		p.route = authorizeRoute
-		m.authorize(p, r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id)), ip)
+		m.authorize(p, withRequestID(r, p.id), ip)
 	default:
-		m.routed(p, r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id)), ip)
+		m.routed(p, withRequestID(r, p.id), ip)
 	}
 }
 

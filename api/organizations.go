@@ -42,19 +42,15 @@ type createOrganizationRequest struct {
 }
 
 func (s *server) createOrganization(ctx context.Context, p domain.Principal, in *createOrganizationRequest) (*organizationAnswer, error) {
-	r, err := in.request(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	result, err := s.Commands.CreateOrganization(ctx, commands.CreateOrganization{Request: r, Name: in.Body.Name})
+	result, err := s.Commands.CreateOrganization(ctx, commands.CreateOrganization{Request: in.request, Name: in.Body.Name})
 	return s.changedOrganization(ctx, result, err)
 }
 
 func (s *server) changedOrganization(ctx context.Context, r commands.OrganizationResult, err error) (*organizationAnswer, error) {
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = s.waitFor(ctx, r.Position)
 	}
-	if err := s.applied(ctx, r.Position); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return answerOrganization(projections.OrganizationRow{Organization: r.Organization, Revision: r.Position}), nil
@@ -70,9 +66,9 @@ type readOrganizationRequest struct {
 }
 
 func (s *server) readOrganization(ctx context.Context, p domain.Principal, in *readOrganizationRequest) (*organizationAnswer, error) {
-	id, err := s.reachable(p, in.ID)
+	id, err := within(p, in.ID)
 	if err == nil {
-		err = s.caughtUp(ctx, in.AfterParam)
+		err = s.waitAfter(ctx, in.AfterParam)
 	}
 	if err != nil {
 		return nil, err
@@ -91,15 +87,11 @@ type updateOrganizationRequest struct {
 }
 
 func (s *server) updateOrganization(ctx context.Context, p domain.Principal, in *updateOrganizationRequest) (*organizationAnswer, error) {
-	r, err := in.request(ctx, p)
+	id, err := within(p, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.reachable(p, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: r, Org: id, Name: in.Body.Name})
+	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: in.request, Org: id, Name: in.Body.Name})
 	return s.changedOrganization(ctx, result, err)
 }
 
@@ -117,7 +109,7 @@ type organizationPage struct {
 }
 
 func (s *server) listOrganizations(ctx context.Context, p domain.Principal, in *listOrganizationsRequest) (*organizationPage, error) {
-	if err := s.caughtUp(ctx, in.AfterParam); err != nil {
+	if err := s.waitAfter(ctx, in.AfterParam); err != nil {
 		return nil, err
 	}
 	page := &organizationPage{}

@@ -9,18 +9,18 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// waitTimeout is how long a write's answer waits for the read model.
+// waitTimeout is how long a request waits for the read model to reach a position.
 var waitTimeout = 5 * time.Second
 
-// applied waits until the read model has what a command wrote, so that its caller reads
+// waitFor waits until the read model has what a command wrote, so that its caller reads
 // its own writes and a revocation, once acknowledged, is in force.
-func (s *server) applied(ctx context.Context, p eventstore.Position) error {
-	return s.appliedWithin(ctx, waitTimeout, p)
+func (s *server) waitFor(ctx context.Context, p eventstore.Position) error {
+	return s.waitForAtMost(ctx, waitTimeout, p)
 }
 
-// appliedWithin is applied for another time than usual. Its refusal names the position, at
-// which the write stands all the same.
-func (s *server) appliedWithin(ctx context.Context, d time.Duration, p eventstore.Position) error {
+// waitForAtMost is waitFor with another timeout. Its refusal names the position, at which
+// the write stands all the same.
+func (s *server) waitForAtMost(ctx context.Context, d time.Duration, p eventstore.Position) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	err := s.Store.WaitFor(ctx, p)
@@ -32,10 +32,10 @@ func (s *server) appliedWithin(ctx context.Context, d time.Duration, p eventstor
 	return nil
 }
 
-// atEnd waits until the read model has all that the ledger has now.
-func (s *server) atEnd(ctx context.Context) error {
+// waitForEnd waits until the read model has all that the ledger has now.
+func (s *server) waitForEnd(ctx context.Context) error {
 	end, err := s.Ledger.End(ctx, eventstore.Events)
-	if err == nil && s.applied(ctx, end) != nil {
+	if err == nil && s.waitFor(ctx, end) != nil {
 		err = domain.ErrReadModelBehind // of no write of the caller's
 	}
 	return err
@@ -56,32 +56,32 @@ func parseAfter(text string) (AfterParam, error) {
 	return AfterParam{after}, err
 }
 
-// caughtUp waits for the position that a reader names. One beyond the ledger's end is a
+// waitAfter waits for the position that a reader names. One beyond the ledger's end is a
 // mistake: no write was answered with it.
-func (s *server) caughtUp(ctx context.Context, in AfterParam) error {
+func (s *server) waitAfter(ctx context.Context, in AfterParam) error {
 	p := eventstore.Position(in.After)
 	if s.Store.Position() >= p {
 		return nil
 	}
 	end, err := s.Ledger.End(ctx, eventstore.Events)
-	if err == nil && p > end {
-		err = errAfter
-	}
 	if err != nil {
 		return err
 	}
-	return s.applied(ctx, p)
+	if p > end {
+		return errAfter
+	}
+	return s.waitFor(ctx, p)
 }
 
-// What after may cost where anybody can send it: some requests that wait a moment each, and
-// no call to the ledger.
+// The bounds of waitAfter for gateways, whose clients need no credential to ask for it: so
+// many requests wait at once, each so long, and none calls the ledger.
 const (
 	maxGatewayWaits = 64
 	gatewayWait     = time.Second
 )
 
-// gatewayCaughtUp is caughtUp for forward authentication, which needs no credential.
-func (s *server) gatewayCaughtUp(ctx context.Context, in AfterParam) error {
+// waitAfterForGateway is waitAfter within those bounds.
+func (s *server) waitAfterForGateway(ctx context.Context, in AfterParam) error {
 	p := eventstore.Position(in.After)
 	if s.Store.Position() >= p {
 		return nil
@@ -90,5 +90,5 @@ func (s *server) gatewayCaughtUp(ctx context.Context, in AfterParam) error {
 	if s.gatewayWaits.Add(1) > maxGatewayWaits {
 		return domain.ErrReadModelBehind
 	}
-	return s.appliedWithin(ctx, gatewayWait, p)
+	return s.waitForAtMost(ctx, gatewayWait, p)
 }

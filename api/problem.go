@@ -148,8 +148,12 @@ func humaProblem(status int, message string, errs ...error) huma.StatusError {
 	}
 	for _, err := range errs[:min(len(errs), maxFieldErrors)] {
 		var detail *huma.ErrorDetail
-		if errors.As(err, &detail) {
+		var refusal *domain.Error // of a Resolver of ours
+		switch {
+		case errors.As(err, &detail):
 			p.Errors = append(p.Errors, fieldError(detail))
+		case errors.As(err, &refusal):
+			p.Errors = append(p.Errors, FieldError{refusal.Field, refusal.Text})
 		}
 	}
 	if len(p.Errors) > 0 {

@@ -58,10 +58,10 @@ func route[In, Out any](s *server, id, pattern, scope string, status int, summar
 			defer cancel()
 			ctx = huma.WithContext(ctx, bounded)
 		}
-		next(huma.WithValue(huma.WithValue(ctx, principalKey, caller.Principal), bodyKey, body))
+		next(huma.WithValue(huma.WithValue(ctx, callerKey, &caller), bodyKey, body))
 	}}
 	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
-		out, err := f(ctx, ctx.Value(principalKey).(domain.Principal), in)
+		out, err := f(ctx, callerOf(ctx).Principal, in)
 		if err != nil {
 			return nil, s.asProblem(ctx, err)
 		}

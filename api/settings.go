@@ -66,9 +66,8 @@ func bound(s *huma.Schema, rule string) {
 // mergeNulls reads what decoding cannot tell from an absent member: a null, which takes an
 // expiry away and would mean nothing for all else.
 func (c *keyChanges) mergeNulls(ctx context.Context) error {
-	body, _ := ctx.Value(bodyKey).([]byte)
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
+	if err := json.Unmarshal(bodyOf(ctx), &members); err != nil {
 		return domain.InvalidField("body", "must be a JSON object")
 	}
 	for name, value := range members {

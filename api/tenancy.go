@@ -8,19 +8,10 @@ import (
 	"github.com/keytrail/keytrail/projections"
 )
 
-// reachOf is what a listing is about: all that the caller reaches, or the organization that
-// is named.
-func reachOf(p domain.Principal, named string) (domain.Reach, error) {
-	if named == "" {
-		return p.Reach(), nil
-	}
-	org, err := within(p, named)
-	return domain.Only(org), err
-}
+// The boundary between tenants: whatever organization or key a request names becomes one
+// within the caller's reach here, or is refused as if it did not exist.
 
-// within is the organization that a request is about: the caller's own, or for a caller
-// who serves the installation the one that is named. Another one than the caller's own
-// looks as if it did not exist.
+// within is the organization that a request names; if it names none, the caller's own.
 func within(p domain.Principal, named string) (domain.OrgID, error) {
 	if named == "" {
 		return p.Org, nil
@@ -35,42 +26,51 @@ func within(p domain.Principal, named string) (domain.OrgID, error) {
 	return org, nil
 }
 
-// reachable is the organization that a path names, if the caller may see it.
-func (s *server) reachable(p domain.Principal, text string) (domain.OrgID, error) {
-	id, err := domain.ParseOrgID(text)
-	if err == nil && !p.Reaches(id) {
-		err = domain.ErrOrganizationNotFound
+// reachOf is the reach of a listing: the organization that the request names; if it names
+// none, all that the caller reaches.
+func reachOf(p domain.Principal, named string) (domain.Reach, error) {
+	if named == "" {
+		return p.Reach(), nil
 	}
-	return id, err
+	org, err := within(p, named)
+	return domain.Only(org), err
 }
 
-// find is the key's id and organization. A caller bound to an organization needs no read
-// model for that; to it, another one's key does not exist.
-func (s *server) find(ctx context.Context, p domain.Principal, text string) (domain.OrgID, domain.KeyID, error) {
-	id, err := domain.ParseKeyID(text)
-	if err != nil {
-		return "", "", err
-	}
-	if !p.Reach().All {
-		return p.Org, id, nil
-	}
-	k, err := s.key(ctx, p, id)
-	return k.Org, id, err
-}
-
-// key reads a key within the caller's reach. If the read model has none, a caller who
-// serves the installation makes it catch up with the ledger first: another node may have
-// made the key just now. Callers of one organization, of whom there may be many, do not:
-// they have after.
-func (s *server) key(ctx context.Context, p domain.Principal, id domain.KeyID) (projections.KeyRow, error) {
+// keyWithin reads a key that belongs to reach.
+func (s *server) keyWithin(reach domain.Reach, id domain.KeyID) (projections.KeyRow, error) {
 	k, err := s.Store.Key(id)
-	if errors.Is(err, domain.ErrKeyNotFound) && p.Reach().All {
-		if err = s.atEnd(ctx); err == nil {
-			k, err = s.Store.Key(id)
-		}
-	}
-	if err == nil && !p.Reaches(k.Org) {
-		err = domain.ErrKeyNotFound
+	if err == nil && !reach.Includes(k.Org) {
+		return projections.KeyRow{}, domain.ErrKeyNotFound
 	}
 	return k, err
+}
+
+// readableKey is the key that a request names. If the read model has none, a caller of the
+// installation makes it catch up with the ledger first: another node may have made the key
+// just now. Callers of one organization, of whom there may be many, do not: they have after.
+func (s *server) readableKey(ctx context.Context, p domain.Principal, named string) (projections.KeyRow, error) {
+	id, err := domain.ParseKeyID(named)
+	if err != nil {
+		return projections.KeyRow{}, err
+	}
+	k, err := s.keyWithin(p.Reach(), id)
+	if !errors.Is(err, domain.ErrKeyNotFound) || !p.Reach().All {
+		return k, err
+	}
+	if err := s.waitForEnd(ctx); err != nil {
+		return projections.KeyRow{}, err
+	}
+	return s.keyWithin(p.Reach(), id)
+}
+
+// writableKey is the organization and the id by which a command addresses the key that a
+// request names. The key of a caller of one organization is looked for there alone, on the
+// ledger, so that a command does not depend on the read model.
+func (s *server) writableKey(ctx context.Context, p domain.Principal, named string) (domain.OrgID, domain.KeyID, error) {
+	if p.Reach().All {
+		k, err := s.readableKey(ctx, p, named)
+		return k.Org, k.ID, err
+	}
+	id, err := domain.ParseKeyID(named)
+	return p.Org, id, err
 }

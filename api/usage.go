@@ -36,13 +36,10 @@ type usageStep struct {
 const maxUsageSpan = 400 * 24 * time.Hour
 
 func (s *server) keyUsage(ctx context.Context, p domain.Principal, in *usageRequest) (*usageAnswer, error) {
-	id, err := domain.ParseKeyID(in.ID)
-	if err == nil {
-		err = s.caughtUp(ctx, in.AfterParam)
+	if err := s.waitAfter(ctx, in.AfterParam); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		_, err = s.key(ctx, p, id)
-	}
+	k, err := s.readableKey(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +56,12 @@ func (s *server) keyUsage(ctx context.Context, p domain.Principal, in *usageRequ
 	if !in.From.Before(in.To) || in.To.Sub(in.From) > maxUsageSpan {
 		return nil, domain.InvalidField("from", "must be before to, and at most 400 days")
 	}
-	report, err := s.Store.Usage(id, in.From, in.To, step)
+	report, err := s.Store.Usage(k.ID, in.From, in.To, step)
 	if err != nil {
 		return nil, err
 	}
 	a := &usageAnswer{}
-	a.Body.Key, a.Body.LastUsedAt, a.Body.Totals = id, orNull(report.LastUsedAt), report.Totals
+	a.Body.Key, a.Body.LastUsedAt, a.Body.Totals = k.ID, orNull(report.LastUsedAt), report.Totals
 	a.Body.From, a.Body.To, a.Body.Step, a.Body.Steps = in.From.UTC(), in.To.UTC(), domain.Duration(step), []usageStep{}
 	if a.Body.Totals == nil {
 		a.Body.Totals = outcomeCounts{}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -35,7 +34,7 @@ func (m *middleware) verify(p *passage, r *http.Request, ip netip.Addr) {
 	v := verifications.Get().(*verification)
 	defer verifications.Put(v)
 	if err := m.decide(v, p, r, ip); err != nil {
-		m.problem(p, r.WithContext(context.WithValue(r.Context(), requestIDKey, p.id)), err)
+		m.problem(p, withRequestID(r, p.id), err)
 		return
 	}
 	v.out = append(v.answer.AppendJSON(v.out[:0]), '\n')
@@ -98,7 +97,7 @@ func (s *server) verifyAfter(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.caughtUp(r.Context(), after)
+	return s.waitAfter(r.Context(), after)
 }
 
 // verifyAnswer is what verify.Answer writes by hand.

@@ -1,9 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"io"
 	"net/netip"
 
@@ -81,17 +78,9 @@ func once(seen *bool) bool {
 }
 
 func decodeVerify(body []byte, r *verify.Request) (ip string, err error) {
-	var b verifyBody
-	if err := ambiguous(body, typeOf[verifyBody]()); err != nil {
+	b, err := decodeStrict[verifyBody](body, "body")
+	if err != nil {
 		return "", err
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&b); err != nil {
-		return "", decodeError(err, "body")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return "", domain.InvalidField("body", "must be one JSON object and nothing after it")
 	}
 	if b.Key == nil {
 		return "", domain.InvalidField("key", "is required: the presented key, as a string")
