@@ -35,6 +35,6 @@ func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Princip
 }
 
 func documentBackup() description {
-	return description{summary: "Back up the ledger", details: "For installation-wide keys. A tar with every event and every use up to now, digests included; keytrail restore reads it.",
+	return description{summary: "Back up the ledger", details: "A tar with every event and every use up to now, digests included; keytrail restore reads it.",
 		answer: map[string]*huma.MediaType{"application/x-tar": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
 }

@@ -32,9 +32,9 @@ func presented(h http.Header) (string, error) {
 	return key, nil
 }
 
-// authenticate finds out who calls and that they may.
-func (s *server) authenticate(r *http.Request, scope string) (verify.Caller, error) {
-	auth, err := s.authRequest(r, scope)
+// authenticate finds out who calls, and that their key has what the route needs.
+func (s *server) authenticate(w http.ResponseWriter, r *http.Request, need permission) (verify.Caller, error) {
+	auth, err := s.authRequest(r, need.scope)
 	if err != nil {
 		return verify.Caller{}, err
 	}
@@ -43,7 +43,15 @@ func (s *server) authenticate(r *http.Request, scope string) (verify.Caller, err
 			return verify.Caller{}, domain.InvalidField(once, "may be sent once")
 		}
 	}
-	return s.Verifier.Authenticate(r.Context(), auth)
+	caller, err := s.Verifier.Authenticate(r.Context(), auth)
+	if err != nil {
+		return caller, err
+	}
+	noteCaller(w, caller.Principal)
+	if need.installation && !caller.Reach().All {
+		return caller, domain.ErrOutOfReach
+	}
+	return caller, nil
 }
 
 func (s *server) authRequest(r *http.Request, scope string) (verify.AuthRequest, error) {

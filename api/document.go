@@ -52,11 +52,11 @@ func intSchema(least, most float64) *huma.Schema {
 func listSchema(of *huma.Schema) *huma.Schema { return &huma.Schema{Type: "array", Items: of} }
 
 // document puts a hand-written route into the OpenAPI document.
-func (s *server) document(id, pattern, scope string, d description) {
+func (s *server) document(id, pattern string, need permission, d description) {
 	method, path := cutPattern(pattern)
-	op := &huma.Operation{Method: method, Path: path, OperationID: id, Summary: d.summary, Description: describe(d.details, scope), Security: d.security,
+	op := &huma.Operation{Method: method, Path: path, OperationID: id, Summary: d.summary, Description: describe(d.details, need), Security: d.security,
 		Parameters: d.parameters, RequestBody: d.body, Responses: map[string]*huma.Response{"200": {Description: "OK", Content: d.answer, Headers: textHeaders(d.headers)}}}
-	if scope != "" {
+	if need.scope != "" {
 		op.Security = withKey
 	}
 	for _, name := range pathParameter.FindAllStringSubmatch(path, -1) {
@@ -77,11 +77,14 @@ func textHeaders(details map[string]string) map[string]*huma.Param {
 	return headers
 }
 
-func describe(details, scope string) string {
-	if scope == "" {
+func describe(details string, need permission) string {
+	switch {
+	case need.scope == "":
 		return cmp.Or(details, "Any management key may ask.")
+	case need.installation:
+		details = "For installation-wide keys. " + details
 	}
-	return strings.TrimSpace("Needs the scope " + scope + ". " + details)
+	return strings.TrimSpace("Needs the scope " + need.scope + ". " + details)
 }
 
 // refusals are the statuses with which a route can refuse.

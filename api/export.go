@@ -96,7 +96,7 @@ func (s *server) exportLines(x *export, page []projections.KeyRow) (text []byte)
 }
 
 func documentExport() description {
-	return description{summary: "Export keys as lines for an import", details: "For installation-wide keys. A line for each active key of a product, with the digest of its newest secret. " +
+	return description{summary: "Export keys as lines for an import", details: "A line for each active key of a product, with the digest of its newest secret. " +
 		"The trailers Keytrail-Exported and Keytrail-Left-Out count; a stream that is cut off has none.",
 		answer: map[string]*huma.MediaType{"application/x-ndjson": {Schema: &huma.Schema{Type: "string", Description: "One object a line, as an import takes it."}}}}
 }

@@ -20,13 +20,29 @@ import (
 // bulkRevocation is the one route whose answer may take long.
 const bulkRevocation = "revokeKeys"
 
+// A permission is what a route demands of its caller's key.
+type permission struct {
+	scope        string // "": none
+	installation bool   // the key must serve the whole installation
+}
+
+// noScope is the permission of a route that any management key may ask, or that needs none.
+var noScope permission
+
+// scoped is the permission of a route that keeps to its caller's reach.
+func scoped(scope string) permission { return permission{scope: scope} }
+
+// ofInstallation is the permission of a route that shows or changes what belongs to no
+// organization alone.
+func ofInstallation(scope string) permission { return permission{scope, true} }
+
 // route adds a management route: f is a function of caller and request. Before f, the
 // caller is authenticated, has the scope, and the use of their key is on the ledger. All
 // of it is done, or refused, within the ledger's deadline from the request's arrival.
-func route[In, Out any](s *server, id, pattern, scope string, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
+func route[In, Out any](s *server, id, pattern string, need permission, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
 	method, path := cutPattern(pattern)
 	op := huma.Operation{
-		Method: method, Path: path, OperationID: id, Summary: summary, Description: describe("", scope), DefaultStatus: status, MaxBodyBytes: maxBody,
+		Method: method, Path: path, OperationID: id, Summary: summary, Description: describe("", need), DefaultStatus: status, MaxBodyBytes: maxBody,
 		Security: withKey, Errors: append(refusals(method, path, true, false), writeRefusals(method, path)...),
 		// takeBody has read the body by then. Huma would set a read deadline of 5 s on the
 		// connection, which ends a longer request and every later one on that connection.
@@ -35,9 +51,8 @@ func route[In, Out any](s *server, id, pattern, scope string, status int, summar
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		deadline := time.Now().Add(eventstore.Deadline)
-		caller, err := s.authenticate(r, scope)
+		caller, err := s.authenticate(w, r, need)
 		if err == nil {
-			noteCaller(w, caller.Principal)
 			err = repeatedParameter(r)
 		}
 		var body []byte
@@ -96,16 +111,15 @@ func cutPattern(pattern string) (method, path string) {
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
-// raw adds a route that is written by hand, for callers with the scope.
-func (s *server) raw(id, pattern, scope string, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
+// raw adds a route that is written by hand.
+func (s *server) raw(id, pattern string, need permission, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		caller, err := s.authenticate(r, scope)
+		caller, err := s.authenticate(w, r, need)
 		if err != nil {
 			s.problem(w, r, err)
 			return
 		}
-		noteCaller(w, caller.Principal)
 		f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)
 	})
-	s.document(id, pattern, scope, d)
+	s.document(id, pattern, need, d)
 }
