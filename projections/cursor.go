@@ -1,34 +1,19 @@
 package projections
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A place is where a row stands in a sorted walk: its sort value, then its id.
-type place struct {
-	sort    []byte
-	id      [16]byte
-	expires []byte // when the key does, if the row is of the keys table; empty: never
-}
-
-func (p place) compare(q place) int {
-	if c := bytes.Compare(p.sort, q.sort); c != 0 {
-		return c
-	}
-	return bytes.Compare(p.id[:], q.id[:])
-}
-
-// A cursor is the place of the last row that a caller has seen. It names a place, not a
-// row, and so stays good while rows come and go. It grants nothing: what a caller may see
+// A cursor is the index entry of the last row that a caller has seen. It stays good while
+// rows come and go: it says where to go on, not at which row. It grants nothing: what a caller may see
 // is decided on each page.
 type cursor struct {
 	Version int    `json:"v"`
 	Query   string `json:"q"` // what it belongs to: the sort and a hash of the filters
-	Phase   int    `json:"p"` // which part of the walk, see phases
+	Phase   int    `json:"p"` // of a listing, see phase
 	Sort    []byte `json:"s"`
 	ID      []byte `json:"i"`
 }
@@ -45,23 +30,23 @@ func parseCursor(text, query string) (cursor, error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(text) > maxCursor || json.Unmarshal(b, &c) != nil ||
-		c.Version != 1 || c.Query != query || len(c.ID) != 16 || c.Phase < 0 || c.Phase > 1 {
+		c.Version != 1 || c.Query != query || len(c.ID) != idSize || c.Phase < 0 || c.Phase >= phasesEnd {
 		return cursor{}, errCursor
 	}
 	return c, nil
 }
 
-// place is where c points, nil at the beginning.
-func (c cursor) place() *place {
+// entry is where c points, nil at the beginning.
+func (c cursor) entry() *indexEntry {
 	if c.ID == nil {
 		return nil
 	}
-	return &place{sort: c.Sort, id: [16]byte(c.ID)}
+	return &indexEntry{value: c.Sort, id: [idSize]byte(c.ID)}
 }
 
-// at is the text of a cursor for the same query at p.
-func (c cursor) at(phase int, p place) string {
-	c.Phase, c.Sort, c.ID = phase, p.sort, p.id[:]
+// at is the text of a cursor for the same query at e.
+func (c cursor) at(phase int, e indexEntry) string {
+	c.Phase, c.Sort, c.ID = phase, e.value, e.id[:]
 	b, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // bytes and numbers alone

@@ -25,7 +25,7 @@ func (r rows) eachOverdue(now time.Time, f func(domain.KeyID) (bool, error)) err
 	it := r.walk(span{prefix: row(rowExpiresNext)})
 	defer it.close()
 	for ; it.valid; it.next() {
-		if bytes.Compare(it.at.sort, moment(now)) > 0 {
+		if bytes.Compare(it.at.value, moment(now)) > 0 {
 			return nil
 		}
 		if more, err := f(domain.KeyIDFromBytes(it.at.id)); err != nil || !more {

@@ -124,11 +124,14 @@ func indexRows(k domain.Key) [][]byte {
 func appendIndexRows(all [][]byte, k domain.Key, org [16]byte) [][]byte {
 	id, created := k.ID.Bytes(), moment(k.CreatedAt)
 	part := partition(org, k.Keyspace, k.State)
-	all = append(all,
-		row(rowByCreated, part, created, id[:]),
-		row(rowByName, part, text(k.Name), id[:]))
-	if !k.ExpiresAt.IsZero() {
-		all = append(all, row(rowByExpiry, part, moment(k.ExpiresAt), id[:]))
+	listed := KeyRow{Key: k}
+	for _, o := range sortOrders {
+		if o.usage {
+			continue
+		}
+		if value := o.value(&listed); value != nil {
+			all = append(all, row(o.index, part, value, id[:]))
+		}
 	}
 	if k.Owner != "" {
 		all = append(all, row(rowByOwner, org[:], text(k.Owner), created, id[:]))

@@ -100,12 +100,12 @@ func TestExpiredKeysAreFoundBehindABacklog(t *testing.T) {
 	}
 	expiring(h.orgs[0], 1000, noon.Add(time.Hour))
 	s, _ := run(t, t.TempDir(), l)
-	for _, org := range []domain.OrgID{h.orgs[0], h.orgs[1], ""} {
+	for _, reach := range []domain.Reach{domain.Only(h.orgs[0]), domain.Only(h.orgs[1]), domain.All} {
 		for _, sort := range projections.SortKeys {
 			for _, status := range []domain.State{domain.Expired, domain.Active} {
-				q := projections.KeyQuery{Reach: domain.Only(org), Status: status, Sort: sort, Now: noon.Add(2 * time.Hour)}
+				q := projections.KeyQuery{Reach: reach, Status: status, Sort: sort, Now: noon.Add(2 * time.Hour)}
 				if got, want := h.pages(s, q, 7), h.model(q); !slices.Equal(got, want) {
-					t.Errorf("%s keys of %q by %s: %d, want %d", status, org, sort, len(got), len(want))
+					t.Errorf("%s keys of %+v by %s: %d, want %d", status, reach, sort, len(got), len(want))
 				}
 			}
 		}

@@ -80,11 +80,11 @@ func (s *Store) Organizations(cursor string, limit int) (page []OrganizationRow,
 		return nil, "", err
 	}
 	err = s.organizations.read(func(r rows) error {
-		it := r.walk(span{prefix: row(rowOrganizationByCreated), after: from.place()})
+		it := r.walk(span{prefix: row(rowOrganizationByCreated), after: from.entry()})
 		defer it.close()
 		for ; it.valid; it.next() {
 			if len(page) == limit {
-				next = from.at(0, place{sort: moment(page[limit-1].CreatedAt), id: page[limit-1].ID.Bytes()})
+				next = from.at(0, indexEntry{value: moment(page[limit-1].CreatedAt), id: page[limit-1].ID.Bytes()})
 				return nil
 			}
 			o, err := loadOrganization(r, domain.OrgIDFromBytes(it.at.id))

@@ -82,6 +82,13 @@ func moment(t time.Time) []byte {
 	return millis(t.UnixMilli())
 }
 
+func momentOrNil(t time.Time) []byte {
+	if t.IsZero() {
+		return nil
+	}
+	return moment(t)
+}
+
 // errUnappliable stops a projection at once: trying again cannot help.
 var errUnappliable = errors.New("the record cannot be applied")
 

@@ -1,0 +1,112 @@
+package projections
+
+import (
+	"bytes"
+	"slices"
+
+	badger "github.com/dgraph-io/badger/v4"
+)
+
+// An indexEntry is one row of an index: the value that it sorts by, and whose it is.
+type indexEntry struct {
+	value   []byte
+	id      [idSize]byte
+	expires []byte // when the key does, if the row is of the keys table; empty: never
+}
+
+func (e indexEntry) compare(f indexEntry) int {
+	if c := bytes.Compare(e.value, f.value); c != 0 {
+		return c
+	}
+	return bytes.Compare(e.id[:], f.id[:])
+}
+
+// A span is a run of index rows: prefix, then the value, then the id.
+type span struct {
+	prefix  []byte
+	within  []byte      // the value begins with it
+	after   *indexEntry // leave out all up to and with it, in the direction of the walk
+	until   []byte      // leave out this value and all beyond, in the direction of the walk
+	reverse bool
+}
+
+// A walker walks a span in Badger.
+type walker struct {
+	span
+	it    *badger.Iterator
+	skip  int // bytes of the table and the prefix
+	valid bool
+	at    indexEntry
+}
+
+// walk begins at the span's first row. The caller closes the walker.
+func (r rows) walk(s span) *walker {
+	full := r.key(append(slices.Clone(s.prefix), s.within...))
+	w := &walker{span: s, skip: tableKeyHead + len(s.prefix)}
+	w.it = r.tx.NewIterator(badger.IteratorOptions{Prefix: full, Reverse: s.reverse})
+	switch {
+	case s.after != nil:
+		from := r.key(slices.Concat(s.prefix, s.after.value, s.after.id[:]))
+		w.it.Seek(from)
+		if w.it.Valid() && bytes.Equal(w.it.Item().Key(), from) {
+			w.it.Next()
+		}
+	case s.reverse:
+		w.it.Seek(append(full, 0xff))
+	default:
+		w.it.Seek(full)
+	}
+	w.read()
+	return w
+}
+
+func (w *walker) read() {
+	if w.valid = w.it.Valid(); !w.valid {
+		return
+	}
+	item := w.it.Item()
+	key := item.KeyCopy(nil)[w.skip:]
+	end := len(key) - idSize
+	w.at = indexEntry{value: key[:end], id: [idSize]byte(key[end:])}
+	w.valid = !w.ended(w.at.value)
+	_ = item.Value(func(v []byte) error { // it lies beside the row's key: nothing can fail
+		w.at.expires = bytes.Clone(v)
+		return nil
+	})
+}
+
+func (s *span) ended(value []byte) bool {
+	switch {
+	case s.until == nil:
+		return false
+	case s.reverse:
+		return bytes.Compare(value, s.until) <= 0
+	}
+	return bytes.Compare(value, s.until) >= 0
+}
+
+func (w *walker) next()  { w.it.Next(); w.read() }
+func (w *walker) close() { w.it.Close() }
+
+// A merge gives the entries of several walkers as one, in one order. There are few: one for
+// each state and keyspace.
+type merge struct {
+	walkers []*walker
+	reverse bool
+}
+
+// first is the walker that is at the next entry; nil: none are left.
+func (m merge) first() (first *walker) {
+	for _, w := range m.walkers {
+		if w.valid && (first == nil || (w.at.compare(first.at) < 0) != m.reverse) {
+			first = w
+		}
+	}
+	return first
+}
+
+func (m merge) close() {
+	for _, w := range m.walkers {
+		w.close()
+	}
+}
