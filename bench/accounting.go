@@ -14,10 +14,9 @@ import (
 
 // accounting holds the answers that were given against the uses on the ledger.
 func accounting(ctx context.Context, e *env) error {
-	e.result.Answered = e.answered.counts
 	onLedger, err := recorded(ctx, e.ledger(), string(e.verifier.Key.ID))
-	if err == nil && !maps.Equal(onLedger, e.answered.counts) {
-		err = fmt.Errorf("%v were answered, %v are recorded as uses", e.answered.counts, onLedger)
+	if err == nil && !maps.Equal(onLedger, e.result.Answered) {
+		err = fmt.Errorf("%v were answered, %v are recorded as uses", e.result.Answered, onLedger)
 	}
 	return err
 }

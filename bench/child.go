@@ -12,10 +12,10 @@ import (
 	"runtime/pprof"
 )
 
-// A role is what a child process does with each request. Children run the bench's own
+// A role is what a child process does with its next request. Children run the bench's own
 // binary, so that each program has its processor time and its heap for itself. They read
-// requests and write responses as JSON lines, and end with their standard input.
-type role func(ctx context.Context, request []byte) (response any, err error)
+// requests and write responses as JSON, one after the other, and end with their standard input.
+type role func(ctx context.Context, requests *json.Decoder) (response any, err error)
 
 var roles = map[string]role{
 	"baseline": roleOf(serveBaseline),
@@ -24,9 +24,9 @@ var roles = map[string]role{
 }
 
 func roleOf[Request, Response any](do func(context.Context, Request) (Response, error)) role {
-	return func(ctx context.Context, request []byte) (any, error) {
+	return func(ctx context.Context, requests *json.Decoder) (any, error) {
 		var r Request
-		if err := json.Unmarshal(request, &r); err != nil {
+		if err := requests.Decode(&r); err != nil {
 			return nil, err
 		}
 		return do(ctx, r)
@@ -35,7 +35,7 @@ func roleOf[Request, Response any](do func(context.Context, Request) (Response, 
 
 // runChild is the main function of a child process. Unless profile is empty it names the
 // file for a CPU profile of the process's whole life.
-func runChild(ctx context.Context, do role, profile string, stdin io.Reader, stdout io.Writer) error {
+func runChild(ctx context.Context, do role, profile string) error {
 	if profile != "" {
 		f, err := os.Create(profile)
 		if err != nil {
@@ -47,21 +47,16 @@ func runChild(ctx context.Context, do role, profile string, stdin io.Reader, std
 		}
 		defer pprof.StopCPUProfile()
 	}
-	for requests := json.NewDecoder(stdin); ; {
-		var request json.RawMessage
-		if err := requests.Decode(&request); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+	for requests, responses := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout); requests.More(); {
+		response, err := do(ctx, requests)
+		if err == nil {
+			err = responses.Encode(response)
 		}
-		response, err := do(ctx, request)
 		if err != nil {
 			return err
 		}
-		if err := json.NewEncoder(stdout).Encode(response); err != nil {
-			return err
-		}
 	}
+	return nil
 }
 
 // A child is such a process as its parent sees it. It has one request at a time.
@@ -73,20 +68,15 @@ type child struct {
 }
 
 func startChild(ctx context.Context, role, profile string) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+	self, err1 := os.Executable()
 	c := &child{cmd: exec.CommandContext(ctx, self, role, profile)}
 	c.cmd.Stderr = &c.stderr
-	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
+	stdin, err2 := c.cmd.StdinPipe()
+	stdout, err3 := c.cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	stdout, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	c.responses = json.NewDecoder(stdout)
+	c.stdin, c.responses = stdin, json.NewDecoder(stdout)
 	return c, c.cmd.Start()
 }
 

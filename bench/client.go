@@ -106,7 +106,7 @@ func (e *env) verify(ctx context.Context, q question) (v verdict, raw []byte, er
 		return v, nil, err
 	}
 	if err = json.Unmarshal(raw, &v); err == nil {
-		e.answered.add(v.Code, 1)
+		e.count(v.Code, 1)
 	}
 	return v, raw, err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/nats-io/nats.go"
 
@@ -34,4 +35,24 @@ func (p population) append(ctx context.Context, l *eventstore.Ledger, i int) err
 	e := p.created(i)
 	_, err := l.Append(ctx, eventstore.KeyRef(e.Org, e.ID), 0, eventstore.Command{ID: commandOf(i), Actor: e.By}, e)
 	return err
+}
+
+// withLedger opens the ledger in a directory, which no service may be using, in this process.
+func withLedger(ctx context.Context, dir string, do func(*nats.Conn, *eventstore.Ledger) error) error {
+	log := slog.New(slog.DiscardHandler)
+	server, err := eventstore.StartUnsyncedServer(dir, log)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	nc, err := server.Connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	l, err := eventstore.Open(ctx, nc, eventstore.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	return do(nc, l)
 }

@@ -56,7 +56,7 @@ func benchFollowers(ctx context.Context, o options, m machine, stdout io.Writer)
 		Date: time.Now().UTC(), Machine: m, Keys: o.sizes[0], Connections: o.connections[len(o.connections)-1],
 		Rounds: o.rounds, Duration: o.duration.Seconds(), Load: load,
 	}
-	e := &env{options: o, keys: r.Keys, result: &result{}, flags: []string{"--max-streams", "5000", "--max-streams-per-key", "5000"}}
+	e := &env{options: o, keys: r.Keys, result: &result{Answered: outcomeCounts{}}, flags: []string{"--max-streams", "5000", "--max-streams-per-key", "5000"}}
 	err := e.runAll(ctx, []scenario{
 		{name: "organizations and a verifier's key", service: durable, run: setUp},
 		{name: "filling the ledger", service: stopped, run: fill},

@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"runtime"
 	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // An order asks the load generator for one measurement. Every connection is a closed
@@ -28,46 +29,41 @@ type order struct {
 	CheckKeys     bool          `json:"check_keys"` // also that each answer names the key presented
 }
 
-// A measurement is what the generator saw.
+// A measurement is what the generator saw. A wrong answer or a broken connection is an error.
 type measurement struct {
 	Requests  int64   `json:"requests"` // answered within Duration
 	PerSecond float64 `json:"per_second"`
 	percentiles
-	Answers    int64   `json:"answers"` // right ones, warm-up and last ones included
-	Wrong      int64   `json:"wrong"`
-	Broken     int64   `json:"broken"` // connections that ended before their time
-	FirstWrong string  `json:"first_wrong,omitempty"`
-	CPU        float64 `json:"generator_cpu_seconds"`
+	Answers int64 `json:"answers"` // warm-up and last ones included
 }
 
 // A generator is the load generator. It holds the secrets of all keys one after the other:
 // minting one while under way would cost more than everything else that it does for a request.
 type generator struct{ secrets []byte }
 
-func (g *generator) carryOut(_ context.Context, o order) (measurement, error) {
+func (g *generator) carryOut(_ context.Context, o order) (m measurement, err error) {
 	g.mint(o.Keys)
 	loops := make([]*loop, o.Connections)
 	for i := range loops {
 		conn, err := net.Dial("tcp", o.Address)
 		if err != nil {
-			return measurement{}, err
+			return m, err
 		}
 		defer conn.Close()
 		loops[i] = newLoop(o, conn, g.secrets)
 	}
-	before, err := processorTime(os.Getpid())
-	if err != nil {
-		return measurement{}, err
-	}
 	begin := time.Now().Add(o.WarmUp)
-	var wg sync.WaitGroup
+	var running errgroup.Group
 	for _, l := range loops {
-		wg.Go(func() { l.run(begin, begin.Add(o.Duration)) })
+		running.Go(func() error { return l.run(begin, begin.Add(o.Duration)) })
 	}
-	wg.Wait()
-	after, err := processorTime(os.Getpid())
-	m := sum(loops)
-	m.PerSecond, m.CPU = float64(m.Requests)/o.Duration.Seconds(), after-before
+	err = running.Wait()
+	var all latencies
+	for _, l := range loops {
+		all = append(all, l.latencies...)
+		m.Answers += l.answers
+	}
+	m.Requests, m.PerSecond, m.percentiles = int64(len(all)), float64(len(all))/o.Duration.Seconds(), all.percentiles()
 	return m, err
 }
 
@@ -97,7 +93,7 @@ type loop struct {
 	secretAt  int // where in request the secret is
 	checkKeys bool
 	latencies latencies
-	seen      measurement // without what all loops have together
+	answers   int64
 }
 
 func newLoop(o order, conn net.Conn, secrets []byte) *loop {
@@ -112,13 +108,10 @@ func newLoop(o order, conn net.Conn, secrets []byte) *loop {
 
 // run asks until end and then waits for the answer under way, so that every use that the
 // server was asked about has its answer counted.
-func (l *loop) run(begin, end time.Time) {
-	asked := time.Now()
-	for asked.Before(end) {
+func (l *loop) run(begin, end time.Time) error {
+	for asked := time.Now(); asked.Before(end); {
 		if err := l.ask(rand.IntN(len(l.secrets) / secretLength)); err != nil {
-			l.seen.Broken++
-			l.note(err.Error())
-			return
+			return err
 		}
 		answered := time.Now()
 		if !answered.Before(begin) && answered.Before(end) {
@@ -126,11 +119,12 @@ func (l *loop) run(begin, end time.Time) {
 		}
 		asked = answered
 	}
+	return nil
 }
 
 var validAnswer = []byte(`"code":"VALID"`)
 
-// ask presents key i. A wrong answer is counted; an error is one of the connection.
+// ask presents key i.
 func (l *loop) ask(i int) error {
 	copy(l.request[l.secretAt:], l.secrets[i*secretLength:(i+1)*secretLength])
 	if _, err := l.conn.Write(l.request); err != nil {
@@ -141,33 +135,10 @@ func (l *loop) ask(i int) error {
 		return err
 	}
 	if status != 200 || !bytes.Contains(body, validAnswer) || l.checkKeys && !bytes.Contains(body, []byte(keyOf(i))) {
-		l.seen.Wrong++
-		l.note(fmt.Sprintf("key %d: status %d: %.300s", i, status, body))
-		return nil
+		return fmt.Errorf("a wrong answer about key %d: status %d: %.300s", i, status, body)
 	}
-	l.seen.Answers++
+	l.answers++
 	return nil
-}
-
-func (l *loop) note(text string) {
-	if l.seen.FirstWrong == "" {
-		l.seen.FirstWrong = text
-	}
-}
-
-func sum(loops []*loop) (m measurement) {
-	var all latencies
-	for _, l := range loops {
-		all = append(all, l.latencies...)
-		m.Answers += l.seen.Answers
-		m.Wrong += l.seen.Wrong
-		m.Broken += l.seen.Broken
-		if m.FirstWrong == "" {
-			m.FirstWrong = l.seen.FirstWrong
-		}
-	}
-	m.Requests, m.percentiles = int64(len(all)), all.percentiles()
-	return m
 }
 
 var contentLength = []byte("content-length")

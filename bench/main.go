@@ -43,7 +43,7 @@ func main() {
 	defer cancel()
 	var err error
 	if args := os.Args[1:]; len(args) == 2 && roles[args[0]] != nil {
-		err = runChild(ctx, roles[args[0]], args[1], os.Stdin, os.Stdout)
+		err = runChild(ctx, roles[args[0]], args[1])
 	} else {
 		err = bench(ctx, parse(args), os.Stdout)
 	}
@@ -120,6 +120,9 @@ func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if !o.keep {
 		defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
 	}
+	if err := os.MkdirAll(cmp.Or(o.profiles, o.dir), 0o755); err != nil {
+		return err
+	}
 	if o.binary == "" {
 		o.binary = filepath.Join(o.dir, "keytrail")
 		build := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "github.com/keytrail/keytrail/cmd/keytrail")
@@ -139,7 +142,7 @@ func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 		Connections: o.connections, Profiled: o.profiles != "",
 	}
 	for i, keys := range o.sizes {
-		e := &env{options: o, keys: keys, largest: i == len(o.sizes)-1, result: &result{Keys: keys}}
+		e := &env{options: o, keys: keys, largest: i == len(o.sizes)-1, result: &result{Keys: keys, Answered: outcomeCounts{}}}
 		if err := e.runAll(ctx, scenarios); err != nil {
 			return err
 		}
