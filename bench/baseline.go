@@ -7,7 +7,7 @@ import (
 	"net/http"
 )
 
-// serveBaseline serves the bare handler, the yardstick of verification, for as long as the
+// serveBaseline serves the bare handler, the baseline of verification, for as long as the
 // process lives, and returns its address.
 func serveBaseline(_ context.Context, answer []byte) (address string, err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

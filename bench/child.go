@@ -19,7 +19,7 @@ type role func(ctx context.Context, requests *json.Decoder) (response any, err e
 
 var roles = map[string]role{
 	"baseline": roleOf(serveBaseline),
-	"load":     roleOf(new(generator).carryOut),
+	"load":     roleOf(new(generator).generate),
 	"replay":   roleOf(replayLedger),
 }
 

@@ -78,7 +78,8 @@ type madeKey struct {
 }
 
 func (e *env) createKey(ctx context.Context, settings fields) (made madeKey, err error) {
-	return made, e.root(ctx, http.MethodPost, "/v1/keys", settings, &made)
+	err = e.root(ctx, http.MethodPost, "/v1/keys", settings, &made)
+	return made, err
 }
 
 // act disables or revokes a key.

@@ -33,7 +33,7 @@ type env struct {
 func (e *env) data() string   { return filepath.Join(e.dir, "data") }
 func (e *env) ledger() string { return filepath.Join(e.data(), "ledger") }
 
-func (e *env) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+func (e *env) logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 // setUp prepares an empty installation: organizations, and the verifier's key.
 func setUp(ctx context.Context, e *env) error {
@@ -55,10 +55,10 @@ func setUp(ctx context.Context, e *env) error {
 
 // load drives a server and returns also the processor time that the server used, in seconds.
 // The service's answers are counted.
-func (e *env) load(ctx context.Context, s server, o order) (m measurement, processor float64, err error) {
-	o.Keys, o.Address, o.Authorization = e.keys, s.address, "Bearer "+e.verifier.Secret
+func (e *env) load(ctx context.Context, s server, w workload) (m measurement, processor float64, err error) {
+	w.Keys, w.Address, w.Authorization = e.keys, s.address, "Bearer "+e.verifier.Secret
 	before, err1 := processorTime(s.pid)
-	err2 := e.generator.ask(o, &m)
+	err2 := e.generator.ask(w, &m)
 	after, err3 := processorTime(s.pid)
 	if s == e.service.server {
 		e.count(domain.UseValid, m.Answers)

@@ -9,8 +9,8 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A filling is how fast the keys were written, straight to the ledger.
-type filling struct {
+// A fillTime is how fast the keys were written, straight to the ledger.
+type fillTime struct {
 	Keys    int     `json:"keys"`
 	Seconds float64 `json:"seconds"`
 }
@@ -26,7 +26,7 @@ func fill(ctx context.Context, e *env) error {
 			return err
 		})
 	})
-	e.result.Fill = filling{Keys: e.keys, Seconds: took.Seconds()}
+	e.result.Fill = fillTime{Keys: e.keys, Seconds: took.Seconds()}
 	return err
 }
 

@@ -19,20 +19,20 @@ import (
 
 // A followersReport is what followers of the event stream take away from verification.
 type followersReport struct {
-	Date        time.Time       `json:"date"`
-	Machine     machine         `json:"machine"`
-	Keys        int             `json:"keys"`
-	Connections int             `json:"connections"`
-	Rounds      int             `json:"rounds"`
-	Duration    float64         `json:"turn_seconds"`
-	Load        string          `json:"load_average"` // of the machine when the run began: above zero it was not alone
-	Turns       []followersTurn `json:"turns"`
+	Date        time.Time        `json:"date"`
+	Machine     machine          `json:"machine"`
+	Keys        int              `json:"keys"`
+	Connections int              `json:"connections"`
+	Rounds      int              `json:"rounds"`
+	Duration    float64          `json:"turn_seconds"`
+	Load        string           `json:"load_average"` // of the machine when the run began: above zero it was not alone
+	Trials      []followersTrial `json:"turns"`
 }
 
-// A followersTurn is verification under load while a number of followers are connected.
-type followersTurn struct {
+// A followersTrial is verification under load while a number of followers are connected.
+type followersTrial struct {
 	Round int `json:"round"`
-	crowd
+	followerSet
 	Processor float64 `json:"service_cpu_seconds"`
 	Before    int64   `json:"anonymous_before"` // bytes, without and with the followers at rest
 	With      int64   `json:"anonymous_with"`
@@ -40,8 +40,8 @@ type followersTurn struct {
 	measurement
 }
 
-// A crowd is a number of followers with one query.
-type crowd struct {
+// A followerSet is a number of followers with one query.
+type followerSet struct {
 	Followers int    `json:"followers"`
 	Query     string `json:"query"`
 }
@@ -69,33 +69,33 @@ func benchFollowers(ctx context.Context, o options, m machine, stdout io.Writer)
 	return save(r, cmp.Or(o.out, resultName(r.Date, m)+"-followers"), stdout)
 }
 
-// measure has crowds of followers by turns, in an order that changes.
+// measure runs verification with each set of followers, in an order that changes with the round.
 func (r *followersReport) measure(ctx context.Context, e *env) error {
-	crowds := []crowd{{0, ""}}
+	sets := []followerSet{{0, ""}}
 	for _, n := range e.followers {
-		crowds = append(crowds, crowd{n, idleQuery})
+		sets = append(sets, followerSet{n, idleQuery})
 	}
-	crowds = append(crowds, crowd{4, ""})
+	sets = append(sets, followerSet{4, ""})
 	for round := range r.Rounds {
-		for _, c := range crowds {
-			t, err := e.followersTurn(ctx, c, r.Connections)
+		for _, c := range sets {
+			t, err := e.followersTrial(ctx, c, r.Connections)
 			if err != nil {
 				return fmt.Errorf("%d followers: %w", c.Followers, err)
 			}
-			e.say("  round %d, %4d followers of %q: %7.0f verifications/s, p99 %6.0f µs, %d events", round+1, c.Followers, c.Query, t.PerSecond, t.P99, t.Events)
+			e.logf("  round %d, %4d followers of %q: %7.0f verifications/s, p99 %6.0f µs, %d events", round+1, c.Followers, c.Query, t.PerSecond, t.P99, t.Events)
 			t.Round = round
-			r.Turns = append(r.Turns, t)
+			r.Trials = append(r.Trials, t)
 		}
-		slices.Reverse(crowds)
+		slices.Reverse(sets)
 	}
 	return nil
 }
 
-// followersTurn ends with a revocation, which each idle follower must be sent.
-func (e *env) followersTurn(ctx context.Context, c crowd, connections int) (t followersTurn, err error) {
+// followersTrial ends with a revocation, which each idle follower must be sent.
+func (e *env) followersTrial(ctx context.Context, c followerSet, connections int) (t followersTrial, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	t.crowd = c
+	t.followerSet = c
 	if t.Before, err = e.idleMemory(ctx); err != nil {
 		return t, err
 	}
@@ -106,7 +106,7 @@ func (e *env) followersTurn(ctx context.Context, c crowd, connections int) (t fo
 	if t.With, err = e.idleMemory(ctx); err != nil {
 		return t, err
 	}
-	t.measurement, t.Processor, err = e.load(ctx, e.service.server, order{Connections: connections, WarmUp: e.warmUp, Duration: e.duration})
+	t.measurement, t.Processor, err = e.load(ctx, e.service.server, workload{Connections: connections, WarmUp: e.warmUp, Duration: e.duration})
 	t.Events = all.events.Load()
 	if n := all.ended.Load(); n > 0 {
 		err = errors.Join(err, fmt.Errorf("%d streams ended by themselves", n))
@@ -132,8 +132,8 @@ func (e *env) idleMemory(ctx context.Context) (int64, error) {
 // streams count what followers receive.
 type streams struct{ events, ended atomic.Int64 }
 
-// open opens a crowd's streams, from the ledger's end on, and returns when all have begun.
-func (s *streams) open(ctx context.Context, e *env, c crowd) error {
+// open opens the streams of a set, from the ledger's end on, and returns when all have begun.
+func (s *streams) open(ctx context.Context, e *env, c followerSet) error {
 	var page struct {
 		Next  string `json:"next_cursor"`
 		AtEnd bool   `json:"at_end"`
@@ -200,24 +200,24 @@ func (r *followersReport) markdown() string {
 			"are in the bench's process, on the same processors. Each follower of `type=key.revoked` was sent the revocation that ended its turn.\n",
 		columns: "followers> | of | verifications/s> | share> | p99 µs> | p99 share> | service CPU µs per answer> | memory per follower> | events received/s>",
 	}
-	seen := map[crowd]bool{}
-	for _, turn := range r.Turns {
-		if !seen[turn.crowd] {
-			seen[turn.crowd] = true
-			r.row(&t, turn.crowd)
+	seen := map[followerSet]bool{}
+	for _, x := range r.Trials {
+		if !seen[x.followerSet] {
+			seen[x.followerSet] = true
+			r.row(&t, x.followerSet)
 		}
 	}
 	return fmt.Sprintf("# Followers, %s\n\nCommit %s, %s, %d cores, %s, %s; %d keys, durable, %d connections, %d rounds of %.0f s in changing order. Load average of the machine when the run began: %s.\n%s",
 		r.Date.Format(time.DateOnly), r.Machine.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Keys, r.Connections, r.Rounds, r.Duration, r.Load, &t)
 }
 
-func (r *followersReport) row(b *table, c crowd) {
+func (r *followersReport) row(b *table, c followerSet) {
 	var rate, share, p99, tail, cpu, memory, events []float64
-	for _, t := range r.Turns {
-		if t.crowd != c {
+	for _, t := range r.Trials {
+		if t.followerSet != c {
 			continue
 		}
-		none := r.Turns[slices.IndexFunc(r.Turns, func(n followersTurn) bool { return n.Round == t.Round && n.Followers == 0 })]
+		none := r.Trials[slices.IndexFunc(r.Trials, func(n followersTrial) bool { return n.Round == t.Round && n.Followers == 0 })]
 		rate, share = append(rate, t.PerSecond), append(share, t.PerSecond/none.PerSecond)
 		p99, tail = append(p99, t.P99), append(tail, t.P99/none.P99)
 		cpu, events = append(cpu, t.Processor/float64(t.Answers)*1e6), append(events, float64(t.Events)/r.Duration)

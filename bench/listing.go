@@ -13,8 +13,8 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A listed is how long pages of one kind of question took.
-type listed struct {
+// A listLatency is how long pages of one kind of question took.
+type listLatency struct {
 	Question string  `json:"question"`
 	Pages    int     `json:"pages"`
 	Items    float64 `json:"items_per_page"`
@@ -32,12 +32,12 @@ var listQuestions = []string{
 const pageSize = 50
 
 // listQuery is a question about the first organization. A parameter without a value takes
-// that of a key, another one each turn, so that no answer comes from rows that the turn
+// that of a key, another one each time, so that no answer comes from rows that the time
 // before has warmed.
-func (e *env) listQuery(question string, turn int) url.Values {
-	key := e.population.created(turn * 7919 % e.keys)
+func (e *env) listQuery(question string, i int) url.Values {
+	key := e.population.created(i * 7919 % e.keys)
 	service, _, _ := strings.Cut(key.Name, " ")
-	now, expiry := time.Now(), e.population.Begin.AddDate(0, 0, 40+turn%100)
+	now, expiry := time.Now(), e.population.Begin.AddDate(0, 0, 40+i%100)
 	values := map[string]string{
 		"owner": key.Owner, "scope": secondScope, "name": key.Name, "prefix": key.Prefix, "keyspace": domain.DefaultKeyspace,
 		"created_after": stamp(&key.At), "last_used_before": stamp(&now), "expires_before": stamp(&expiry),
@@ -63,17 +63,18 @@ type page struct {
 }
 
 func (e *env) page(ctx context.Context, q url.Values) (p page, err error) {
-	return p, e.root(ctx, http.MethodGet, "/v1/keys?"+q.Encode(), nil, &p)
+	err = e.root(ctx, http.MethodGet, "/v1/keys?"+q.Encode(), nil, &p)
+	return p, err
 }
 
 // listing measures each question's first page, and for each sort also the pages after it.
 func listing(ctx context.Context, e *env) error {
 	for _, question := range listQuestions {
 		var first, deep pages
-		for turn := range e.pages {
-			q := e.listQuery(question, turn)
+		for i := range e.pages {
+			q := e.listQuery(question, i)
 			got, err := first.take(ctx, e, q)
-			for turn == 0 && q.Has("sort") && err == nil && got.NextCursor != "" && len(deep.latencies) < e.pages {
+			for i == 0 && q.Has("sort") && err == nil && got.NextCursor != "" && len(deep.latencies) < e.pages {
 				q.Set("cursor", got.NextCursor)
 				got, err = deep.take(ctx, e, q)
 			}
@@ -103,9 +104,9 @@ func (p *pages) take(ctx context.Context, e *env, q url.Values) (page, error) {
 	return got, err
 }
 
-func (p *pages) listed(question string) listed {
+func (p *pages) listed(question string) listLatency {
 	n := len(p.latencies)
-	return listed{Question: question, Pages: n, Items: float64(p.items) / float64(n), percentiles: p.latencies.percentiles()}
+	return listLatency{Question: question, Pages: n, Items: float64(p.items) / float64(n), percentiles: p.latencies.percentiles()}
 }
 
 func listingTable(r *report) string {

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An order asks the load generator for one measurement. Every connection is a closed
+// An workload asks the load generator for one measurement. Every connection is a closed
 // loop: it presents a key drawn evenly from the population, waits for the answer, and
 // presents the next.
-type order struct {
+type workload struct {
 	Keys          int           `json:"keys"` // in the population
 	Address       string        `json:"address"`
 	Authorization string        `json:"authorization"`
@@ -41,21 +41,21 @@ type measurement struct {
 // minting one while under way would cost more than everything else that it does for a request.
 type generator struct{ secrets []byte }
 
-func (g *generator) carryOut(_ context.Context, o order) (m measurement, err error) {
-	g.mint(o.Keys)
-	loops := make([]*loop, o.Connections)
+func (g *generator) generate(_ context.Context, w workload) (m measurement, err error) {
+	g.mint(w.Keys)
+	loops := make([]*loop, w.Connections)
 	for i := range loops {
-		conn, err := net.Dial("tcp", o.Address)
+		conn, err := net.Dial("tcp", w.Address)
 		if err != nil {
 			return m, err
 		}
 		defer conn.Close()
-		loops[i] = newLoop(o, conn, g.secrets)
+		loops[i] = newLoop(w, conn, g.secrets)
 	}
-	begin := time.Now().Add(o.WarmUp)
+	begin := time.Now().Add(w.WarmUp)
 	var running errgroup.Group
 	for _, l := range loops {
-		running.Go(func() error { return l.run(begin, begin.Add(o.Duration)) })
+		running.Go(func() error { return l.run(begin, begin.Add(w.Duration)) })
 	}
 	err = running.Wait()
 	var all latencies
@@ -63,7 +63,7 @@ func (g *generator) carryOut(_ context.Context, o order) (m measurement, err err
 		all = append(all, l.latencies...)
 		m.Answers += l.answers
 	}
-	m.Requests, m.PerSecond, m.percentiles = int64(len(all)), float64(len(all))/o.Duration.Seconds(), all.percentiles()
+	m.Requests, m.PerSecond, m.percentiles = int64(len(all)), float64(len(all))/w.Duration.Seconds(), all.percentiles()
 	return m, err
 }
 
@@ -96,11 +96,11 @@ type loop struct {
 	answers   int64
 }
 
-func newLoop(o order, conn net.Conn, secrets []byte) *loop {
+func newLoop(w workload, conn net.Conn, secrets []byte) *loop {
 	const before, after = `{"key":"`, `","scopes":["` + askedScope + `"]}`
-	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), secrets: secrets, checkKeys: o.CheckKeys}
+	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), secrets: secrets, checkKeys: w.CheckKeys}
 	l.request = fmt.Appendf(nil, "POST /v1/verify HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		o.Address, o.Authorization, len(before)+secretLength+len(after), before)
+		w.Address, w.Authorization, len(before)+secretLength+len(after), before)
 	l.secretAt = len(l.request)
 	l.request = append(append(l.request, make([]byte, secretLength)...), after...)
 	return l

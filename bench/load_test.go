@@ -16,8 +16,8 @@ func TestTheGeneratorMeasuresWhatTheBaselineAnswers(t *testing.T) {
 	const answer = `{"valid":true,"code":"VALID"}`
 	server := httptest.NewServer(bareHandler([]byte(answer)))
 	defer server.Close()
-	o := order{Keys: 10, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 3, Duration: 100 * time.Millisecond}
-	m, err := new(generator).carryOut(t.Context(), o)
+	o := workload{Keys: 10, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 3, Duration: 100 * time.Millisecond}
+	m, err := new(generator).generate(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +42,8 @@ func TestTheGeneratorSendsAKeyOfThePopulationInAWholeRequest(t *testing.T) {
 		_, _ = io.WriteString(w, `{"code":"VALID"}`)
 	}))
 	defer server.Close()
-	o := order{Keys: 10, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 1, Duration: 50 * time.Millisecond}
-	m, err := new(generator).carryOut(t.Context(), o)
+	o := workload{Keys: 10, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Connections: 1, Duration: 50 * time.Millisecond}
+	m, err := new(generator).generate(t.Context(), o)
 	if err != nil || m.Answers == 0 {
 		t.Errorf("measured %+v, %v", m, err)
 	}
@@ -65,8 +65,8 @@ func TestWrongAnswersAndBrokenConnectionsAreErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(c.handler)
 			defer server.Close()
-			o := order{Keys: 2, Address: server.Listener.Addr().String(), Connections: 2, Duration: 30 * time.Millisecond, CheckKeys: c.check}
-			if m, err := new(generator).carryOut(t.Context(), o); err == nil || m.Answers != 0 {
+			o := workload{Keys: 2, Address: server.Listener.Addr().String(), Connections: 2, Duration: 30 * time.Millisecond, CheckKeys: c.check}
+			if m, err := new(generator).generate(t.Context(), o); err == nil || m.Answers != 0 {
 				t.Errorf("measured %+v, %v", m, err)
 			}
 		})
@@ -129,7 +129,7 @@ func BenchmarkGenerator(b *testing.B) {
 	}()
 	g := new(generator)
 	g.mint(1000)
-	l := newLoop(order{}, client, g.secrets)
+	l := newLoop(workload{}, client, g.secrets)
 	for b.Loop() {
 		if err := l.ask(7); err != nil {
 			b.Fatal(err)

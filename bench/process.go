@@ -21,7 +21,7 @@ func processorTime(pid int) (float64, error) {
 }
 
 // untilIdle waits until a process has rested for a second: work that a load left behind
-// (usage counts, compactions) must burden neither its rival's turn nor a look at its
+// (usage counts, compactions) must burden neither the next trial nor a look at its
 // memory. It returns the processor time that this work took, in seconds.
 func untilIdle(ctx context.Context, pid int) (float64, error) {
 	const timeout, span, resting = 2 * time.Minute, time.Second, 0.035

@@ -17,9 +17,9 @@ import (
 	"github.com/keytrail/keytrail/projections"
 )
 
-// A replaying is how fast a full ledger turns into an empty read model, in events per
+// replayRates are how fast a full ledger turns into an empty read model, in events per
 // second: the promise is at least half of Raw.
-type replaying struct {
+type replayRates struct {
 	Events  uint64  `json:"events"`
 	Raw     float64 `json:"raw_per_second"`     // messages read through nats.go and thrown away
 	Decoded float64 `json:"decoded_per_second"` // records read through eventstore and thrown away
@@ -32,19 +32,19 @@ func replay(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ask(replayOrder{Ledger: e.ledger(), Scratch: e.dir}, &e.result.Replay); err != nil {
+	if err := c.ask(replayRequest{Ledger: e.ledger(), Scratch: e.dir}, &e.result.Replay); err != nil {
 		return err
 	}
 	return c.stop()
 }
 
-// A replayOrder names the ledger's directory, and one for read models that are thrown away:
+// A replayRequest names the ledger's directory, and one for read models that are thrown away:
 // on the file system that is being measured, which /tmp may not be on.
-type replayOrder struct{ Ledger, Scratch string }
+type replayRequest struct{ Ledger, Scratch string }
 
-// replayLedger takes each way in turn, twice, and answers the better time of each: the first
-// turn also pays for what the page cache did not hold.
-func replayLedger(ctx context.Context, o replayOrder) (r replaying, err error) {
+// replayLedger reads in each way twice and returns the better rate of each: the first
+// time also pays for what the page cache did not hold.
+func replayLedger(ctx context.Context, o replayRequest) (r replayRates, err error) {
 	err = withLedger(ctx, o.Ledger, func(nc *nats.Conn, l *eventstore.Ledger) error {
 		end, err := l.End(ctx, eventstore.Events)
 		if err != nil {
@@ -67,7 +67,7 @@ func replayLedger(ctx context.Context, o replayOrder) (r replaying, err error) {
 	return r, err
 }
 
-func (r replaying) rate(took time.Duration) float64 { return float64(r.Events) / took.Seconds() }
+func (r replayRates) rate(took time.Duration) float64 { return float64(r.Events) / took.Seconds() }
 
 func timed(do func() error) (time.Duration, error) {
 	begin := time.Now()

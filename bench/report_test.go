@@ -11,8 +11,8 @@ import (
 
 // roundsOf are three rounds in which the service does ratio of what the bare handler
 // does, but for one unlucky round, with a tail of tail times the bare handler's.
-func roundsOf(ratio, tail float64) []turn {
-	var all []turn
+func roundsOf(ratio, tail float64) []trial {
+	var all []trial
 	for round := range 3 {
 		for _, uses := range []state{relaxed, durable} {
 			for _, n := range []int{32, 128} {
@@ -22,8 +22,8 @@ func roundsOf(ratio, tail float64) []turn {
 					mine /= 2
 				}
 				all = append(all,
-					turn{Round: round, Server: bare, Rival: uses, Connections: n, measurement: measurement{PerSecond: base, Answers: 1, percentiles: percentiles{P50: 300, P99: 1000}}},
-					turn{Round: round, Server: uses, Rival: uses, Connections: n, measurement: measurement{PerSecond: mine, Answers: 1, percentiles: percentiles{P50: 300, P99: 1000 * tail}}})
+					trial{Round: round, Server: bare, Rival: uses, Connections: n, measurement: measurement{PerSecond: base, Answers: 1, percentiles: percentiles{P50: 300, P99: 1000}}},
+					trial{Round: round, Server: uses, Rival: uses, Connections: n, measurement: measurement{PerSecond: mine, Answers: 1, percentiles: percentiles{P50: 300, P99: 1000 * tail}}})
 			}
 		}
 	}
@@ -33,10 +33,10 @@ func roundsOf(ratio, tail float64) []turn {
 func reportOf(ratio, tail float64, bytes int64, applied float64, late int64) *report {
 	size := &result{
 		Keys: 1000, Ready: []float64{1, 2}, Empty: footprint{Anonymous: 5000}, Full: footprint{Anonymous: 5000 + memtables + bytes*1000},
-		Replay: replaying{Raw: 100, Decoded: 90, Applied: applied}, Rounds: roundsOf(ratio, tail),
-		Refusal: &refusing{Asked: 10, Late: late}, RefusalBusy: &refusing{Asked: 10},
-		Listing: []listed{{Question: "sort=name", Pages: 3, Items: 50}}, Answered: outcomeCounts{"VALID": 17},
-		Created: []rate{{Connections: 1, Count: 2}}, Revoked: []rate{{Connections: 1, Count: 2}},
+		Replay: replayRates{Raw: 100, Decoded: 90, Applied: applied}, Rounds: roundsOf(ratio, tail),
+		Refusal: &refusalDelay{Asked: 10, Late: late}, RefusalBusy: &refusalDelay{Asked: 10},
+		Listing: []listLatency{{Question: "sort=name", Pages: 3, Items: 50}}, Answered: outcomeCounts{"VALID": 17},
+		Created: []writeRate{{Connections: 1, Count: 2}}, Revoked: []writeRate{{Connections: 1, Count: 2}},
 	}
 	return &report{
 		Date: time.UnixMilli(1e12).UTC(), Rounds: 3, Orgs: 1, Connections: []int{32, 128}, Sizes: []*result{size},
@@ -45,7 +45,7 @@ func reportOf(ratio, tail float64, bytes int64, applied float64, late int64) *re
 }
 
 func TestARatioIsTheMedianOfTheRounds(t *testing.T) {
-	c := reportOf(0.9, 2, 100, 60, 0).Sizes[0].contest(pairing{relaxed, 32})
+	c := reportOf(0.9, 2, 100, 60, 0).Sizes[0].compare(configuration{relaxed, 32})
 	if c.ratio < 0.899 || c.ratio > 0.901 || c.ratioMin > 0.46 || c.ratioMax > 0.901 || c.p99Ratio != 2 || c.bare.perSecond != 60_000 {
 		t.Errorf("the contest is %+v", c)
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A refusing is how soon a revoked key is refused: from the moment that the revocation's
+// A refusalDelay is how soon a revoked key is refused: from the moment that the revocation's
 // acknowledgement arrives to the moment that the first refusal does. Late counts the
 // valid answers to questions asked after the acknowledgement; there must be none.
-type refusing struct {
+type refusalDelay struct {
 	Keys  int   `json:"keys"`
 	Asked int64 `json:"asked"` // verifications of these keys, before and after
 	Late  int64 `json:"valid_after_acknowledgement"`
@@ -30,7 +30,7 @@ func revocation(ctx context.Context, e *env) (err error) {
 func revocationUnderLoad(ctx context.Context, e *env) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		_, _, err := e.load(ctx, e.service.server, order{Connections: 32, Duration: e.duration})
+		_, _, err := e.load(ctx, e.service.server, workload{Connections: 32, Duration: e.duration})
 		return err
 	})
 	g.Go(func() (err error) {
@@ -41,11 +41,11 @@ func revocationUnderLoad(ctx context.Context, e *env) error {
 }
 
 // revokeInUse revokes keys, one after the other, each while it is being verified.
-func (e *env) revokeInUse(ctx context.Context) (*refusing, error) {
-	r := &refusing{Keys: e.revocations}
+func (e *env) revokeInUse(ctx context.Context) (*refusalDelay, error) {
+	r := &refusalDelay{Keys: e.revocations}
 	var delays latencies
 	for range e.revocations {
-		w, err := e.witnessRevocation(ctx)
+		w, err := e.observeRevocation(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -60,17 +60,17 @@ func (e *env) revokeInUse(ctx context.Context) (*refusing, error) {
 	return r, nil
 }
 
-// witnessRevocation revokes a new key while several connections ask about it without pause.
-func (e *env) witnessRevocation(ctx context.Context) (*witness, error) {
+// observeRevocation revokes a new key while several connections ask about it without pause.
+func (e *env) observeRevocation(ctx context.Context) (*observation, error) {
 	const askers = 3
 	made, err := e.createKey(ctx, fields{"org_id": e.population.Orgs[0], "name": "revoked", "scopes": []string{askedScope}})
 	if err != nil {
 		return nil, err
 	}
-	w := &witness{answered: make(chan struct{})}
+	w := &observation{answered: make(chan struct{})}
 	g, ctx := errgroup.WithContext(ctx)
 	for range askers {
-		g.Go(func() error { return w.watch(ctx, e, made) })
+		g.Go(func() error { return w.verifyUntilRefused(ctx, e, made) })
 	}
 	g.Go(func() error {
 		select {
@@ -84,8 +84,8 @@ func (e *env) witnessRevocation(ctx context.Context) (*witness, error) {
 	return w, g.Wait()
 }
 
-// A witness is what several askers saw of one key while it was revoked.
-type witness struct {
+// A observation is what several askers saw of one key while it was revoked.
+type observation struct {
 	mu           sync.Mutex
 	answered     chan struct{} // closed at the first answer
 	acknowledged time.Time
@@ -93,14 +93,14 @@ type witness struct {
 	asked, late  int64
 }
 
-func (w *witness) acknowledge(at time.Time) {
+func (w *observation) acknowledge(at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.acknowledged = at
 }
 
-// watch asks about the key until it is refused after its revocation was acknowledged.
-func (w *witness) watch(ctx context.Context, e *env, k madeKey) error {
+// verifyUntilRefused asks about the key until it is refused after its revocation was acknowledged.
+func (w *observation) verifyUntilRefused(ctx context.Context, e *env, k madeKey) error {
 	for {
 		asked := time.Now()
 		v, _, err := e.verify(ctx, question{Key: k.Secret, Scopes: []string{askedScope}})
@@ -110,14 +110,14 @@ func (w *witness) watch(ctx context.Context, e *env, k madeKey) error {
 		if v.KeyID != k.Key.ID || v.Code != domain.UseValid && v.Code != domain.UseRevoked {
 			return fmt.Errorf("%s was answered %+v", k.Key.ID, v)
 		}
-		if w.see(asked, v) {
+		if w.record(asked, v) {
 			return nil
 		}
 	}
 }
 
-// see takes note of an answer and says whether its asker is done.
-func (w *witness) see(asked time.Time, v verdict) (done bool) {
+// record takes note of an answer and says whether its asker is done.
+func (w *observation) record(asked time.Time, v verdict) (done bool) {
 	const enough = 1000
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,7 +148,7 @@ func revocationTable(r *report) string {
 		before:  "From a revocation's acknowledgement to the first refusal, each key under three askers:\n",
 		columns: "| keys> | asked> | valid after> | p50 µs> | p99 µs> | max µs>",
 	}
-	add := func(name string, x *refusing) {
+	add := func(name string, x *refusalDelay) {
 		t.row("%s | %d | %d | %d | %.0f | %.0f | %.0f", name, x.Keys, x.Asked, x.Late, x.P50, x.P99, x.Max)
 	}
 	add("otherwise quiet", r.largest().Refusal)

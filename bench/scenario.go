@@ -54,19 +54,19 @@ var scenarios = []scenario{
 // A result is what the scenarios found at one number of keys.
 type result struct {
 	Keys        int           `json:"keys"`
-	Fill        filling       `json:"fill"`
-	Replay      replaying     `json:"replay"`
+	Fill        fillTime      `json:"fill"`
+	Replay      replayRates   `json:"replay"`
 	FirstReady  float64       `json:"ready_with_empty_read_model_seconds"`
 	Ready       []float64     `json:"restart_to_ready_seconds"`
 	Empty       footprint     `json:"memory_at_0_keys"`
 	Full        footprint     `json:"memory_at_rest"`
 	Loaded      footprint     `json:"memory_after_load"`
-	Rounds      []turn        `json:"rounds"`
-	Created     []rate        `json:"create,omitempty"`
-	Revoked     []rate        `json:"revoke,omitempty"`
-	Refusal     *refusing     `json:"revoke_to_refusal,omitempty"`
-	RefusalBusy *refusing     `json:"revoke_to_refusal_under_load,omitempty"`
-	Listing     []listed      `json:"listing,omitempty"`
+	Rounds      []trial       `json:"rounds"`
+	Created     []writeRate   `json:"create,omitempty"`
+	Revoked     []writeRate   `json:"revoke,omitempty"`
+	Refusal     *refusalDelay `json:"revoke_to_refusal,omitempty"`
+	RefusalBusy *refusalDelay `json:"revoke_to_refusal_under_load,omitempty"`
+	Listing     []listLatency `json:"listing,omitempty"`
 	Answered    outcomeCounts `json:"answered"` // every one of them found on the ledger
 }
 
@@ -89,7 +89,7 @@ func (e *env) runAll(ctx context.Context, scenarios []scenario) (err error) {
 		if s.largest && !e.largest {
 			continue
 		}
-		e.say("%d keys: %s", e.keys, s.name)
+		e.logf("%d keys: %s", e.keys, s.name)
 		err := e.provide(ctx, s.service)
 		if err == nil {
 			err = s.run(ctx, e)

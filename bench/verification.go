@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A turn is one server under load for one duration.
-type turn struct {
+// A trial is one server under load for one duration.
+type trial struct {
 	Round       int     `json:"round"`
 	Server      state   `json:"server"` // bare, relaxed or durable
 	Connections int     `json:"connections"`
@@ -22,7 +22,7 @@ type turn struct {
 
 const bare state = "bare" // the bare handler, not the service
 
-// verification drives the service and the bare handler by turns.
+// verification loads the service and the bare handler alternately.
 func verification(ctx context.Context, e *env) error {
 	_, answer, err := e.verify(ctx, question{Key: secretOf(0).Reveal(), Scopes: []string{askedScope}})
 	if err != nil {
@@ -32,24 +32,24 @@ func verification(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	yardstick := server{pid: handler.cmd.Process.Pid}
-	if err := handler.ask(answer, &yardstick.address); err != nil {
+	baseline := server{pid: handler.cmd.Process.Pid}
+	if err := handler.ask(answer, &baseline.address); err != nil {
 		return err
 	}
-	return errors.Join(e.takeTurns(ctx, yardstick), handler.stop())
+	return errors.Join(e.trials(ctx, baseline), handler.stop())
 }
 
-// takeTurns changes the order in each round.
-func (e *env) takeTurns(ctx context.Context, yardstick server) error {
+// trials loads both servers at each number of connections, in an order that changes with the round.
+func (e *env) trials(ctx context.Context, baseline server) error {
 	servers := []state{bare, e.service.uses}
 	for round := range e.rounds {
 		for _, n := range e.connections {
 			for _, name := range servers {
-				t := turn{Round: round, Server: name, Connections: n, Rival: e.service.uses}
-				if err := e.takeTurn(ctx, yardstick, &t); err != nil {
+				t := trial{Round: round, Server: name, Connections: n, Rival: e.service.uses}
+				if err := e.trial(ctx, baseline, &t); err != nil {
 					return fmt.Errorf("%s at %d connections: %w", name, n, err)
 				}
-				e.say("  round %d, %3d connections, %-7s: %7.0f requests/s, p50 %6.0f µs, p99 %6.0f µs", t.Round+1, n, name, t.PerSecond, t.P50, t.P99)
+				e.logf("  round %d, %3d connections, %-7s: %7.0f requests/s, p50 %6.0f µs, p99 %6.0f µs", t.Round+1, n, name, t.PerSecond, t.P50, t.P99)
 				e.result.Rounds = append(e.result.Rounds, t)
 			}
 		}
@@ -58,10 +58,10 @@ func (e *env) takeTurns(ctx context.Context, yardstick server) error {
 	return nil
 }
 
-// takeTurn waits in the end until the server rests: what one load leaves behind must not
-// burden the next turn.
-func (e *env) takeTurn(ctx context.Context, yardstick server, t *turn) error {
-	target := yardstick
+// trial waits in the end until the server rests: what one load leaves behind must not
+// burden the next trial.
+func (e *env) trial(ctx context.Context, baseline server, t *trial) error {
+	target := baseline
 	var profiled errgroup.Group
 	if t.Server != bare {
 		target = e.service.server
@@ -69,7 +69,7 @@ func (e *env) takeTurn(ctx context.Context, yardstick server, t *turn) error {
 			profiled.Go(func() error { return e.service.saveProfile(ctx, file, e.warmUp+e.duration) })
 		}
 	}
-	o := order{Connections: t.Connections, WarmUp: e.warmUp, Duration: e.duration, CheckKeys: e.smoke && t.Server != bare}
+	o := workload{Connections: t.Connections, WarmUp: e.warmUp, Duration: e.duration, CheckKeys: e.smoke && t.Server != bare}
 	var err error
 	t.measurement, t.Processor, err = e.load(ctx, target, o)
 	if err := errors.Join(err, profiled.Wait()); err != nil {
@@ -79,24 +79,24 @@ func (e *env) takeTurn(ctx context.Context, yardstick server, t *turn) error {
 	return err
 }
 
-// A pairing is a durability of the service and the number of connections to it.
-type pairing struct {
+// A configuration is a durability of the service and the number of connections to it.
+type configuration struct {
 	uses        state
 	connections int
 }
 
-func (r *report) pairings() (all []pairing) {
+func (r *report) configurations() (all []configuration) {
 	for _, uses := range []state{relaxed, durable} {
 		for _, n := range r.Connections {
-			all = append(all, pairing{uses, n})
+			all = append(all, configuration{uses, n})
 		}
 	}
 	return all
 }
 
-// A contest is a pairing against the bare handler: medians over the rounds. A ratio is the
+// A comparison is a configuration against the bare handler: medians over the rounds. A ratio is the
 // median of the ratios of the rounds.
-type contest struct {
+type comparison struct {
 	bare, service             summary
 	ratio, ratioMin, ratioMax float64
 	p99Ratio                  float64
@@ -104,8 +104,8 @@ type contest struct {
 
 type summary struct{ perSecond, p50, p99, cpu, after float64 }
 
-func (r *result) contest(p pairing) contest {
-	var bares, services []turn
+func (r *result) compare(p configuration) comparison {
+	var bares, services []trial
 	for _, t := range r.Rounds {
 		switch {
 		case t.Connections != p.connections || t.Rival != p.uses:
@@ -120,23 +120,23 @@ func (r *result) contest(p pairing) contest {
 		ratios = append(ratios, services[i].PerSecond/bares[i].PerSecond)
 		tails = append(tails, services[i].P99/bares[i].P99)
 	}
-	return contest{summarize(bares), summarize(services), median(ratios), slices.Min(ratios), slices.Max(ratios), median(tails)}
+	return comparison{summarize(bares), summarize(services), median(ratios), slices.Min(ratios), slices.Max(ratios), median(tails)}
 }
 
-func summarize(turns []turn) summary {
-	of := func(figure func(turn) float64) float64 {
+func summarize(trials []trial) summary {
+	of := func(figure func(trial) float64) float64 {
 		var all []float64
-		for _, t := range turns {
+		for _, t := range trials {
 			all = append(all, figure(t))
 		}
 		return median(all)
 	}
 	return summary{
-		perSecond: of(func(t turn) float64 { return t.PerSecond }),
-		p50:       of(func(t turn) float64 { return t.P50 }),
-		p99:       of(func(t turn) float64 { return t.P99 }),
-		cpu:       of(func(t turn) float64 { return t.Processor / float64(t.Answers) * 1e6 }),
-		after:     of(func(t turn) float64 { return t.After / float64(t.Answers) * 1e6 }),
+		perSecond: of(func(t trial) float64 { return t.PerSecond }),
+		p50:       of(func(t trial) float64 { return t.P50 }),
+		p99:       of(func(t trial) float64 { return t.P99 }),
+		cpu:       of(func(t trial) float64 { return t.Processor / float64(t.Answers) * 1e6 }),
+		after:     of(func(t trial) float64 { return t.After / float64(t.Answers) * 1e6 }),
 	}
 }
 
@@ -145,8 +145,8 @@ func summarize(turns []turn) summary {
 func verificationTargets(r *report) (all []target) {
 	first, last := r.Sizes[0], r.largest()
 	least := map[state]float64{relaxed: 0.8, durable: 0.6}
-	for _, p := range r.pairings() {
-		c, where := last.contest(p), fmt.Sprintf("%s, %d connections, %s: ", p.uses, p.connections, last.size())
+	for _, p := range r.configurations() {
+		c, where := last.compare(p), fmt.Sprintf("%s, %d connections, %s: ", p.uses, p.connections, last.size())
 		share := target{where + "share of the bare handler's requests/s", fmt.Sprintf("≥ %.1f", least[p.uses]),
 			fmt.Sprintf("%.2f (%.2f to %.2f)", c.ratio, c.ratioMin, c.ratioMax), c.ratio < least[p.uses]}
 		if p.uses == durable && p.connections < 128 {
@@ -157,8 +157,8 @@ func verificationTargets(r *report) (all []target) {
 	if first == last {
 		return all
 	}
-	for _, p := range r.pairings() {
-		share := last.contest(p).ratio / first.contest(p).ratio
+	for _, p := range r.configurations() {
+		share := last.compare(p).ratio / first.compare(p).ratio
 		what := fmt.Sprintf("%s, %d connections: ratio at %s as a share of that at %d", p.uses, p.connections, last.size(), first.Keys)
 		all = append(all, target{what, "about 1 (flat)", fmt.Sprintf("%.2f", share), share < 0.9})
 	}
@@ -172,8 +172,8 @@ func verificationTable(r *report) string {
 		columns: "keys> | uses | connections> | bare req/s> | service req/s> | ratio> | bare p50 / p99 µs> | service p50 / p99 µs> | p99 ratio> | bare CPU µs> | service CPU µs> | after µs>",
 	}
 	for _, s := range r.Sizes {
-		for _, p := range r.pairings() {
-			c := s.contest(p)
+		for _, p := range r.configurations() {
+			c := s.compare(p)
 			t.row("%d | %s | %d | %.0f | %.0f | **%.2f** (%.2f–%.2f) | %.0f / %.0f | %.0f / %.0f | %.2f | %.1f | %.1f | %.1f",
 				s.Keys, p.uses, p.connections, c.bare.perSecond, c.service.perSecond, c.ratio, c.ratioMin, c.ratioMax, c.bare.p50, c.bare.p99,
 				c.service.p50, c.service.p99, c.p99Ratio, c.bare.cpu, c.service.cpu, c.service.after)

@@ -13,8 +13,8 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A rate is how fast one kind of write was taken.
-type rate struct {
+// A writeRate is how fast one kind of write was taken.
+type writeRate struct {
 	Connections int     `json:"connections"`
 	Count       int     `json:"count"`
 	PerSecond   float64 `json:"per_second"`
@@ -47,7 +47,7 @@ func writes(ctx context.Context, e *env) error {
 }
 
 // inParallel does work 0 to count-1 on as many goroutines as there are connections.
-func inParallel(ctx context.Context, connections, count int, work func(i int) error) (rate, error) {
+func inParallel(ctx context.Context, connections, count int, work func(i int) error) (writeRate, error) {
 	var next atomic.Int64
 	each := make([]latencies, connections)
 	g, ctx := errgroup.WithContext(ctx)
@@ -66,7 +66,7 @@ func inParallel(ctx context.Context, connections, count int, work func(i int) er
 	}
 	err := g.Wait()
 	perSecond := float64(count) / time.Since(begin).Seconds()
-	return rate{connections, count, perSecond, slices.Concat(each...).percentiles()}, err
+	return writeRate{connections, count, perSecond, slices.Concat(each...).percentiles()}, err
 }
 
 func writesTable(r *report) string {
