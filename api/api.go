@@ -42,9 +42,9 @@ type Options struct {
 
 type server struct {
 	Options
-	mux  *http.ServeMux
-	huma huma.API
-	gate *gate
+	mux       *http.ServeMux
+	huma      huma.API
+	admission *admission
 
 	trail *eventstore.Trail
 
@@ -52,9 +52,6 @@ type server struct {
 
 	gatewayWaits atomic.Int64 // requests of gateways that wait for a position
 }
-
-// maxBody bounds the body of a management request, in bytes.
-const maxBody = 1 << 20
 
 // setUp sets what Huma has one of for a whole program.
 var setUp sync.Once
@@ -78,7 +75,7 @@ func New(o Options) http.Handler {
 		huma.ValidateStrictCasing = true  // NAME is not name
 		huma.DefaultArrayNullable = false // a list is empty, never null
 	})
-	s := &server{Options: o, mux: http.NewServeMux(), gate: newGate(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger)}
+	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil                                             // no $schema member in answers
 	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // these are our own

@@ -37,11 +37,11 @@ type question struct {
 //
 // It is served ahead of the router: below the keyspace a gateway appends its client's own
 // path and query, which are taken as they come and not read.
-func (m *middleware) authorize(p *passage, r *http.Request, ip netip.Addr) {
-	q := question{Request: verify.Request{IP: ip, By: gateway, Sole: true, RequestID: p.id}}
+func (m *middleware) authorize(w *responseRecorder, r *http.Request, ip netip.Addr) {
+	q := question{Request: verify.Request{IP: ip, By: gateway, Sole: true, RequestID: w.id}}
 	err := q.read(r)
 	if err == nil {
-		err = m.admit(p, ip)
+		err = m.admit(w, ip)
 	}
 	if err == nil {
 		err = m.waitAfterForGateway(r.Context(), q.AfterParam)
@@ -51,24 +51,24 @@ func (m *middleware) authorize(p *passage, r *http.Request, ip netip.Addr) {
 		err = m.Verifier.Verify(r.Context(), &q.Request, &a)
 	}
 	if err == nil {
-		p.access.verified(&a)
-		err = refuse(p, &a)
+		w.access.verified(&a)
+		err = refuse(w, &a)
 	}
 	if err != nil {
 		problem := *m.asProblem(r.Context(), err)
 		if q.as403 && (problem.Status == http.StatusBadRequest || problem.Status == http.StatusTooManyRequests) {
-			maps.Copy(p.Header(), problem.GetHeaders()) // which go by the status
+			maps.Copy(w.Header(), problem.GetHeaders()) // which go by the status
 			problem.Status, problem.Title = http.StatusForbidden, http.StatusText(http.StatusForbidden)
 		}
-		m.problem(p, r, &problem)
+		m.problem(w, r, &problem)
 		return
 	}
-	h, c := p.Header(), &a.Credential
+	h, c := w.Header(), &a.Credential
 	h.Set("X-Keytrail-Key-Id", string(c.Key))
 	h.Set("X-Keytrail-Org-Id", string(c.Org))
 	h.Set("X-Keytrail-Scopes", strings.Join(c.Scopes, " "))
 	h.Set("X-Keytrail-Owner", url.PathEscape(c.Owner)) // even if there is none, so that no client can say one
-	p.WriteHeader(http.StatusOK)
+	w.WriteHeader(http.StatusOK)
 }
 
 // read reads a question. The query asks on exactly /v1/authorize/{keyspace}; the headers

@@ -47,7 +47,7 @@ func (s *server) authenticate(w http.ResponseWriter, r *http.Request, need permi
 	if err != nil {
 		return caller, err
 	}
-	noteCaller(w, caller.Principal)
+	logCaller(w, caller.Principal)
 	if need.installation && !caller.Reach().All {
 		return caller, domain.ErrOutOfReach
 	}

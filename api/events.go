@@ -29,7 +29,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	accept := r.Header.Get("Accept")
 	replay, follow := strings.Contains(accept, "application/x-ndjson"), strings.Contains(accept, "text/event-stream")
 	if replay || follow || q.wait > 0 {
-		done, err := s.stream(w, p)
+		done, err := s.acquireStream(w, p)
 		if err != nil {
 			s.problem(w, r, err)
 			return

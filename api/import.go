@@ -53,10 +53,11 @@ type importAnswer struct {
 // are imported, and repeating the whole changes nothing.
 func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) {
 	var lines [][]byte
-	var err error
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxImportTime))
-	flight := whileReading(w, func() { lines, err = readLines(http.MaxBytesReader(w, r.Body, maxImportBody)) })
-	err = cmp.Or(flight, err)
+	err := readBody(w, domain.ErrImportTooLarge, func() (err error) {
+		lines, err = readLines(http.MaxBytesReader(w, r.Body, maxImportBody))
+		return err
+	})
 	if err == nil { // a slow body may have outlived the caller's key
 		err = s.recheck(r.Context())
 	}
@@ -110,7 +111,7 @@ func readLines(body io.Reader) (lines [][]byte, err error) {
 			return nil, domain.ErrImportTooLarge
 		}
 	}
-	if tooLarge := new(http.MaxBytesError); errors.As(scanner.Err(), &tooLarge) || errors.Is(scanner.Err(), bufio.ErrTooLong) {
+	if errors.Is(scanner.Err(), bufio.ErrTooLong) {
 		return nil, domain.ErrImportTooLarge
 	}
 	if scanner.Err() == nil && len(lines) == 0 {

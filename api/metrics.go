@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"net/http"
 	"sync"
 	"time"
@@ -11,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// A scrape is the metrics as text. To gather them takes milliseconds, and anybody can ask as
-// often as they like: whoever asks within a moment gets what another one did.
+// A scrape is the metrics as text, gathered once for all requests of a moment: it takes
+// milliseconds, and needs no key.
 type scrape struct {
 	gather http.Handler
 
@@ -39,21 +38,12 @@ func (s *scrape) recent() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); s.text == nil || now.Sub(s.at) >= scrapeEvery {
-		p := printed{header: http.Header{}}
-		s.gather.ServeHTTP(&p, &http.Request{})
-		s.text, s.at = p.Bytes(), now
+		answer := newBufferedResponse()
+		s.gather.ServeHTTP(answer, &http.Request{})
+		s.text, s.at = answer.Bytes(), now
 	}
 	return s.text
 }
-
-// printed takes an answer into memory.
-type printed struct {
-	header http.Header
-	bytes.Buffer
-}
-
-func (p *printed) Header() http.Header { return p.header }
-func (*printed) WriteHeader(int)       {}
 
 func documentMetrics() description {
 	return description{summary: "Metrics for Prometheus", details: "In its text format.", answer: map[string]*huma.MediaType{"text/plain": {Schema: textSchema()}}, security: openToAll}

@@ -16,8 +16,8 @@ import (
 
 const verifyPath = "/v1/verify"
 
-// A middleware is what every request passes on its way to its route: an id, a place among
-// those in flight, and on its way out a count, a log line and whatever panicked.
+// A middleware is what every request passes on its way to its route: it gets an id and an
+// in-flight slot, and on its way out it is counted and logged, and a panic is recovered.
 type middleware struct {
 	*server
 	ids      *requestIDs
@@ -41,75 +41,75 @@ func (s *server) middleware() http.Handler {
 	return m
 }
 
-// isHealth tells whether a path is for those who watch the service: they are answered
-// however busy it is.
+// isHealth tells whether a path is one of the health checks and metrics, which are answered
+// however busy the service is.
 func isHealth(path string) bool { return path == "/livez" || path == "/readyz" || path == "/metrics" }
 
-func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := &passage{ResponseWriter: w, place: place{gate: m.gate}, id: m.ids.of(r), route: "none", begun: time.Now()}
-	w.Header()["X-Request-Id"] = []string{p.id}
+func (m *middleware) ServeHTTP(to http.ResponseWriter, r *http.Request) {
+	w := &responseRecorder{ResponseWriter: to, slot: slot{admission: m.admission}, id: m.ids.of(r), route: "none", begun: time.Now()}
+	w.Header()["X-Request-Id"] = []string{w.id}
 	if m.Tracing {
-		r = p.startSpan(r)
+		r = w.startSpan(r)
 	}
 	ip := m.clientIP(r)
 	if m.AccessLog != nil {
-		defer m.logAccess(p, r, ip)
+		defer m.logAccess(w, r, ip)
 	}
-	defer m.leave(p, r)
+	defer m.leave(w, r)
 	switch path := r.URL.Path; {
 	case path == verifyPath && r.Method == http.MethodPost:
 		// Matching a pattern costs as much as deciding about a key, as does a context.
-		p.route = verifyRoute
-		m.verify(p, r, ip)
+		w.route = verifyRoute
+		m.verify(w, r, ip)
 	case strings.HasPrefix(path, authorizePrefix):
-		p.route = authorizeRoute
-		m.authorize(p, withRequestID(r, p.id), ip)
+		w.route = authorizeRoute
+		m.authorize(w, withRequestID(r, w.id), ip)
 	default:
-		m.routed(p, withRequestID(r, p.id), ip)
+		m.routed(w, withRequestID(r, w.id), ip)
 	}
 }
 
 // routed answers a request by the route that its path and method have.
-func (m *middleware) routed(p *passage, r *http.Request, ip netip.Addr) {
+func (m *middleware) routed(w *responseRecorder, r *http.Request, ip netip.Addr) {
 	handler, pattern := m.mux.Handler(r)
 	if !isClean(r.URL.Path) {
 		handler, pattern = http.NotFoundHandler(), "" // the router would redirect, or take %2F or %2E for part of a name
 	}
 	if pattern != "" {
-		p.route = pattern
+		w.route = pattern
 	}
 	var err error
 	if !isHealth(r.URL.Path) {
-		err = m.admit(p, ip)
+		err = m.admit(w, ip)
 	}
 	if err == nil {
 		_, err = parseQuery(r)
 	}
 	switch {
 	case err != nil:
-		m.problem(p, r, err)
+		m.problem(w, r, err)
 	case pattern == "":
-		m.noRoute(p, r, handler)
+		m.noRoute(w, r, handler)
 	default:
-		m.mux.ServeHTTP(p, r)
+		m.mux.ServeHTTP(w, r)
 	}
 }
 
-// admit takes a share of the client's address and a place in flight.
-func (m *middleware) admit(p *passage, ip netip.Addr) error {
-	if err := m.share(p, ip); err != nil {
+// admit counts the request towards its address's quota and takes an in-flight slot.
+func (m *middleware) admit(w *responseRecorder, ip netip.Addr) error {
+	if err := m.admitAddress(w, ip); err != nil {
 		return err
 	}
-	return p.takePlace()
+	return w.acquireInFlight()
 }
 
-// share takes a share of the client's address, unless that is a proxy's: then the clients
-// behind it are not known.
-func (m *middleware) share(p *passage, ip netip.Addr) error {
+// admitAddress counts the request towards its address's quota, unless that is a proxy's: then
+// the clients behind it are not known.
+func (m *middleware) admitAddress(w *responseRecorder, ip netip.Addr) error {
 	if m.trusted(ip) {
 		return nil
 	}
-	return p.takeShare(ip)
+	return w.acquireAddress(ip)
 }
 
 func isClean(p string) bool {
@@ -118,51 +118,42 @@ func isClean(p string) bool {
 }
 
 // leave must be deferred itself, to recover.
-func (m *middleware) leave(p *passage, r *http.Request) {
-	p.freeAll()
+func (m *middleware) leave(w *responseRecorder, r *http.Request) {
+	w.release()
 	switch cause := recover(); cause {
 	case nil:
 	case http.ErrAbortHandler:
 		panic(cause) // breaks the connection off, as it is meant to
 	default:
-		m.Logger.ErrorContext(r.Context(), "panic", "request_id", p.id, "route", p.route, "panic", cause, "stack", string(debug.Stack()))
-		if p.status == 0 {
-			m.problem(p, r, domain.ErrInternal)
+		m.Logger.ErrorContext(r.Context(), "panic", "request_id", w.id, "route", w.route, "panic", cause, "stack", string(debug.Stack()))
+		if w.status == 0 {
+			m.problem(w, r, domain.ErrInternal)
 		}
 	}
-	if p.status == 0 {
-		p.WriteHeader(http.StatusOK)
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
 	}
-	p.endSpan(r)
-	took := time.Since(p.begun)
-	if p.route == verifyRoute && p.status == http.StatusOK {
+	w.endSpan(r)
+	took := time.Since(w.begun)
+	if w.route == verifyRoute && w.status == http.StatusOK {
 		m.verified.Inc()
 		m.verifyTime.Observe(took.Seconds())
 		return
 	}
-	m.requests.WithLabelValues(p.route, strconv.Itoa(p.status)).Inc()
-	m.latency.WithLabelValues(p.route).Observe(took.Seconds())
-	m.Logger.DebugContext(r.Context(), "request", "request_id", p.id, "route", p.route, "status", p.status, "took", took)
+	m.requests.WithLabelValues(w.route, strconv.Itoa(w.status)).Inc()
+	m.latency.WithLabelValues(w.route).Observe(took.Seconds())
+	m.Logger.DebugContext(r.Context(), "request", "request_id", w.id, "route", w.route, "status", w.status, "took", took)
 }
 
 // noRoute says in our shape what the mux would say in text.
 func (s *server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
-	told := &silent{header: http.Header{}}
-	h.ServeHTTP(told, r) // it tells a wrong method from a wrong path
-	if told.status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", told.header.Get("Allow"))
-		s.problem(w, r, newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+told.header.Get("Allow")))
+	answer := newBufferedResponse()
+	h.ServeHTTP(answer, r) // it tells a wrong method from a wrong path
+	if answer.status == http.StatusMethodNotAllowed {
+		allow := answer.header.Get("Allow")
+		w.Header().Set("Allow", allow)
+		s.problem(w, r, newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+allow))
 		return
 	}
 	s.problem(w, r, domain.ErrRouteNotFound)
 }
-
-// silent takes an answer without sending it.
-type silent struct {
-	header http.Header
-	status int
-}
-
-func (s *silent) Header() http.Header         { return s.header }
-func (s *silent) WriteHeader(status int)      { s.status = status }
-func (s *silent) Write(b []byte) (int, error) { return len(b), nil }

@@ -194,3 +194,17 @@ func TestABulkIsRepeatedWithItsCounts(t *testing.T) {
 		}
 	}
 }
+
+// A body that cannot be read is the client's fault, whatever route it is for.
+func TestABodyThatCannotBeReadIsRefused(t *testing.T) {
+	s := start(t)
+	for path, kind := range map[string]string{"/v1/keys": "json", "/v1/keys/import": "x-ndjson", "/v1/verify": "json"} {
+		c := s.dial("127.0.0.1")
+		if err := c.send("POST %s HTTP/1.1\nHost: x\nAuthorization: Bearer %s\nContent-Type: application/%s\nTransfer-Encoding: chunked\n\nno length\n", path, s.root, kind); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.status(t); got != "400 Bad Request" {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}

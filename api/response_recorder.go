@@ -7,47 +7,47 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// A passage is one request on its way, and the writer of its answer.
-type passage struct {
+// A responseRecorder writes the answer to one request, and has what metrics, the access log
+// and the request's span say of it. It gives the request's slot back when the answer begins.
+type responseRecorder struct {
 	http.ResponseWriter
-	place
+	slot
 	id        string
 	route     string
 	begun     time.Time
 	status    int  // 0: not answered yet
 	streaming bool // each write has a deadline of its own
-	access    access
+	access    accessEntry
 	span      trace.Span
 }
 
 // WriteHeader sends the status, of which there is one.
-func (p *passage) WriteHeader(status int) {
-	if p.status == 0 {
-		p.status = status
-		p.answers()
-		p.ResponseWriter.WriteHeader(status)
+func (w *responseRecorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.begin(status)
+		w.ResponseWriter.WriteHeader(status)
 	}
 }
 
-func (p *passage) Write(b []byte) (int, error) {
-	if p.status == 0 {
-		p.status = http.StatusOK
-		p.answers()
-	} else if p.streaming {
-		p.limitWriting()
+func (w *responseRecorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.begin(http.StatusOK)
+	} else if w.streaming {
+		w.setWriteDeadline()
 	}
-	return p.ResponseWriter.Write(b)
+	return w.ResponseWriter.Write(b)
 }
 
-// answers is called when the answer begins: all that is left is for its client to take it.
-func (p *passage) answers() {
-	p.freePlace()
-	p.limitWriting()
+// begin is called when the answer begins: all that is left is for its client to take it.
+func (w *responseRecorder) begin(status int) {
+	w.status = status
+	w.releaseInFlight()
+	w.setWriteDeadline()
 }
 
-func (p *passage) limitWriting() {
-	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(p.gate.WriteTimeout))
+func (w *responseRecorder) setWriteDeadline() {
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.admission.WriteTimeout))
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (p *passage) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+func (w *responseRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

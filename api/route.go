@@ -1,10 +1,7 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -82,26 +79,6 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 		}
 		return out, nil
 	})
-}
-
-// takeBody reads a body whole and puts it back: a request's fingerprint is of the text that
-// was sent.
-func takeBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
-	if flight := whileReading(w, func() { body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) }); flight != nil {
-		return nil, flight
-	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, domain.ErrBodyTooLarge
-	case err != nil:
-		return nil, domain.ErrBodyUnreadable
-	}
-	if err := ambiguous(body, nil); err != nil {
-		return nil, err
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return body, nil
 }
 
 func cutPattern(pattern string) (method, path string) {

@@ -12,16 +12,16 @@ import (
 )
 
 // startSpan begins a request's span, in the caller's trace if it named one.
-func (p *passage) startSpan(r *http.Request) *http.Request {
+func (w *responseRecorder) startSpan(r *http.Request) *http.Request {
 	ctx := otel.GetTextMapPropagator().Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	ctx, p.span = otel.Tracer("github.com/keytrail/keytrail").Start(ctx, "request", trace.WithSpanKind(trace.SpanKindServer))
+	ctx, w.span = otel.Tracer("github.com/keytrail/keytrail").Start(ctx, "request", trace.WithSpanKind(trace.SpanKindServer))
 	return r.WithContext(ctx)
 }
 
 // endSpan names the span after the route. Path, query and headers do not go into it: a
 // secret may have been put there by mistake.
-func (p *passage) endSpan(r *http.Request) {
-	if p.span == nil {
+func (w *responseRecorder) endSpan(r *http.Request) {
+	if w.span == nil {
 		return
 	}
 	method := r.Method
@@ -30,15 +30,15 @@ func (p *passage) endSpan(r *http.Request) {
 	default:
 		method = "_OTHER" // as the conventions have it, and a method can be any text
 	}
-	_, route, named := strings.Cut(p.route, " ")
+	_, route, named := strings.Cut(w.route, " ")
 	if !named {
-		route = p.route
+		route = w.route
 	}
-	p.span.SetName(method + " " + route)
-	p.span.SetAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route),
-		attribute.Int("http.response.status_code", p.status), attribute.String("keytrail.request_id", p.id))
-	if p.status >= http.StatusInternalServerError {
-		p.span.SetStatus(codes.Error, "")
+	w.span.SetName(method + " " + route)
+	w.span.SetAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route),
+		attribute.Int("http.response.status_code", w.status), attribute.String("keytrail.request_id", w.id))
+	if w.status >= http.StatusInternalServerError {
+		w.span.SetStatus(codes.Error, "")
 	}
-	p.span.End()
+	w.span.End()
 }

@@ -30,34 +30,34 @@ var jsonType = []string{"application/json"}
 
 // verify answers POST /v1/verify. It is on the path of every request that a customer's
 // service takes, so it borrows its buffers and reads the usual body by hand.
-func (m *middleware) verify(p *passage, r *http.Request, ip netip.Addr) {
+func (m *middleware) verify(w *responseRecorder, r *http.Request, ip netip.Addr) {
 	v := verifications.Get().(*verification)
 	defer verifications.Put(v)
-	if err := m.decide(v, p, r, ip); err != nil {
-		m.problem(p, withRequestID(r, p.id), err)
+	if err := m.decide(v, w, r, ip); err != nil {
+		m.problem(w, withRequestID(r, w.id), err)
 		return
 	}
 	v.out = append(v.answer.AppendJSON(v.out[:0]), '\n')
-	p.Header()["Content-Type"] = jsonType
-	_, _ = p.Write(v.out) // a caller who has gone needs no answer
+	w.Header()["Content-Type"] = jsonType
+	_, _ = w.Write(v.out) // a caller who has gone needs no answer
 }
 
-// decide reads the body before it takes a place in flight: a slow client holds none.
-func (m *middleware) decide(v *verification, p *passage, r *http.Request, ip netip.Addr) error {
+// decide reads the body before it takes an in-flight slot: a slow client holds none.
+func (m *middleware) decide(v *verification, w *responseRecorder, r *http.Request, ip netip.Addr) error {
 	secret, err := presented(r.Header)
 	if err != nil {
 		return err
 	}
-	if err := m.share(p, ip); err != nil {
+	if err := m.admitAddress(w, ip); err != nil {
 		return err
 	}
-	if v.body, err = readBody(v.body[:0], r.Body); err != nil {
+	if v.body, err = appendBody(v.body[:0], r.Body); err != nil {
 		return err
 	}
-	if err := p.takePlace(); err != nil {
+	if err := w.acquireInFlight(); err != nil {
 		return err
 	}
-	caller, err := m.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify", IP: ip, RequestID: p.id})
+	caller, err := m.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify", IP: ip, RequestID: w.id})
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,12 @@ func (m *middleware) decide(v *verification, p *passage, r *http.Request, ip net
 	if err := parseVerify(v.body, &v.request); err != nil {
 		return err
 	}
-	v.request.By, v.request.RequestID = caller.Principal, p.id
-	p.access.principal = caller.ID
+	v.request.By, v.request.RequestID = caller.Principal, w.id
+	w.access.principal = caller.ID
 	if err := m.Verifier.Verify(r.Context(), &v.request, &v.answer); err != nil {
 		return err
 	}
-	p.access.verified(&v.answer)
+	w.access.verified(&v.answer)
 	return m.Verifier.Recheck(&caller)
 }
 

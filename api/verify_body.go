@@ -9,8 +9,8 @@ import (
 	"github.com/keytrail/keytrail/verify"
 )
 
-// readBody appends all of r to b, up to maxVerifyBody.
-func readBody(b []byte, r io.Reader) ([]byte, error) {
+// appendBody appends all of r to b, up to maxVerifyBody.
+func appendBody(b []byte, r io.Reader) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]

@@ -24,7 +24,7 @@ func (w recheckedWriter) Write(b []byte) (int, error) {
 // wholeStream begins an answer that holds the digests of every organization. It is a stream
 // until done is called.
 func (s *server) wholeStream(w http.ResponseWriter, r *http.Request, p domain.Principal, contentType string) (to io.Writer, done func(), err error) {
-	if done, err = s.stream(w, p); err != nil {
+	if done, err = s.acquireStream(w, p); err != nil {
 		return nil, nil, err
 	}
 	w.Header().Set("Content-Type", contentType)

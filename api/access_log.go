@@ -13,34 +13,32 @@ import (
 	"github.com/keytrail/keytrail/verify"
 )
 
-// access is what the access log says of a request beside what everyone knows of it.
-type access struct {
-	principal string       // whose management key asked
+// An accessEntry is what the access log says of a request that only its handler knows.
+type accessEntry struct {
+	principal string       // the management key that asked
 	key       domain.KeyID // the key that was verified
 	outcome   domain.Outcome
 }
 
-// verified tells the access log what became of a key. One that is not known has no id.
-func (a *access) verified(answer *verify.Answer) {
+// verified adds the outcome of a verification, and the key, unless there is none.
+func (a *accessEntry) verified(answer *verify.Answer) {
 	a.outcome = answer.Outcome
 	if answer.Outcome != domain.UseNotFound {
 		a.key = answer.Credential.Key
 	}
 }
 
-// noteCaller tells the access log who asks.
-func noteCaller(w http.ResponseWriter, p domain.Principal) {
-	if passage, ok := w.(*passage); ok {
-		passage.access.principal = p.ID
-	}
+// logCaller adds the caller to the access log's entry.
+func logCaller(w http.ResponseWriter, p domain.Principal) {
+	w.(*responseRecorder).access.principal = p.ID
 }
 
 // logAccess writes a line when a request is over, however it ended. It holds ids alone: a
 // path or a query may hold what a client put there by mistake.
-func (m *middleware) logAccess(p *passage, r *http.Request, ip netip.Addr) {
-	all := []slog.Attr{slog.String("request_id", p.id), slog.String("route", p.route), slog.Int("status", p.status),
-		slog.Duration("took", time.Since(p.begun)), slog.String("client", ip.String())}
-	for _, a := range []slog.Attr{slog.String("principal", p.access.principal), slog.String("key", string(p.access.key)), slog.String("outcome", string(p.access.outcome)), slog.String("trace_id", traceID(r))} {
+func (m *middleware) logAccess(w *responseRecorder, r *http.Request, ip netip.Addr) {
+	all := []slog.Attr{slog.String("request_id", w.id), slog.String("route", w.route), slog.Int("status", w.status),
+		slog.Duration("took", time.Since(w.begun)), slog.String("client", ip.String())}
+	for _, a := range []slog.Attr{slog.String("principal", w.access.principal), slog.String("key", string(w.access.key)), slog.String("outcome", string(w.access.outcome)), slog.String("trace_id", traceID(r))} {
 		if a.Value.String() != "" {
 			all = append(all, a)
 		}

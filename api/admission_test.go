@@ -13,7 +13,7 @@ import (
 	"github.com/keytrail/keytrail/api"
 )
 
-// limited is a service with a tenant, and few places.
+// limited is a service with a tenant, and low limits.
 func limited(t *testing.T, l api.Limits) (s *service, auditor, secret string) {
 	t.Parallel()
 	s = startWith(t, nil, func(o *api.Options) { o.Limits = l })
@@ -68,7 +68,7 @@ func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
 	}
 }
 
-// A body that does not arrive holds no place, whatever route it is for. The 100 shows that
+// A body that does not arrive holds no slot, whatever route it is for. The 100 shows that
 // the server waits for it.
 func TestSlowBodiesHoldNobodyUp(t *testing.T) {
 	for route, how := range map[string]string{"/v1/verify": "json", "/v1/keys": "json", "/v1/keys/import": "x-ndjson"} {
@@ -88,7 +88,7 @@ func TestSlowBodiesHoldNobodyUp(t *testing.T) {
 	}
 }
 
-func TestStreamsHoldNoPlacesAndHaveTheirOwn(t *testing.T) {
+func TestStreamsHaveSlotsOfTheirOwn(t *testing.T) {
 	for how, request := range map[string]string{
 		"follows":    "GET /v1/events HTTP/1.1\nHost: x\nAccept: text/event-stream\nAuthorization: Bearer %s\n\n",
 		"long polls": "GET /v1/events?type=organization.updated&wait=60s HTTP/1.1\nHost: x\nAuthorization: Bearer %s\n\n",
@@ -97,7 +97,7 @@ func TestStreamsHoldNoPlacesAndHaveTheirOwn(t *testing.T) {
 			s, key, secret := limited(t, api.Limits{InFlight: 2, Streams: 8, StreamsPerKey: 3})
 			org := s.must(key, "GET", "/v1/principal", "")["org_id"].(string)
 			streams := 0
-			open := func(key string) { // one after the other: each begins with a place in flight
+			open := func(key string) { // one after the other: each begins with an in-flight slot
 				t.Helper()
 				if err := s.dial("127.0.0.1").send(request, key); err != nil {
 					t.Fatal(err)
@@ -153,8 +153,8 @@ func (s *service) untilMetric(line string) {
 	}
 }
 
-// One address holds half of the places at most, but for a proxy that names its clients.
-func TestOneAddressCannotHoldEveryPlace(t *testing.T) {
+// One address holds half of the in-flight slots at most, but for a proxy that names its clients.
+func TestOneAddressCannotHoldEverySlot(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	s := startWith(t, before(func(ctx context.Context, _, _ string) error {
