@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +22,9 @@ type service struct {
 	uses   state         // relaxed or durable
 	debug  string        // where its profiles are, a URL
 	ready  time.Duration // from the start of the process to the first 200 of /readyz
-	log    string        // the file of its output
 	cancel context.CancelFunc
-	ended  chan struct{}
-	err    error // of the process, once it has ended
+	ended  chan error
+	log    string // the file of its output
 }
 
 // A server is what the load generator can drive: the service or the bare handler.
@@ -46,7 +44,7 @@ const (
 func (e *env) startService(ctx context.Context, uses state) error {
 	address, err1 := freeAddress()
 	debug, err2 := freeAddress()
-	s := &service{uses: uses, debug: "http://" + debug + "/debug/pprof/", log: filepath.Join(e.dir, "service.log"), ended: make(chan struct{})}
+	s := &service{uses: uses, debug: "http://" + debug + "/debug/pprof/", ended: make(chan error, 1), log: filepath.Join(e.dir, "service.log")}
 	log, err3 := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
@@ -55,40 +53,23 @@ func (e *env) startService(ctx context.Context, uses state) error {
 	process, cancel := context.WithCancel(ctx)
 	args := append([]string{"serve", "--data", e.data(), "--listen", address, "--uses", string(uses), "--pprof-listen", debug}, e.flags...)
 	cmd := exec.CommandContext(process, e.binary, args...)
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = log, log, stopTimeout
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // as an operator would
-	cmd.WaitDelay = stopTimeout
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
 		cancel()
 		return err
 	}
-	s.server, s.cancel = server{pid: cmd.Process.Pid, address: address}, cancel
-	go func() { s.err = cmd.Wait(); close(s.ended) }()
-	e.service = s
-	err := s.untilReady(ctx)
-	s.ready = time.Since(begin)
-	return err
-}
-
-func (s *service) untilReady(ctx context.Context) error {
-	const pause, answerTimeout = 2 * time.Millisecond, 5 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
+	s.server, s.cancel, e.service = server{pid: cmd.Process.Pid, address: address}, cancel, s
+	ctx, ended := context.WithTimeout(ctx, readyTimeout)
+	go func() { s.ended <- cmd.Wait(); ended() }()
 	for {
-		attempt, cancel := context.WithTimeout(ctx, answerTimeout)
-		_, err := call(attempt, http.MethodGet, s.url("/readyz"), "", nil)
-		cancel()
-		if err == nil {
+		if _, err := call(ctx, http.MethodGet, s.url("/readyz"), "", nil); err == nil {
+			s.ready = time.Since(begin)
 			return nil
 		}
-		select {
-		case <-s.ended:
-			return fmt.Errorf("the service ended before it was ready: %w: %s", s.err, s.tail())
-		default:
-		}
-		if err := backoff.Sleep(ctx, pause); err != nil {
-			return fmt.Errorf("the service was not ready: %w: %s", err, s.tail())
+		if err := backoff.Sleep(ctx, 2*time.Millisecond); err != nil {
+			return fmt.Errorf("the service was not ready: %w", err)
 		}
 	}
 }
@@ -102,20 +83,12 @@ func (e *env) stopService() error {
 	e.service = nil
 	httpClient.CloseIdleConnections()
 	s.cancel()
-	<-s.ended
-	if errors.Is(s.err, context.Canceled) { // it ended without an error, because it was told to
+	err := <-s.ended
+	if errors.Is(err, context.Canceled) { // it ended without an error, because it was told to
 		return nil
 	}
-	return fmt.Errorf("the service ended: %w: %s", s.err, s.tail())
-}
-
-// tail is the last of the service's output.
-func (s *service) tail() []byte {
-	b, err := os.ReadFile(s.log)
-	if err != nil {
-		return []byte(err.Error())
-	}
-	return bytes.TrimSpace(b[max(0, len(b)-2000):])
+	log, logErr := os.ReadFile(s.log)
+	return errors.Join(fmt.Errorf("the service ended: %w: %s", err, log[max(0, len(log)-2000):]), logErr)
 }
 
 // freeAddress is a loopback address that nothing listens on.
