@@ -120,7 +120,7 @@ func sameKey(got, want api.Key) error {
 }
 
 // checkListing reads a listing to its end: it is in order, all keys in it match the
-// question, and each key of the population that does is in it once.
+// question, and each key of the population that does is in it, once.
 func (e *env) checkListing(ctx context.Context, q url.Values) error {
 	wanted := map[domain.KeyID]api.Key{}
 	for i := range e.keys {
@@ -129,16 +129,17 @@ func (e *env) checkListing(ctx context.Context, q url.Values) error {
 		}
 	}
 	var before *api.Key
+	seen := map[domain.KeyID]bool{}
 	for {
 		got, err := e.page(ctx, q)
 		if err != nil {
 			return err
 		}
 		for _, k := range got.Items {
-			if !matches(k, q) || before != nil && !inOrder(q.Get("sort"), *before, k) {
+			if seen[k.ID] || !matches(k, q) || before != nil && !inOrder(q.Get("sort"), *before, k) {
 				return fmt.Errorf("%+v is listed after %+v", k, before)
 			}
-			before = &k
+			before, seen[k.ID] = &k, true
 			if want, ok := wanted[k.ID]; ok {
 				delete(wanted, k.ID)
 				if err := sameKey(k, want); err != nil {
@@ -146,9 +147,10 @@ func (e *env) checkListing(ctx context.Context, q url.Values) error {
 				}
 			}
 		}
-		if q.Set("cursor", got.NextCursor); got.NextCursor == "" {
+		if got.NextCursor == "" {
 			break
 		}
+		q.Set("cursor", got.NextCursor)
 	}
 	if len(wanted) > 0 {
 		return fmt.Errorf("%d keys are not listed", len(wanted))

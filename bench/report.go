@@ -34,7 +34,7 @@ func (r *report) targets() []target {
 	return slices.Concat(verificationTargets(r), memoryTargets(r), replayTargets(r), revocationTargets(r))
 }
 
-// A target is what section 7 of the design asks of one figure.
+// A target is what the design asks of one figure.
 type target struct {
 	what   string
 	want   string

@@ -45,13 +45,13 @@ func (e *env) revokeInUse(ctx context.Context) (*refusalDelay, error) {
 	r := &refusalDelay{Keys: e.revocations}
 	var delays latencies
 	for range e.revocations {
-		w, err := e.observeRevocation(ctx)
+		o, err := e.observeRevocation(ctx)
 		if err != nil {
 			return nil, err
 		}
-		delays = append(delays, w.refused.Sub(w.acknowledged))
-		r.Late += w.late
-		r.Asked += w.asked
+		delays = append(delays, o.refused.Sub(o.acknowledged))
+		r.Late += o.late
+		r.Asked += o.asked
 	}
 	r.percentiles = delays.percentiles()
 	if r.Late > 0 {
@@ -67,24 +67,24 @@ func (e *env) observeRevocation(ctx context.Context) (*observation, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &observation{answered: make(chan struct{})}
+	o := &observation{answered: make(chan struct{})}
 	g, ctx := errgroup.WithContext(ctx)
 	for range askers {
-		g.Go(func() error { return w.verifyUntilRefused(ctx, e, made) })
+		g.Go(func() error { return o.verifyUntilRefused(ctx, e, made) })
 	}
 	g.Go(func() error {
 		select {
-		case <-w.answered: // the key is in use when it is revoked
+		case <-o.answered: // the key is in use when it is revoked
 		case <-ctx.Done():
 		}
 		err := e.act(ctx, made.Key.ID, "revoke")
-		w.acknowledge(time.Now())
+		o.acknowledge(time.Now())
 		return err
 	})
-	return w, g.Wait()
+	return o, g.Wait()
 }
 
-// A observation is what several askers saw of one key while it was revoked.
+// An observation is what several askers saw of one key while it was revoked.
 type observation struct {
 	mu           sync.Mutex
 	answered     chan struct{} // closed at the first answer
@@ -93,14 +93,14 @@ type observation struct {
 	asked, late  int64
 }
 
-func (w *observation) acknowledge(at time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.acknowledged = at
+func (o *observation) acknowledge(at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.acknowledged = at
 }
 
 // verifyUntilRefused asks about the key until it is refused after its revocation was acknowledged.
-func (w *observation) verifyUntilRefused(ctx context.Context, e *env, k madeKey) error {
+func (o *observation) verifyUntilRefused(ctx context.Context, e *env, k madeKey) error {
 	for {
 		asked := time.Now()
 		v, _, err := e.verify(ctx, question{Key: k.Secret, Scopes: []string{askedScope}})
@@ -110,29 +110,29 @@ func (w *observation) verifyUntilRefused(ctx context.Context, e *env, k madeKey)
 		if v.KeyID != k.Key.ID || v.Code != domain.UseValid && v.Code != domain.UseRevoked {
 			return fmt.Errorf("%s was answered %+v", k.Key.ID, v)
 		}
-		if w.record(asked, v) {
+		if o.record(asked, v) {
 			return nil
 		}
 	}
 }
 
 // record takes note of an answer and says whether its asker is done.
-func (w *observation) record(asked time.Time, v verdict) (done bool) {
+func (o *observation) record(asked time.Time, v verdict) (done bool) {
 	const enough = 1000
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.asked++; w.asked == 1 {
-		close(w.answered)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.asked++; o.asked == 1 {
+		close(o.answered)
 	}
-	after := !w.acknowledged.IsZero() && asked.After(w.acknowledged)
+	after := !o.acknowledged.IsZero() && asked.After(o.acknowledged)
 	switch {
 	case !after:
 		return false
 	case v.Valid:
-		w.late++
-		return w.late > enough
-	case w.refused.IsZero():
-		w.refused = time.Now()
+		o.late++
+		return o.late > enough
+	case o.refused.IsZero():
+		o.refused = time.Now()
 	}
 	return true
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // A scenario measures or checks one thing. To add one, write a file of its name that holds
-// its run function, the type of its figures (a field of result) and their table for the
-// report; then name it in scenarios, and its table in tables.
+// its run function, the type of its figures (a field of result) and their table; then name
+// the function in scenarios and the table in sections.
 type scenario struct {
 	name    string
 	service state // what it needs of the service
