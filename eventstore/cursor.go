@@ -6,14 +6,14 @@ import (
 	"errors"
 )
 
-// A Cursor is how far both streams have been read: each to its position, that one included,
-// and of a message of uses to an index.
+// A Cursor is how far both streams have been read: each up to a position, that one included,
+// and in a message of uses up to an index.
 type Cursor struct {
-	At    [2]Position `json:"p"`
-	Index int         `json:"i"`
+	At    [2]Position `json:"p"` // by stream
+	Index int         `json:"i"` // of the last use that was read in the message at At[Uses]
 }
 
-// wholeMessage is the Index of a cursor behind all uses of a message.
+// wholeMessage is the Index of a cursor after all uses of a message.
 const wholeMessage = 1 << 20
 
 var errCursor = errors.New("not a cursor")
@@ -43,12 +43,13 @@ func (c Cursor) after(s Stream) Position {
 	return c.At[s]
 }
 
-func (c Cursor) passed(r *Record) bool {
+// covers reports whether r was read already.
+func (c Cursor) covers(r *Record) bool {
 	at := c.At[r.Stream]
 	return r.Position < at || r.Position == at && (r.Stream == Events || r.Index <= c.Index)
 }
 
-// Move puts c behind r.
+// Move puts c after r.
 func (c *Cursor) Move(r *Record) {
 	c.At[r.Stream] = r.Position
 	if r.Stream == Uses {
@@ -56,7 +57,7 @@ func (c *Cursor) Move(r *Record) {
 	}
 }
 
-// moveTo puts c behind the message at p.
+// moveTo puts c after the message at p, unless it is there already.
 func (c *Cursor) moveTo(s Stream, p Position) {
 	if p <= c.after(s) {
 		return
@@ -67,7 +68,7 @@ func (c *Cursor) moveTo(s Stream, p Position) {
 	}
 }
 
-// advance puts c behind all that o is behind, which must be whole messages.
+// advance puts c after all that o is after, which must be whole messages.
 func (c *Cursor) advance(o Cursor) {
 	c.moveTo(Events, o.At[Events])
 	c.moveTo(Uses, o.At[Uses])

@@ -11,5 +11,5 @@ func (l *Ledger) Consumers(ctx context.Context, s Stream) (int, error) {
 	return info.State.Consumers, nil
 }
 
-// SetRing makes the ring of a feed that is not yet running hold n records.
+// SetRing makes the ring of a tail that is not yet running hold n records.
 func (t *Trail) SetRing(n int) { t.ringRecords = n }

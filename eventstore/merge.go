@@ -8,34 +8,33 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// read hands the records after c that f's queries find to handle, up to what is the end when it
-// begins, and moves c behind each. It tells whether it came to the end.
+// read merges both streams: it calls handle with the records after c that f's queries find, in
+// the order in which they were stored, up to what is the end when it begins, and moves c after
+// each. It reports whether it came to the end.
 func (t *Trail) read(ctx context.Context, f Filter, c *Cursor, handle func(*Record) error) (atEnd bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	var sources [2]*source
+	var m merge
 	defer func() {
 		cancel()
-		for _, s := range sources {
-			s.wait()
-		}
+		m.wait()
 	}()
-	if err := t.begin(ctx, f, c); err != nil {
+	if err := t.skipToStart(ctx, f, c); err != nil {
 		return false, err
 	}
-	for i := range sources {
-		if sources[i], err = t.open(ctx, f, Stream(i), c); err != nil {
+	for s := range m {
+		if m[s], err = t.openSource(ctx, f, Stream(s), c); err != nil {
 			return false, err
 		}
 	}
 	for {
-		r, err := earlier(ctx, sources)
+		r, err := m.next(ctx)
 		if err != nil {
 			return false, err
 		}
 		if r == nil {
 			break
 		}
-		if c.passed(r) {
+		if c.covers(r) {
 			continue
 		}
 		c.Move(r)
@@ -43,26 +42,26 @@ func (t *Trail) read(ctx context.Context, f Filter, c *Cursor, handle func(*Reco
 			return false, err
 		}
 	}
-	for _, s := range sources {
-		whole, err := t.settle(ctx, s, c)
-		if err != nil || !whole {
+	for _, s := range m {
+		complete, err := t.moveToEnd(ctx, s, c)
+		if err != nil || !complete {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-// lateness is how long after it happened an event may have been stored for a Filter's From
-// to find it.
-const lateness = time.Minute
+// maxDelay is how long after it happened an event may have been stored for a Filter's From to
+// find it.
+const maxDelay = time.Minute
 
-// begin moves a new cursor to where a stream holds the first events that f may choose.
-func (t *Trail) begin(ctx context.Context, f Filter, c *Cursor) error {
+// skipToStart moves a new cursor to where a stream has the first events that f may choose.
+func (t *Trail) skipToStart(ctx context.Context, f Filter, c *Cursor) error {
 	for _, s := range []Stream{Events, Uses} {
-		if c.At[s] > 0 || f.From.IsZero() || f.leavesOut(s) {
+		if c.At[s] > 0 || f.From.IsZero() || f.excludes(s) {
 			continue
 		}
-		p, err := t.ledger.seek(ctx, s, f.From.Add(-lateness))
+		p, err := t.ledger.seek(ctx, s, f.From.Add(-maxDelay))
 		if err != nil {
 			return err
 		}
@@ -71,127 +70,10 @@ func (t *Trail) begin(ctx context.Context, f Filter, c *Cursor) error {
 	return nil
 }
 
-// A source is one stream being read by a goroutine of its own, batch by batch.
-type source struct {
-	query   Query
-	end     Position      // of the stream when reading began
-	batches chan []Record // closed behind the last one; nil: there is nothing to read
-	taken   chan struct{} // the last batch's memory may be used again
-	err     error         // of the reading, once batches is closed
-	records []Record      // not yet given out
-	given   bool          // records are of a batch that is not yet returned
-}
-
-// open begins to read what f may choose of a stream after c. It moves c past a stream that
-// f leaves out.
-func (t *Trail) open(ctx context.Context, f Filter, stream Stream, c *Cursor) (*source, error) {
-	s := &source{query: f.query(stream)}
-	var err error
-	if s.end, err = t.ledger.End(ctx, stream); err != nil {
-		return nil, err
-	}
-	if c.At[stream] > s.end {
-		return nil, ErrBeyondEnd
-	}
-	if f.leavesOut(stream) {
-		c.moveTo(stream, s.end)
-	}
-	if s.query.After = c.after(stream); s.query.After == s.end {
-		return s, nil
-	}
-	s.batches, s.taken = make(chan []Record), make(chan struct{})
-	go func() {
-		defer close(s.batches)
-		s.err = t.ledger.Read(ctx, s.query, s.hand(ctx))
-	}()
-	return s, nil
-}
-
-// hand gives a batch out and waits until it is returned, for its memory is used again.
-func (s *source) hand(ctx context.Context) func(Batch) error {
-	return func(b Batch) error {
-		select {
-		case s.batches <- b.Records:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		select {
-		case <-s.taken:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// wait returns when the goroutine has ended; its context must have.
-func (s *source) wait() {
-	if s == nil || s.batches == nil {
-		return
-	}
-	for range s.batches {
-	}
-}
-
-// head is the next record, nil at the end of the stream. It waits for one.
-func (s *source) head(ctx context.Context) (*Record, error) {
-	for s.batches != nil {
-		if len(s.records) == 0 {
-			if err := s.refill(ctx); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if s.records[0].Position <= s.end {
-			return &s.records[0], nil
-		}
-		s.records = s.records[1:] // stored after the reading began
-	}
-	return nil, nil
-}
-
-// refill returns the last batch and waits for the next one; behind the last, batches is nil.
-func (s *source) refill(ctx context.Context) error {
-	if s.given {
-		select {
-		case s.taken <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if s.records, s.given = <-s.batches; s.given {
-		return nil
-	}
-	s.batches = nil
-	return errors.Join(s.err, ctx.Err())
-}
-
-// earlier takes the record that was stored first of what both sources have next, nil if they
-// are at their end.
-func earlier(ctx context.Context, sources [2]*source) (*Record, error) {
-	var first *source
-	var at time.Time
-	for _, s := range sources {
-		r, err := s.head(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if r != nil && (first == nil || r.Stored.Before(at)) {
-			first, at = s, r.Stored
-		}
-	}
-	if first == nil {
-		return nil, nil
-	}
-	r := &first.records[0]
-	first.records = first.records[1:]
-	return r, nil
-}
-
-// settle moves c to the end of a stream that was read to it, so that what the query left out
+// moveToEnd moves c to the end of a stream that was read to it, so that what the query left out
 // is not looked at again. The server that read may lag behind the stream's leader, which is
 // therefore asked whether something is left.
-func (t *Trail) settle(ctx context.Context, s *source, c *Cursor) (whole bool, err error) {
+func (t *Trail) moveToEnd(ctx context.Context, s *source, c *Cursor) (complete bool, err error) {
 	stream := s.query.Stream
 	if c.At[stream] < s.end {
 		next, err := t.ledger.get(ctx, stream, c.At[stream]+1, jetstream.WithGetMsgSubject(s.query.subject()))
@@ -204,4 +86,127 @@ func (t *Trail) settle(ctx context.Context, s *source, c *Cursor) (whole bool, e
 	}
 	c.moveTo(stream, s.end)
 	return true, nil
+}
+
+// A merge has one source for each stream.
+type merge [2]*source
+
+// next is the record that was stored first of those that the sources have next, nil if both are
+// at their end. It is good until next is called again.
+func (m *merge) next(ctx context.Context) (*Record, error) {
+	var first *source
+	var stored time.Time
+	for _, s := range m {
+		r, err := s.peek(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && (first == nil || r.Stored.Before(stored)) {
+			first, stored = s, r.Stored
+		}
+	}
+	if first == nil {
+		return nil, nil
+	}
+	r := &first.records[0]
+	first.records = first.records[1:]
+	return r, nil
+}
+
+// wait returns when the sources' goroutines have ended; their context must have.
+func (m *merge) wait() {
+	for _, s := range m {
+		if s == nil || s.batches == nil {
+			continue
+		}
+		for range s.batches {
+		}
+	}
+}
+
+// A source is one stream, read batch by batch in a goroutine of its own. That waits until a
+// batch is released before it reads the next one into the same memory.
+type source struct {
+	query    Query
+	end      Position      // of the stream when reading began
+	batches  chan []Record // closed after the last one; nil: nothing is left to read
+	released chan struct{}
+	err      error    // of the reading, once batches is closed
+	records  []Record // of the last batch: those that next has not returned yet
+	held     bool     // the last batch is not released yet
+}
+
+// openSource begins to read what f may choose of a stream after c. It moves c to the end of a
+// stream that f excludes.
+func (t *Trail) openSource(ctx context.Context, f Filter, stream Stream, c *Cursor) (*source, error) {
+	s := &source{query: f.query(stream)}
+	var err error
+	if s.end, err = t.ledger.End(ctx, stream); err != nil {
+		return nil, err
+	}
+	if c.At[stream] > s.end {
+		return nil, ErrBeyondEnd
+	}
+	if f.excludes(stream) {
+		c.moveTo(stream, s.end)
+	}
+	s.query.After = c.after(stream)
+	if s.query.After == s.end {
+		return s, nil
+	}
+	s.batches, s.released = make(chan []Record), make(chan struct{})
+	go func() {
+		defer close(s.batches)
+		s.err = t.ledger.Read(ctx, s.query, func(b Batch) error { return s.deliver(ctx, b.Records) })
+	}()
+	return s, nil
+}
+
+// deliver sends a batch and waits until it is released.
+func (s *source) deliver(ctx context.Context, records []Record) error {
+	select {
+	case s.batches <- records:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-s.released:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// peek is the next record, nil at the end of the stream. It waits for one.
+func (s *source) peek(ctx context.Context) (*Record, error) {
+	for s.batches != nil {
+		if len(s.records) == 0 {
+			if err := s.receive(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if s.records[0].Position <= s.end {
+			return &s.records[0], nil
+		}
+		s.records = s.records[1:] // stored after the reading began
+	}
+	return nil, nil
+}
+
+// receive releases the last batch and waits for the next one; after the last, batches is nil.
+func (s *source) receive(ctx context.Context) error {
+	if s.held {
+		select {
+		case s.released <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	s.records, s.held = <-s.batches
+	if s.held {
+		return nil
+	}
+	s.batches = nil
+	return errors.Join(s.err, ctx.Err())
 }

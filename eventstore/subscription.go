@@ -7,34 +7,28 @@ import (
 )
 
 // maxCatchUps is how many subscriptions at once read what is no longer in the ring, so that many
-// who are behind, or fall behind again and again, leave the ledger to others.
+// that are behind, or fall behind again and again, leave the ledger to others.
 const maxCatchUps = 2
 
-// A Subscription is one reader of the trail who stays for what comes: it catches up on the ledger
-// and goes on in the feed. Next is for one goroutine.
+// A Subscription is one reader of the trail that stays for what comes: it catches up on the
+// ledger and goes on in the tail's ring. Next is for one goroutine.
 type Subscription struct {
 	trail  *Trail
 	filter Filter
-	types  uint64 // the bits of the types that it wants
-	feed   *feed
-	wake   chan struct{} // readable: there may be something
+	types  uint64 // the bits of the filter's types
+	tail   *tail
+	awake  chan struct{} // readable: there may be something
 
-	// Of the goroutine that calls Next, until joined; then under the feed's lock.
+	// Of the goroutine that calls Next, until joined; then under the tail's lock.
 	cursor Cursor
-	joined bool // cursor is at or behind what the ring still has
-	ready  bool // there may be something in the ring behind cursor
-	chunk  int  // if ready: the number of the chunk that it may be in
+	joined bool // the ring has everything after cursor, or had when cursor was last moved
+	behind bool // there may be something in the ring after cursor
+	chunk  int  // if behind: the number of the first chunk that it may be in
 }
 
 // Subscribe is a subscription to what f chooses after c. It must be closed.
 func (t *Trail) Subscribe(f Filter, c Cursor) *Subscription {
-	s := &Subscription{trail: t, filter: f, cursor: c, wake: make(chan struct{}, 1)}
-	for _, name := range f.Types {
-		s.types |= typeBits[name]
-	}
-	if f.Types == nil {
-		s.types = ^uint64(0)
-	}
+	s := &Subscription{trail: t, filter: f, types: f.typeBits(), cursor: c, awake: make(chan struct{}, 1)}
 	t.join(s)
 	return s
 }
@@ -42,7 +36,104 @@ func (t *Trail) Subscribe(f Filter, c Cursor) *Subscription {
 // Close ends the subscription.
 func (s *Subscription) Close() { s.trail.leave(s) }
 
-func (s *Subscription) mayWant(c *chunk) bool {
+// Next is the next entries, at most limit. If there are none it waits for some, until a time
+// or until ctx ends; the page then has none, and a cursor after what did not match.
+func (s *Subscription) Next(ctx context.Context, until time.Time, limit int) (Page, error) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	for {
+		page, err := s.poll(ctx, limit)
+		if err != nil || len(page.Entries) > 0 || ctx.Err() != nil {
+			return page, err
+		}
+		if !s.joined && time.Now().Before(until) {
+			continue
+		}
+		select {
+		case <-s.awake:
+		case <-ctx.Done():
+			return page, nil
+		case <-timer.C:
+			return page, nil
+		}
+	}
+}
+
+// poll is Next without waiting for entries: it reads on in the ring or, for a subscription that
+// has not come to it yet or fell out of it, on the ledger.
+func (s *Subscription) poll(ctx context.Context, limit int) (Page, error) {
+	select {
+	case <-s.tail.started:
+	case <-ctx.Done():
+		return Page{Next: s.cursor}, nil
+	}
+	u, err := s.takeUnseen()
+	switch {
+	case err != nil:
+		return Page{}, err
+	case !s.joined:
+		return s.catchUp(ctx, limit)
+	}
+	return s.fill(u, limit), nil
+}
+
+// unseen are the chunks of the ring that may have something after a cursor.
+type unseen struct {
+	from   Cursor
+	chunks []*chunk
+	number int // of chunks[0]
+}
+
+// takeUnseen takes what the ring has for s, and puts the cursor after it. It tries to join the
+// ring first, and leaves it if the ring has dropped what comes next. Its error is the tail's
+// once nothing is left.
+func (s *Subscription) takeUnseen() (u unseen, err error) {
+	tl := s.tail
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	if !s.joined && s.inRing() {
+		s.joined, s.behind, s.chunk = true, true, tl.first
+	}
+	if s.joined && s.behind && s.chunk < tl.first {
+		s.joined, s.behind = false, false
+	}
+	switch {
+	case s.joined && s.behind:
+		u = unseen{from: s.cursor, chunks: slices.Clone(tl.chunks[s.chunk-tl.first:]), number: s.chunk}
+		s.behind = false
+		s.cursor.advance(tl.high)
+	case s.joined:
+		s.cursor.advance(tl.high)
+		u.from = s.cursor
+	}
+	if u.chunks == nil {
+		err = tl.err
+	}
+	return u, err
+}
+
+// inRing reports whether the ring has all that comes after the cursor.
+func (s *Subscription) inRing() bool {
+	low := s.tail.low
+	return s.cursor.after(Events) >= low.after(Events) && s.cursor.after(Uses) >= low.after(Uses)
+}
+
+// fill is a page of what matches in u. If not all of it goes in, s takes up there next time.
+func (s *Subscription) fill(u unseen, limit int) Page {
+	page := Page{Next: u.from}
+	for i, c := range u.chunks {
+		if s.mayMatch(c) && s.appendMatches(&page, c, limit) {
+			s.resumeAt(u.number+i, page.Next)
+			return page
+		}
+		page.Next.advance(c.after)
+	}
+	page.AtEnd = true
+	return page
+}
+
+// mayMatch reports whether the filter may choose an entry of c.
+func (s *Subscription) mayMatch(c *chunk) bool {
 	if s.types&c.types == 0 {
 		return false
 	}
@@ -53,134 +144,28 @@ func (s *Subscription) mayWant(c *chunk) bool {
 	return ok
 }
 
-// offer notes the first chunk that s may want since it last took what there was. The feed
-// calls it under its lock.
-func (s *Subscription) offer(number int, before Cursor) {
-	if !s.joined || s.ready {
-		return
-	}
-	s.ready, s.chunk = true, number
-	s.cursor.advance(before)
-	s.rouse()
-}
-
-func (s *Subscription) rouse() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Next is the next entries, at most limit. If there are none it waits for some, until a time
-// or until ctx ends; the page then has none, and a cursor behind what did not match.
-func (s *Subscription) Next(ctx context.Context, until time.Time, limit int) (Page, error) {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	for {
-		page, err := s.take(ctx, limit)
-		if err != nil || len(page.Entries) > 0 || ctx.Err() != nil {
-			return page, err
-		}
-		if !s.joined && time.Now().Before(until) {
+func (s *Subscription) appendMatches(page *Page, c *chunk, limit int) (full bool) {
+	for _, e := range c.entries {
+		if page.Next.covers(&e.Record) || !s.filter.Matches(&e.Record) {
 			continue
 		}
-		select {
-		case <-s.wake:
-		case <-ctx.Done():
-			return page, nil
-		case <-timer.C:
-			return page, nil
+		page.Entries = append(page.Entries, e)
+		page.Next.Move(&e.Record)
+		if len(page.Entries) == limit {
+			return true
 		}
 	}
+	return false
 }
 
-// take is Next without waiting: it reads on in the ring or, for a subscription that is not there
-// yet or fell out of it, on the ledger.
-func (s *Subscription) take(ctx context.Context, limit int) (Page, error) {
-	select {
-	case <-s.feed.begun:
-	case <-ctx.Done():
-		return Page{Next: s.cursor}, nil
-	}
-	chunks, number, page, err := s.look()
-	switch {
-	case err != nil:
-		return page, err
-	case !s.joined:
-		return s.catchUp(ctx, limit)
-	case chunks == nil:
-		return page, nil
-	}
-	return s.choose(chunks, number, page, limit), nil
+// resumeAt makes the next poll begin with an earlier chunk, after c.
+func (s *Subscription) resumeAt(number int, c Cursor) {
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	s.behind, s.chunk, s.cursor = true, number, c
 }
 
-// look takes from the ring the chunks that s has not seen, and notes that it has. page is
-// where it was before them, or where it is if there are none.
-func (s *Subscription) look() (chunks []*chunk, number int, page Page, err error) {
-	d := s.feed
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !s.joined && s.within(d) {
-		s.joined, s.ready, s.chunk = true, true, d.first
-	}
-	switch {
-	case s.joined && s.ready && s.chunk < d.first:
-		s.joined, s.ready = false, false // it was too slow: the ring has gone on
-	case s.joined && s.ready:
-		chunks, number = slices.Clone(d.chunks[s.chunk-d.first:]), s.chunk
-		page.Next = s.cursor
-		s.ready = false
-		s.cursor.advance(d.high)
-	case s.joined:
-		s.cursor.advance(d.high)
-		page = Page{Next: s.cursor, AtEnd: true}
-	}
-	if chunks == nil {
-		err = d.err
-	}
-	return chunks, number, page, err
-}
-
-// within tells whether the ring has all that comes after s's cursor.
-func (s *Subscription) within(d *feed) bool {
-	return s.cursor.after(Events) >= d.low.after(Events) && s.cursor.after(Uses) >= d.low.after(Uses)
-}
-
-// choose fills a page with what of chunks matches behind its cursor. If not all of it goes
-// in, s takes up there next time.
-func (s *Subscription) choose(chunks []*chunk, number int, page Page, limit int) Page {
-	for i, c := range chunks {
-		for _, e := range s.candidates(c) {
-			if page.Next.passed(&e.Record) || !s.filter.Matches(&e.Record) {
-				continue
-			}
-			page.Entries = append(page.Entries, e)
-			if page.Next.Move(&e.Record); len(page.Entries) == limit {
-				s.putBack(number+i, page.Next)
-				return page
-			}
-		}
-		page.Next.advance(c.after)
-	}
-	page.AtEnd = true
-	return page
-}
-
-// candidates are the entries of a chunk that s has to look at.
-func (s *Subscription) candidates(c *chunk) []*Entry {
-	if !s.mayWant(c) {
-		return nil
-	}
-	return c.entries
-}
-
-// putBack lets the next look begin with an earlier chunk, behind c.
-func (s *Subscription) putBack(number int, c Cursor) {
-	s.feed.mu.Lock()
-	defer s.feed.mu.Unlock()
-	s.ready, s.chunk, s.cursor = true, number, c
-}
-
+// catchUp is a page that is read on the ledger.
 func (s *Subscription) catchUp(ctx context.Context, limit int) (Page, error) {
 	select {
 	case s.trail.catchUps <- struct{}{}:
@@ -191,4 +176,22 @@ func (s *Subscription) catchUp(ctx context.Context, limit int) (Page, error) {
 	page, err := s.trail.Page(ctx, s.filter, s.cursor, limit)
 	s.cursor = page.Next
 	return page, err
+}
+
+// notify notes the first chunk that s may want since it last took what there was. The tail
+// calls it under its lock.
+func (s *Subscription) notify(number int, before Cursor) {
+	if !s.joined || s.behind {
+		return
+	}
+	s.behind, s.chunk = true, number
+	s.cursor.advance(before)
+	s.wake()
+}
+
+func (s *Subscription) wake() {
+	select {
+	case s.awake <- struct{}{}:
+	default:
+	}
 }

@@ -11,32 +11,31 @@ import (
 	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// A feed is what all subscriptions of a process share at the live end of the trail: one reader a
-// stream decodes each message once and puts its records into a ring of the most recent
-// chunks. For each chunk the feed looks which subscriptions may want something of it and wakes
-// those alone, so that one who waits for rare events costs nothing but that look. It lives
-// as long as it has subscriptions.
-type feed struct {
-	trail *Trail
-	stop  context.CancelFunc
-	begun chan struct{} // closed when low and high are known, or it ends
+// A tail is the live end of the trail, which all subscriptions of a process share: one reader
+// of each stream decodes every message once and puts its records into a ring of the most recent
+// chunks. For each chunk the tail wakes the subscriptions that it may have something for, so
+// that one that waits for rare events costs little. It lives as long as it has subscriptions.
+type tail struct {
+	trail   *Trail
+	stop    context.CancelFunc
+	started chan struct{} // closed when low and high are known, or the tail has ended
 
-	mu            sync.Mutex
+	mu            sync.Mutex // of all below, and of what a subscription says
 	subscriptions map[*Subscription]struct{}
 	chunks        []*chunk // the ring, oldest first
-	first         int      // the number of chunks[0], counted from the feed's beginning
+	first         int      // the number of chunks[0], counted from the tail's beginning
 	records       int      // in the ring
 	bytes         int      // of the messages that they came in
-	low           Cursor   // what lies behind it and at or before high is in the ring
+	low           Cursor   // the ring has everything after low up to high
 	high          Cursor
-	err           error // why the feed ended
+	err           error // why the tail ended
 }
 
-// A chunk is what was there to be read at once. It does not change.
+// A chunk is what of one stream was there to be read at once. It does not change.
 type chunk struct {
 	entries []*Entry
 	bytes   int
-	after   Cursor // behind it, in both streams
+	after   Cursor // after it, in both streams
 	types   uint64 // a bit for each type of event in it
 	orgs    map[domain.OrgID]struct{}
 }
@@ -52,137 +51,129 @@ const (
 	maxChunkPause = 100 * time.Millisecond
 )
 
-// typeBits has a bit for each type of event.
-var typeBits = func() map[string]uint64 {
-	bits := map[string]uint64{}
-	for i, t := range domain.EventTypes {
-		bits[t.Name] = 1 << i
-	}
-	return bits
-}()
-
-// join finds the feed that is running, or begins one, and adds s to it.
+// join adds s to the tail that is running, or starts one.
 func (t *Trail) join(s *Subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.live == nil || t.live.ended() {
+	if t.tail == nil || t.tail.ended() {
 		ctx, cancel := context.WithCancel(context.Background())
-		t.live = &feed{trail: t, stop: cancel, begun: make(chan struct{}), subscriptions: map[*Subscription]struct{}{}}
-		go t.live.run(ctx)
+		t.tail = &tail{trail: t, stop: cancel, started: make(chan struct{}), subscriptions: map[*Subscription]struct{}{}}
+		go t.tail.run(ctx)
 	}
-	s.feed = t.live
-	s.feed.mu.Lock()
-	defer s.feed.mu.Unlock()
-	s.feed.subscriptions[s] = struct{}{}
+	s.tail = t.tail
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	s.tail.subscriptions[s] = struct{}{}
 }
 
-// leave takes s out, and ends a feed that has no subscription left.
+// leave takes s out, and ends a tail that has no subscription left.
 func (t *Trail) leave(s *Subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.feed.mu.Lock()
-	defer s.feed.mu.Unlock()
-	delete(s.feed.subscriptions, s)
-	if len(s.feed.subscriptions) > 0 {
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	delete(s.tail.subscriptions, s)
+	if len(s.tail.subscriptions) > 0 {
 		return
 	}
-	s.feed.stop()
-	if t.live == s.feed {
-		t.live = nil
+	s.tail.stop()
+	if t.tail == s.tail {
+		t.tail = nil
 	}
 }
 
-func (d *feed) ended() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err != nil
+func (tl *tail) ended() bool {
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	return tl.err != nil
 }
 
 // run reads both streams from what is their end when it begins.
-func (d *feed) run(ctx context.Context) {
-	defer d.stop()
-	if err := d.begin(ctx); err != nil {
-		d.end(err)
+func (tl *tail) run(ctx context.Context) {
+	defer tl.stop()
+	if err := tl.start(ctx); err != nil {
+		tl.end(err)
 		return
 	}
 	readers, ctx := errgroup.WithContext(ctx)
 	for _, s := range []Stream{Events, Uses} {
-		q := Query{Stream: s, Reach: domain.All, After: d.low.At[s], Live: true, Max: chunkMessages}
+		q := Query{Stream: s, Reach: domain.All, After: tl.low.At[s], Live: true, Max: chunkMessages}
 		readers.Go(func() error {
-			return d.trail.ledger.Read(ctx, q, func(b Batch) error { return d.take(ctx, s, b) })
+			return tl.trail.ledger.Read(ctx, q, func(b Batch) error {
+				tl.pause(ctx, b, tl.add(s, b))
+				return nil
+			})
 		})
 	}
-	d.end(readers.Wait())
+	tl.end(readers.Wait())
 }
 
-func (d *feed) begin(ctx context.Context) error {
-	defer close(d.begun)
+func (tl *tail) start(ctx context.Context) error {
+	defer close(tl.started)
 	for _, s := range []Stream{Events, Uses} {
-		end, err := d.trail.ledger.End(ctx, s)
+		end, err := tl.trail.ledger.End(ctx, s)
 		if err != nil {
 			return err
 		}
-		d.low.moveTo(s, end)
+		tl.low.moveTo(s, end)
 	}
-	d.high = d.low
+	tl.high = tl.low
 	return nil
 }
 
-// end tells every subscription that nothing more comes.
-func (d *feed) end(err error) {
+// end makes it known to every subscription that nothing more comes.
+func (tl *tail) end(err error) {
 	if err == nil {
 		err = context.Canceled
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.err == nil {
-		d.err = err
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	if tl.err == nil {
+		tl.err = err
 	}
-	for s := range d.subscriptions {
-		s.rouse()
+	for s := range tl.subscriptions {
+		s.wake()
 	}
 }
 
-// take puts a batch into the ring. Then, if nothing more has come yet, it waits a little, the
-// longer the more subscriptions there are to be looked through for each chunk.
-func (d *feed) take(ctx context.Context, s Stream, b Batch) error {
-	subscriptions := d.add(s, b)
+// pause lets messages gather for the next chunk if none has come yet: the longer, the more
+// subscriptions each chunk is looked at for.
+func (tl *tail) pause(ctx context.Context, b Batch, subscriptions int) {
 	pause := min(time.Duration(subscriptions)*pauseEach, maxChunkPause)
-	if b.Pending > 0 || pause < time.Millisecond {
-		return nil
+	if b.Pending == 0 && pause >= time.Millisecond {
+		_ = backoff.Sleep(ctx, pause) // the reader ends with ctx
 	}
-	_ = backoff.Sleep(ctx, pause) // the reader ends with ctx
-	return nil
 }
 
-func (d *feed) add(s Stream, b Batch) (subscriptions int) {
+// add puts a batch into the ring and wakes the subscriptions that it may have something for.
+func (tl *tail) add(s Stream, b Batch) (subscriptions int) {
 	c := newChunk(b)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	before := d.high
-	d.high.moveTo(s, b.Checkpoint.Position)
-	c.after = d.high
-	number := d.first + len(d.chunks)
-	d.chunks = append(d.chunks, c)
-	d.records, d.bytes = d.records+len(c.entries), d.bytes+c.bytes
-	d.evict()
-	for sub := range d.subscriptions {
-		if sub.mayWant(c) {
-			sub.offer(number, before)
+	tl.mu.Lock()
+	defer tl.mu.Unlock()
+	before := tl.high
+	tl.high.moveTo(s, b.Checkpoint.Position)
+	c.after = tl.high
+	number := tl.first + len(tl.chunks)
+	tl.chunks = append(tl.chunks, c)
+	tl.records, tl.bytes = tl.records+len(c.entries), tl.bytes+c.bytes
+	tl.evict()
+	for sub := range tl.subscriptions {
+		if sub.mayMatch(c) {
+			sub.notify(number, before)
 		}
 	}
-	return len(d.subscriptions)
+	return len(tl.subscriptions)
 }
 
-// evict lets go of the oldest chunks until the ring is within its bounds, or has one left.
-func (d *feed) evict() {
-	for len(d.chunks) > 1 && (d.records > d.trail.ringRecords || d.bytes > ringBytes) {
-		oldest := d.chunks[0]
-		d.low = oldest.after
-		d.records, d.bytes = d.records-len(oldest.entries), d.bytes-oldest.bytes
-		d.chunks[0] = nil // the array behind the slice must not hold it
-		d.chunks = d.chunks[1:]
-		d.first++
+// evict drops the oldest chunks until the ring is within its bounds, or has one left.
+func (tl *tail) evict() {
+	for len(tl.chunks) > 1 && (tl.records > tl.trail.ringRecords || tl.bytes > ringBytes) {
+		oldest := tl.chunks[0]
+		tl.low = oldest.after
+		tl.records, tl.bytes = tl.records-len(oldest.entries), tl.bytes-oldest.bytes
+		tl.chunks[0] = nil // the array behind the slice must not hold it
+		tl.chunks = tl.chunks[1:]
+		tl.first++
 	}
 }
 

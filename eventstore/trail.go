@@ -32,15 +32,15 @@ type Page struct {
 }
 
 // A Trail reads both streams as one: each in its own order, and between them by the time of
-// storing. It is safe for concurrent use.
+// storing. It is safe for concurrent use. There are two locks, Trail.mu and tail.mu, and they
+// are taken in this order.
 type Trail struct {
-	ledger *Ledger
+	ledger      *Ledger
+	catchUps    chan struct{} // a semaphore: one for each subscription that reads the ledger itself
+	ringRecords int
 
 	mu   sync.Mutex
-	live *feed // that new subscriptions join; nil: there is none
-
-	catchUps    chan struct{} // holds one for each subscription that reads for itself
-	ringRecords int
+	tail *tail // that new subscriptions join; nil: there is none
 }
 
 // NewTrail is the trail of l.
@@ -54,6 +54,8 @@ const (
 	pageTimeout = 30 * time.Second
 )
 
+var errPageFull = errors.New("the page is full")
+
 // ErrBeyondEnd says that a cursor lies beyond the ledger's end: it is not of this ledger, or
 // the ledger was restored to an older state since.
 var ErrBeyondEnd = domain.InvalidField("cursor", "the ledger ends before this cursor; if it was restored from a back-up, begin again without one")
@@ -64,9 +66,11 @@ func (t *Trail) Check(ctx context.Context, c Cursor) error {
 		if c.At[s] == 0 {
 			continue
 		}
-		if end, err := t.ledger.End(ctx, s); err != nil {
+		end, err := t.ledger.End(ctx, s)
+		if err != nil {
 			return err
-		} else if c.At[s] > end {
+		}
+		if c.At[s] > end {
 			return ErrBeyondEnd
 		}
 	}
@@ -78,18 +82,18 @@ func (t *Trail) Page(ctx context.Context, f Filter, c Cursor, limit int) (Page, 
 	own, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	page, scanned := Page{Next: c}, 0
-	full := errors.New("the page is full")
 	atEnd, err := t.read(own, f, &page.Next, func(r *Record) error {
 		if f.Matches(r) {
 			page.Entries = append(page.Entries, &Entry{Record: *r})
 		}
-		if scanned++; scanned == maxScanned || len(page.Entries) == limit {
-			return full
+		scanned++
+		if scanned == maxScanned || len(page.Entries) == limit {
+			return errPageFull
 		}
 		return nil
 	})
 	page.AtEnd = atEnd
-	if errors.Is(err, full) {
+	if errors.Is(err, errPageFull) {
 		err = nil
 	}
 	if own.Err() != nil && ctx.Err() == nil {
@@ -98,7 +102,7 @@ func (t *Trail) Page(ctx context.Context, f Filter, c Cursor, limit int) (Page, 
 	return page, err
 }
 
-// Replay hands each entry after c to handle, up to what is the end when it begins.
+// Replay calls handle with each entry after c, up to what is the end when it begins.
 func (t *Trail) Replay(ctx context.Context, f Filter, c Cursor, handle func(*Entry) error) error {
 	_, err := t.read(ctx, f, &c, func(r *Record) error {
 		if !f.Matches(r) {

@@ -1,0 +1,280 @@
+package eventstore_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+)
+
+// TestAFilterMatchesItsOrganizationAlone: between tenants there is nothing else.
+func TestAFilterMatchesItsOrganizationAlone(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	follower := trail.Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+	defer follower.Close()
+	history(t, l, 2, 60)
+	seen := collect(t, follower, len(replayed(t, trail, eventstore.Filter{Reach: domain.Only(orgs[0])})), 5)
+	for _, e := range seen {
+		if e.Org != orgs[0] {
+			t.Errorf("%s is of %s", e.Identity(), e.Org)
+		}
+	}
+}
+
+// collect reads what a follower gets until there are n entries.
+func collect(t testing.TB, f *eventstore.Subscription, n, limit int) (got []*eventstore.Entry) {
+	t.Helper()
+	for len(got) < n {
+		page, err := f.Next(t.Context(), time.Now().Add(10*time.Second), limit)
+		if err != nil || len(page.Entries) == 0 || len(page.Entries) > limit {
+			t.Fatalf("after %d of %d there come %d: %v", len(got), n, len(page.Entries), err)
+		}
+		got = append(got, page.Entries...)
+	}
+	return got
+}
+
+// TestFollowersMissNothing lets followers of all kinds, from before, amid and after, read
+// while the trail grows, out of a ring so small that all of them fall out of it. Each gets
+// what a replay gets, once, each stream in order.
+func TestFollowersMissNothing(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	trail.SetRing(8)
+	history(t, l, 3, 30)
+	middle, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}, 1000)
+	if err != nil || !end.AtEnd {
+		t.Fatal(err, end.AtEnd)
+	}
+	stop, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	got := map[int][]*eventstore.Entry{}
+	count := func(i int) int { mu.Lock(); defer mu.Unlock(); return len(got[i]) }
+	var followers sync.WaitGroup
+	starts := []eventstore.Cursor{{}, middle.Next, end.Next}
+	for i := range starts {
+		for j, f := range filters {
+			number := i*len(filters) + j
+			follower := trail.Subscribe(f, starts[i])
+			followers.Go(func() {
+				defer func() { follower.Close() }()
+				for stop.Err() == nil {
+					page, err := follower.Next(stop, time.Now().Add(time.Second), 1+number%7)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					got[number] = append(got[number], page.Entries...)
+					mu.Unlock()
+					if number%5 == 0 { // as a client that connects again
+						follower.Close()
+						follower = trail.Subscribe(f, page.Next)
+					}
+				}
+			})
+		}
+	}
+	for round := range 5 {
+		history(t, l, uint64(100+round), 20)
+	}
+	for i := range starts {
+		already := identities(nil)
+		if i > 0 {
+			already = identities(replayedTo(t, trail, starts[i]))
+		}
+		for j, f := range filters {
+			number := i*len(filters) + j
+			want := slices.DeleteFunc(identities(replayed(t, trail, f)), func(id string) bool { return slices.Contains(already, id) })
+			until(t, fmt.Sprintf("follower %d has %d entries", number, len(want)), func() bool { return count(number) >= len(want) })
+			mu.Lock()
+			have := identities(got[number])
+			mu.Unlock()
+			for _, stream := range []string{"events", "uses"} {
+				other := func(id string) bool { return id[:4] != stream[:4] }
+				if a, b := slices.DeleteFunc(slices.Clone(have), other), slices.DeleteFunc(slices.Clone(want), other); !slices.Equal(a, b) {
+					t.Errorf("follower %d of %+v got %v, want %v", number, f, a, b)
+				}
+			}
+		}
+	}
+	cancel()
+	followers.Wait()
+	until(t, "the tail has ended", func() bool { return consumers(t, l) == 0 })
+}
+
+// TestASlowReaderFallsOutOfTheRing and misses nothing: it reads the ledger until it is back.
+func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	trail.SetRing(8)
+	slow, quick := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}), trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
+	defer slow.Close()
+	defer quick.Close()
+	for _, s := range []*eventstore.Subscription{slow, quick} {
+		if _, err := s.Next(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const messages = 30
+	for range messages {
+		use(t, l, orgs[0], "k", 3)
+		collect(t, quick, 3, 10) // the tail has it
+	}
+	if got, want := identities(collect(t, slow, 3*messages, 7)), identities(replayed(t, trail, eventstore.Filter{Reach: domain.All})); !slices.Equal(got, want) {
+		t.Errorf("it got %v, want %v", got, want)
+	}
+}
+
+// replayedTo is what lies before a cursor.
+func replayedTo(t testing.TB, trail *eventstore.Trail, c eventstore.Cursor) (before []*eventstore.Entry) {
+	after := map[string]bool{}
+	if err := trail.Replay(t.Context(), eventstore.Filter{Reach: domain.All}, c, func(e *eventstore.Entry) error {
+		after[identities([]*eventstore.Entry{e})[0]] = true
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range replayed(t, trail, eventstore.Filter{Reach: domain.All}) {
+		if !after[identities([]*eventstore.Entry{e})[0]] {
+			before = append(before, e)
+		}
+	}
+	return before
+}
+
+func consumers(t testing.TB, l *eventstore.Ledger) (n int) {
+	t.Helper()
+	for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+		of, err := l.Consumers(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += of
+	}
+	return n
+}
+
+// TestFollowersCostTheLedgerNothing: 50 followers with filters that nothing matches share one
+// reader a stream, make no call, and their cursors move on all the same.
+func TestFollowersCostTheLedgerNothing(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, server)
+	trail := eventstore.NewTrail(l)
+	history(t, l, 4, 10)
+	var followers []*eventstore.Subscription
+	for i := range 50 {
+		f := trail.Subscribe(filters[7+i%2], eventstore.Cursor{})
+		defer f.Close()
+		if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+		followers = append(followers, f)
+	}
+	var last eventstore.Position
+	before := apiCalls(t, server)
+	for range 100 {
+		last = use(t, l, orgs[0], "k", 1)
+	}
+	for _, f := range followers {
+		until(t, "its cursor is behind what did not match", func() bool {
+			page, err := f.Next(t.Context(), time.Now(), 10)
+			if err != nil || len(page.Entries) > 0 {
+				t.Fatal(page, err)
+			}
+			return page.Next.At[eventstore.Uses] == last
+		})
+	}
+	if calls := apiCalls(t, server) - before; calls > 1 { // its own
+		t.Errorf("%d calls for 50 followers and 100 uses", calls)
+	}
+	if n := consumers(t, l); n != 2 {
+		t.Errorf("there are %d consumers", n)
+	}
+}
+
+func TestAnEventIsEncodedOnceForAllFollowers(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	var pages [2][]byte
+	var followers [2]*eventstore.Subscription
+	for i := range followers {
+		followers[i] = trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
+		defer followers[i].Close()
+		if _, err := followers[i].Next(t.Context(), time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(t, l, orgs[0], "k", 1)
+	for i, f := range followers {
+		var err error
+		if pages[i], err = collect(t, f, 1, 10)[0].CloudEvent(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if &pages[0][0] != &pages[1][0] {
+		t.Error("it is encoded twice")
+	}
+}
+
+// TestAFollowerBreaksAtAnEventThatIsNotUnderstood, behind those before it, and one who begins
+// after it goes on.
+func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l := eventstoretest.Open(t, server)
+	trail := eventstore.NewTrail(l)
+	f := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
+	defer f.Close()
+	if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
+		t.Fatal(err)
+	}
+	before := created(1)
+	if _, err := l.Append(t.Context(), eventstore.KeyRef(before.Org, before.ID), 0, eventstore.Command{ID: "c"}, before); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.RequestMsg(&nats.Msg{Subject: "keytrail.events.x.key.y", Header: nats.Header{"Event-Type": {"key.teleported"}}, Data: []byte(`{"data":{}}`)}, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	events := 0
+	for {
+		page, err := f.Next(t.Context(), time.Now().Add(10*time.Second), 10)
+		if err != nil {
+			break
+		}
+		if events += len(page.Entries); len(page.Entries) == 0 {
+			t.Fatal("it goes on")
+		}
+	}
+	if events == 0 {
+		t.Error("what came before is missing")
+	}
+	end, err := l.End(t.Context(), eventstore.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := trail.Subscribe(eventstore.Filter{Reach: domain.All, Types: []string{"key.created"}}, eventstore.Cursor{At: [2]eventstore.Position{end}})
+	defer after.Close()
+	if _, err := after.Next(t.Context(), time.Now(), 10); err != nil {
+		t.Fatal(err)
+	}
+	history(t, l, 9, 30)
+	collect(t, after, 1, 10)
+}
