@@ -65,7 +65,7 @@ func (s *Subscription) poll(ctx context.Context, limit int) (Page, error) {
 	select {
 	case <-s.tail.started:
 	case <-ctx.Done():
-		return Page{Next: s.cursor}, nil
+		return s.emptyPage(), nil
 	}
 	u, err := s.takeUnseen()
 	switch {
@@ -75,6 +75,13 @@ func (s *Subscription) poll(ctx context.Context, limit int) (Page, error) {
 		return s.catchUp(ctx, limit)
 	}
 	return s.fill(u, limit), nil
+}
+
+// emptyPage is one without entries, at the cursor.
+func (s *Subscription) emptyPage() Page {
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	return Page{Next: s.cursor}
 }
 
 // unseen are the chunks of the ring that may have something after a cursor.

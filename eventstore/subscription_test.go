@@ -278,3 +278,26 @@ func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 	history(t, l, 9, 30)
 	collect(t, after, 1, 10)
 }
+
+// TestNextWithAnEndedContext asks while the tail moves the same cursor: the race detector finds
+// a Next that reads it without the lock.
+func TestNextWithAnEndedContext(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l)
+	s := trail.Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+	defer s.Close()
+	if _, err := s.Next(t.Context(), time.Now(), 10); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		use(t, l, orgs[1], "k", 1) // the cursor is to move past it
+		use(t, l, orgs[0], "k", 1)
+		for range 10 {
+			if _, err := s.Next(ended, time.Now(), 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
