@@ -1,6 +1,6 @@
 // Package api is Keytrail over HTTP: it decodes a request, calls one thing and encodes
 // what that answers. Management routes are described with Huma, which derives the OpenAPI
-// document from them; the routes that verify and those that stream are written by hand.
+// document from them; the routes that verify or stream are written by hand.
 package api
 
 import (

@@ -16,7 +16,7 @@ import (
 	"github.com/keytrail/keytrail/verify"
 )
 
-// gateway is who asks when a proxy does: the presented key is the only credential.
+// gateway is the principal of a proxy's questions: the presented key is the only credential.
 var gateway = domain.Principal{ID: "authorize", Org: domain.Installation}
 
 // authorizePrefix is where gateways ask. What follows is the keyspace.
@@ -39,22 +39,8 @@ type question struct {
 // path and query, which are taken as they come and not read.
 func (m *middleware) authorize(w *responseRecorder, r *http.Request, ip netip.Addr) {
 	q := question{Request: verify.Request{IP: ip, By: gateway, Sole: true, RequestID: w.id}}
-	err := q.read(r)
-	if err == nil {
-		err = m.admit(w, ip)
-	}
-	if err == nil {
-		err = m.waitAfterForGateway(r.Context(), q.AfterParam)
-	}
 	var a verify.Answer
-	if err == nil {
-		err = m.Verifier.Verify(r.Context(), &q.Request, &a)
-	}
-	if err == nil {
-		w.access.verified(&a)
-		err = refuse(w, &a)
-	}
-	if err != nil {
+	if err := m.ask(w, r, &q, &a); err != nil {
 		problem := *m.asProblem(r.Context(), err)
 		if q.as403 && (problem.Status == http.StatusBadRequest || problem.Status == http.StatusTooManyRequests) {
 			maps.Copy(w.Header(), problem.GetHeaders()) // which go by the status
@@ -71,26 +57,50 @@ func (m *middleware) authorize(w *responseRecorder, r *http.Request, ip netip.Ad
 	w.WriteHeader(http.StatusOK)
 }
 
+// ask reads the question and answers it. An outcome that does not let the request pass is an
+// error.
+func (m *middleware) ask(w *responseRecorder, r *http.Request, q *question, a *verify.Answer) error {
+	if err := q.read(r); err != nil {
+		return err
+	}
+	if err := m.admit(w, q.IP); err != nil {
+		return err
+	}
+	if err := m.waitAfterForGateway(r.Context(), q.AfterParam); err != nil {
+		return err
+	}
+	if err := m.Verifier.Verify(r.Context(), &q.Request, a); err != nil {
+		return err
+	}
+	w.access.verified(a)
+	return refuse(w, a)
+}
+
 // read reads a question. The query asks on exactly /v1/authorize/{keyspace}; the headers
 // ask there and below. All scopes of all of them are needed, so that a client whose own
 // headers a gateway passes on can ask for more, and never for less.
 func (q *question) read(r *http.Request) (err error) {
 	keyspace, _, below := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), authorizePrefix), "/")
+	var query url.Values
 	if !below {
-		if err := q.readQuery(r); err != nil {
+		if query, err = parseParameters(r, "scope", "refuse", "after"); err != nil {
 			return err
 		}
 	}
-	for _, mode := range r.Header["X-Keytrail-Refuse"] {
-		if err := q.refuseAs(mode); err != nil {
+	for _, status := range slices.Concat(query["refuse"], r.Header["X-Keytrail-Refuse"]) { // first: it is about all that follows
+		if status != "403" {
+			return domain.InvalidField("refuse", "must be 403, or left out")
+		}
+		q.as403 = true
+	}
+	for _, text := range slices.Concat(query["after"], r.Header["X-Keytrail-After"]) {
+		after, err := parseAfter(text)
+		if err != nil {
 			return err
 		}
+		q.After = max(q.After, after.After)
 	}
-	for _, after := range r.Header["X-Keytrail-After"] {
-		if err := q.readAfter(after); err != nil {
-			return err
-		}
-	}
+	q.Scopes = query["scope"]
 	for _, scopes := range r.Header["X-Keytrail-Scope"] {
 		q.Scopes = append(q.Scopes, strings.FieldsFunc(scopes, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' })...)
 	}
@@ -103,47 +113,6 @@ func (q *question) read(r *http.Request) (err error) {
 	}
 	q.Secret, err = presentedToGateway(r)
 	return err
-}
-
-func (q *question) readQuery(r *http.Request) error {
-	query, err := parseQuery(r)
-	if err != nil {
-		return err
-	}
-	for name, values := range query {
-		switch {
-		case name == "scope":
-			q.Scopes = values
-		case name == "refuse" && len(values) == 1:
-			if err := q.refuseAs(values[0]); err != nil {
-				return err
-			}
-		case name == "after" && len(values) == 1:
-			if err := q.readAfter(values[0]); err != nil {
-				return err
-			}
-		case name == "refuse" || name == "after":
-			return errRepeated(name)
-		default:
-			return domain.InvalidField(clip(name), "is not a parameter here; scope is, once for each scope, and refuse and after")
-		}
-	}
-	return nil
-}
-
-// readAfter takes the latest position of all that are named.
-func (q *question) readAfter(text string) error {
-	after, err := parseAfter(text)
-	q.After = max(q.After, after.After)
-	return err
-}
-
-func (q *question) refuseAs(mode string) error {
-	if mode != "403" {
-		return domain.InvalidField("refuse", "must be 403, or left out")
-	}
-	q.as403 = true
-	return nil
 }
 
 // presentedToGateway also takes a key that a client sends as user name of basic

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -25,9 +24,8 @@ func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Princip
 	}
 	defer s.backingUp.Unlock()
 	s.Logger.InfoContext(r.Context(), "back-up begins", "key", p.ID, "request_id", requestID(r.Context()))
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.Stopping, cancel)()
+	ctx, stop := s.whileServing(r.Context())
+	defer stop()
 	if err := backup.Write(ctx, to, s.Ledger, s.Version, s.Now()); err != nil {
 		s.abort(r, err)
 	}

@@ -32,7 +32,7 @@ func presented(h http.Header) (string, error) {
 	return key, nil
 }
 
-// authenticate finds out who calls, and that their key has what the route needs.
+// authenticate identifies the caller and checks that its key has what the route needs.
 func (s *server) authenticate(w http.ResponseWriter, r *http.Request, need permission) (verify.Caller, error) {
 	auth, err := s.authRequest(r, need.scope)
 	if err != nil {
@@ -59,8 +59,8 @@ func (s *server) authRequest(r *http.Request, scope string) (verify.AuthRequest,
 	return verify.AuthRequest{Secret: secret, Scope: scope, IP: s.clientIP(r), RequestID: requestID(r.Context())}, err
 }
 
-// recheck tells whether the caller of a route that is written by hand still may: a body
-// that comes slowly, or a stream, may outlive the caller's key.
+// recheck refuses a caller whose key has ended since it was authenticated: a body that comes
+// slowly, or a stream, may outlive it.
 func (s *server) recheck(ctx context.Context) error {
 	return s.Verifier.Recheck(callerOf(ctx))
 }

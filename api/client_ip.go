@@ -25,7 +25,8 @@ func (s *server) clientIP(r *http.Request) netip.Addr {
 		if err != nil {
 			return ip
 		}
-		if ip = hop.Unmap(); !s.trusted(ip) {
+		ip = hop.Unmap()
+		if !s.trusted(ip) {
 			return ip
 		}
 	}

@@ -46,22 +46,21 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	}
 }
 
-// whileServing is ctx, and ends too when the service stops.
+// whileServing is ctx until the service stops.
 func (s *server) whileServing(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	unhook := context.AfterFunc(s.Stopping, cancel)
 	return ctx, func() { unhook(); cancel() }
 }
 
-// mayRead is nil as long as the caller of a request that goes on may read events: a key that
-// was revoked, disabled, narrowed or expired since is refused. It is asked before the events
-// of a page are sent, and waits a moment for the read model to be as far: what came after
-// a revocation is not sent to the key that was revoked.
-func (s *server) mayRead(r *http.Request, page eventstore.Page) error {
+// stillMayRead refuses to go on for a caller whose key was revoked, disabled, narrowed or
+// expired since the request began. Before the events of a page are sent it waits a moment for
+// the read model to have them: what came after a revocation is not sent to the revoked key.
+func (s *server) stillMayRead(r *http.Request, page eventstore.Page) error {
 	if len(page.Entries) > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), maxLag)
 		defer cancel()
-		_ = s.Store.WaitFor(ctx, page.Next.At[eventstore.Events]) // one that has stopped keeps nobody from the trail
+		_ = s.Store.WaitFor(ctx, page.Next.At[eventstore.Events]) // a read model that has stopped does not close the trail
 	}
 	auth, err := s.authRequest(r, auditScope)
 	if err != nil {
@@ -72,12 +71,12 @@ func (s *server) mayRead(r *http.Request, page eventstore.Page) error {
 
 const (
 	followLimit = 500         // events that a follower takes at once
-	maxLag      = time.Second // how long what is read waits for the read model
+	maxLag      = time.Second // how long events wait for the read model to have them
 )
 
 var (
-	checkEvery = 5 * time.Second  // how often it is looked whether a caller who waits may still read
-	sayEvery   = 15 * time.Second // how often a follower hears that there is nothing new
+	recheckEvery   = 5 * time.Second  // how often a waiting caller's key is checked
+	keepAliveEvery = 15 * time.Second // how long a follower's connection is silent at most
 )
 
 func (s *server) documentEvents() description {

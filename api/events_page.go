@@ -9,6 +9,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
+// pageEvents answers with the events behind a cursor, up to a limit.
 func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
 	page, err := s.trail.Page(r.Context(), q.filter, q.cursor, q.limit)
 	if err == nil && len(page.Entries) == 0 && q.wait > 0 {
@@ -29,21 +30,21 @@ func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery
 	writeJSON(w, map[string]any{"items": items, "next_cursor": page.Next.String(), "at_end": page.AtEnd})
 }
 
-// waitForEvents follows until there is an event, up to q.wait. When the service stops, the
-// empty page tells where to go on.
+// waitForEvents is a long poll: it waits for an event, up to q.wait. When the service stops, the
+// empty page has the cursor to go on from.
 func (s *server) waitForEvents(r *http.Request, q eventQuery) (eventstore.Page, error) {
 	ctx, done := s.whileServing(r.Context())
 	defer done()
 	subscription := s.trail.Subscribe(q.filter, q.cursor)
 	defer subscription.Close()
 	for end := time.Now().Add(q.wait); ; {
-		until := time.Now().Add(checkEvery)
+		until := time.Now().Add(recheckEvery)
 		if end.Before(until) {
 			until = end
 		}
 		page, err := subscription.Next(ctx, until, q.limit)
 		if err == nil {
-			err = s.mayRead(r, page)
+			err = s.stillMayRead(r, page)
 		}
 		if err != nil || len(page.Entries) > 0 || ctx.Err() != nil || !time.Now().Before(end) {
 			return page, err

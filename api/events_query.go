@@ -1,7 +1,9 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,17 +21,10 @@ type eventQuery struct {
 	wait   time.Duration
 }
 
-var eventParameters = []string{"org_id", "key_id", "type", "actor", "from", "to", "cursor", "limit", "wait", "after"}
-
 func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery, err error) {
-	v := r.URL.Query()
-	for name, values := range v {
-		switch {
-		case !slices.Contains(eventParameters, name):
-			return q, domain.InvalidField(clip(name), "is not a parameter here; they are "+strings.Join(eventParameters, ", "))
-		case len(values) > 1 && name != "type":
-			return q, errRepeated(name)
-		}
+	v, err := parseParameters(r, "type", "org_id", "key_id", "actor", "from", "to", "cursor", "limit", "wait", "after")
+	if err != nil {
+		return q, err
 	}
 	if q.filter.Reach, err = reachOf(p, v.Get("org_id")); err != nil {
 		return q, err
@@ -60,7 +55,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		}
 	}
 	q.filter.Actor = v.Get("actor")
-	return q, q.parseRange(r)
+	return q, q.parseRange(v, r.Header.Get("Last-Event-ID"))
 }
 
 // eventTypes are the values of the parameter type.
@@ -71,8 +66,8 @@ var eventTypes = func() (names []string) {
 	return names
 }()
 
-func (q *eventQuery) parseRange(r *http.Request) (err error) {
-	v := r.URL.Query()
+// parseRange reads which of the events that the filter chooses are asked for.
+func (q *eventQuery) parseRange(v url.Values, lastEventID string) (err error) {
 	for name, at := range map[string]*time.Time{"from": &q.filter.From, "to": &q.filter.To} {
 		if v.Has(name) {
 			if *at, err = time.Parse(time.RFC3339, v.Get(name)); err != nil {
@@ -80,11 +75,7 @@ func (q *eventQuery) parseRange(r *http.Request) (err error) {
 			}
 		}
 	}
-	from := v.Get("cursor")
-	if last := r.Header.Get("Last-Event-ID"); last != "" {
-		from = last
-	}
-	if q.cursor, err = eventstore.ParseCursor(from); err != nil {
+	if q.cursor, err = eventstore.ParseCursor(cmp.Or(lastEventID, v.Get("cursor"))); err != nil {
 		return domain.InvalidField("cursor", "must be a next_cursor, or the id of a followed event, that this service gave")
 	}
 	q.limit = 100

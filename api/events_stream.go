@@ -9,50 +9,54 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// pieceBytes is when what is gathered of a stream is written: each piece has a deadline of
-// its own.
-const pieceBytes = 32 << 10
+// chunkBytes is how much of a stream is gathered before it is written: each write has a
+// deadline of its own.
+const chunkBytes = 32 << 10
 
-// replayEvents breaks off what it cannot finish, so that its reader knows that it is not whole.
+var errClientGone = errors.New("the client is gone, or takes nothing")
+
+// replayEvents sends all events up to now, one a line. It aborts what it cannot finish, so that
+// the client knows that it is not whole.
 func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	ctx, done := s.whileServing(r.Context())
 	defer done()
-	var piece []byte
-	checked, gone := time.Now(), errors.New("the client is gone, or takes nothing")
+	var chunk []byte
+	checked := time.Now()
 	err := s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Entry) error {
 		event, err := e.CloudEvent()
 		if err != nil {
 			return err
 		}
-		piece = append(append(piece, event...), '\n')
-		if len(piece) < pieceBytes {
+		chunk = append(append(chunk, event...), '\n')
+		if len(chunk) < chunkBytes {
 			return nil
 		}
-		if time.Since(checked) > checkEvery {
-			if err := s.mayRead(r, eventstore.Page{}); err != nil {
+		if time.Since(checked) > recheckEvery {
+			if err := s.stillMayRead(r, eventstore.Page{}); err != nil {
 				return err
 			}
 			checked = time.Now()
 		}
-		if _, err := w.Write(piece); err != nil {
-			return gone
+		if _, err := w.Write(chunk); err != nil {
+			return errClientGone
 		}
-		piece = piece[:0]
+		chunk = chunk[:0]
 		return nil
 	})
 	switch {
 	case err == nil:
-		_, _ = w.Write(piece)
-	case errors.Is(err, gone):
+		_, _ = w.Write(chunk)
+	case errors.Is(err, errClientGone):
 	default:
 		s.abort(r, err)
 	}
 }
 
-// followEvents ends when the service stops or the caller may no longer read, and is broken
-// off at an event that cannot be read. The id of each event is the cursor behind it, so that
-// a reader who comes back with Last-Event-ID misses none.
+// followEvents sends events as they come, as Server-Sent Events. It ends when the service
+// stops or the caller may no longer read, and is aborted at an event that cannot be read. The id
+// of each event is the cursor behind it, so that a client that comes back with Last-Event-ID
+// misses none.
 func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
@@ -61,52 +65,53 @@ func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQue
 	defer done()
 	subscription := s.trail.Subscribe(q.filter, q.cursor)
 	defer subscription.Close()
-	control, at, said := http.NewResponseController(w), q.cursor, time.Now()
+	control, at, written := http.NewResponseController(w), q.cursor, time.Now()
 	for control.Flush() == nil {
-		page, err := subscription.Next(ctx, time.Now().Add(checkEvery), followLimit)
-		if ctx.Err() != nil || s.mayRead(r, page) != nil {
+		page, err := subscription.Next(ctx, time.Now().Add(recheckEvery), followLimit)
+		if ctx.Err() != nil || s.stillMayRead(r, page) != nil {
 			return
 		}
 		if err != nil {
 			s.abort(r, err)
 		}
-		if len(page.Entries) == 0 && time.Since(said) < sayEvery {
+		if len(page.Entries) == 0 && time.Since(written) < keepAliveEvery {
 			continue
 		}
-		if err := s.send(w, r, at, page); err != nil {
-			return // the client is gone, or takes nothing
+		if s.writeEvents(w, r, at, page) != nil {
+			return // errClientGone
 		}
-		at, said = page.Next, time.Now()
+		at, written = page.Next, time.Now()
 	}
 }
 
-// send writes the events of a page behind at; of an empty one, the cursor alone, so that
-// what did not match is not looked at again by a reader who comes back.
-func (s *server) send(w io.Writer, r *http.Request, at eventstore.Cursor, page eventstore.Page) error {
-	var piece []byte
+// writeEvents writes the events of a page behind at; of an empty page, a keep-alive comment and
+// the cursor, so that a client that comes back does not read again what did not match.
+func (s *server) writeEvents(w io.Writer, r *http.Request, at eventstore.Cursor, page eventstore.Page) error {
+	var chunk []byte
 	for _, e := range page.Entries {
 		event, err := e.CloudEvent()
 		if err != nil {
 			s.abort(r, err)
 		}
 		at.Move(&e.Record)
-		piece = append(piece, "id: "+at.String()+"\nevent: "+e.Type+"\ndata: "...)
-		if piece = append(append(piece, event...), "\n\n"...); len(piece) < pieceBytes {
+		chunk = append(chunk, "id: "+at.String()+"\nevent: "+e.Type+"\ndata: "...)
+		chunk = append(append(chunk, event...), "\n\n"...)
+		if len(chunk) < chunkBytes {
 			continue
 		}
-		if _, err := w.Write(piece); err != nil {
+		if _, err := w.Write(chunk); err != nil {
 			return err
 		}
-		piece = piece[:0]
+		chunk = chunk[:0]
 	}
 	if len(page.Entries) == 0 {
-		piece = append(piece, ": nothing new\nid: "+page.Next.String()+"\n\n"...)
+		chunk = append(chunk, ": nothing new\nid: "+page.Next.String()+"\n\n"...)
 	}
-	_, err := w.Write(piece)
+	_, err := w.Write(chunk)
 	return err
 }
 
-// abort breaks a stream off.
+// abort ends a stream before its end, which its client sees as a broken connection.
 func (s *server) abort(r *http.Request, err error) {
 	if r.Context().Err() == nil && s.Stopping.Err() == nil {
 		s.Logger.ErrorContext(r.Context(), "stream broken off", "request_id", requestID(r.Context()), "err", err)

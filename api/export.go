@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -34,17 +35,20 @@ func (s *server) exportKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	defer done()
 	w.Header().Set("Trailer", trailerExported+", "+trailerLeftOut)
 	x := export{leftOut: map[string]int{}}
+	ctx, stop := s.whileServing(r.Context())
+	defer stop()
 	for after := domain.KeyID(""); ; {
 		page, err := s.Store.KeysAfter(after, exportAtOnce)
-		if err == nil && r.Context().Err() == nil && s.Stopping.Err() == nil && len(page) > 0 {
+		if err == nil && len(page) == 0 {
+			break
+		}
+		if err == nil {
 			after = page[len(page)-1].ID
 			_, err = to.Write(s.exportLines(&x, page))
 		}
-		if err != nil || r.Context().Err() != nil || s.Stopping.Err() != nil {
+		err = cmp.Or(err, ctx.Err())
+		if err != nil {
 			s.abort(r, err)
-		}
-		if len(page) == 0 {
-			break
 		}
 	}
 	w.Header().Set(trailerExported, fmt.Sprint(x.lines))

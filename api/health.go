@@ -6,17 +6,17 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// livez tells that the process serves requests.
+// livez is the liveness check: the process serves requests.
 func (s *server) livez(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]string{"status": "live"})
 }
 
 // maxReadyLag is how many messages of events the read model may be behind and still be
-// called ready. Uses are counted later, and their lag alone makes nobody unready.
+// called ready. Uses are counted later, and their lag alone does not count.
 const maxReadyLag = 10_000
 
-// readyz tells whether requests can be answered from a read model that keeps up with a
-// ledger that answers. It reads memory alone: whoever asks often costs the ledger nothing.
+// readyz is the readiness check: requests can be answered, from a read model that keeps up
+// with a ledger that answers. It reads memory alone, so that frequent checks cost little.
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	status, problems := s.Store.Status(), s.Ledger.Health()
 	for _, p := range status {

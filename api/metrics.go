@@ -23,7 +23,7 @@ type scrape struct {
 // scrapeEvery is how often metrics are gathered at most; tests lengthen it.
 var scrapeEvery = 100 * time.Millisecond
 
-// newScrape leaves out a metric that cannot be told, and has all others.
+// newScrape leaves out a metric that cannot be gathered, and has all others.
 func newScrape(from *prometheus.Registry) *scrape {
 	return &scrape{gather: promhttp.HandlerFor(from, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, DisableCompression: true})}
 }
@@ -31,7 +31,7 @@ func newScrape(from *prometheus.Registry) *scrape {
 func (s *scrape) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	text := s.recent()
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write(text) // a caller who has gone needs no answer
+	_, _ = w.Write(text) // the client may be gone
 }
 
 func (s *scrape) recent() []byte {

@@ -145,10 +145,10 @@ func (m *middleware) leave(w *responseRecorder, r *http.Request) {
 	m.Logger.DebugContext(r.Context(), "request", "request_id", w.id, "route", w.route, "status", w.status, "took", took)
 }
 
-// noRoute says in our shape what the mux would say in text.
+// noRoute is the mux's refusal as a problem.
 func (s *server) noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	answer := newBufferedResponse()
-	h.ServeHTTP(answer, r) // it tells a wrong method from a wrong path
+	h.ServeHTTP(answer, r) // 405 or 404
 	if answer.status == http.StatusMethodNotAllowed {
 		allow := answer.header.Get("Allow")
 		w.Header().Set("Allow", allow)

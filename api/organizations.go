@@ -6,7 +6,6 @@ import (
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -24,12 +23,12 @@ type organizationAnswer struct {
 	Body     Organization
 }
 
-func showOrganization(o domain.Organization, revision eventstore.Position) Organization {
-	return Organization{o.ID, o.Name, o.CreatedAt, uint64(revision)}
+func showOrganization(o projections.OrganizationRow) Organization {
+	return Organization{o.ID, o.Name, o.CreatedAt, uint64(o.Revision)}
 }
 
 func answerOrganization(o projections.OrganizationRow) *organizationAnswer {
-	return &organizationAnswer{etag(o.Revision), uint64(o.Revision), showOrganization(o.Organization, o.Revision)}
+	return &organizationAnswer{etag(o.Revision), uint64(o.Revision), showOrganization(o)}
 }
 
 type OrganizationBody struct {
@@ -116,7 +115,7 @@ func (s *server) listOrganizations(ctx context.Context, p domain.Principal, in *
 	page.Body.Items = []Organization{}
 	if !p.Reach().All {
 		o, err := s.Store.Organization(p.Org)
-		page.Body.Items = append(page.Body.Items, showOrganization(o.Organization, o.Revision))
+		page.Body.Items = append(page.Body.Items, showOrganization(o))
 		return page, err
 	}
 	found, next, err := s.Store.Organizations(in.Cursor, in.Limit)
@@ -124,7 +123,7 @@ func (s *server) listOrganizations(ctx context.Context, p domain.Principal, in *
 		return nil, err
 	}
 	for _, o := range found {
-		page.Body.Items = append(page.Body.Items, showOrganization(o.Organization, o.Revision))
+		page.Body.Items = append(page.Body.Items, showOrganization(o))
 	}
 	page.Body.NextCursor = cursorOrNull(next)
 	return page, nil

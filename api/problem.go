@@ -41,7 +41,7 @@ func (p *Problem) Error() string             { return p.Detail }
 func (p *Problem) GetStatus() int            { return p.Status }
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
-// mayPass tells whether the same request may succeed later.
+// mayPass reports whether the same request may succeed later.
 func (p *Problem) mayPass() bool {
 	return p.Status == http.StatusTooManyRequests || p.Status == clientGone || p.Status >= 500
 }
@@ -123,7 +123,7 @@ func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "application/problem+json")
 	maps.Copy(h, p.GetHeaders())
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // a caller who has gone needs no answer
+	_ = json.NewEncoder(w).Encode(p) // the client may be gone
 }
 
 // maxFieldErrors is how many faults of one request a refusal names: the answer to a body of

@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -17,6 +19,24 @@ func parseQuery(r *http.Request) (url.Values, error) {
 	return query, nil
 }
 
+// parseParameters is the query of a route that is written by hand: it has no parameters but the
+// known ones, and each once, but for list.
+func parseParameters(r *http.Request, list string, known ...string) (url.Values, error) {
+	query, err := parseQuery(r)
+	for name, values := range query {
+		switch {
+		case name == list:
+		case !slices.Contains(known, name):
+			return nil, domain.InvalidField(clip(name), "is not a parameter here; they are: "+strings.Trim(list+", "+strings.Join(known, ", "), ", "))
+		case len(values) > 1:
+			return nil, errRepeated(name)
+		}
+	}
+	return query, err
+}
+
+// repeatedParameter is the refusal of a query that has a parameter twice, of which Huma would
+// take the first.
 func repeatedParameter(r *http.Request) error {
 	for name, values := range r.URL.Query() {
 		if len(values) > 1 {

@@ -7,8 +7,8 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// Starting answers until the service can: it lives, and whoever asks for more is told to
-// come again. A key must not be called unknown because the read model is not there yet.
+// Starting answers until the service can: it is live, and all other requests are refused for
+// now. A key must not be called unknown because the read model is not there yet.
 func Starting() http.Handler {
 	s := new(server)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

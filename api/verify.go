@@ -7,7 +7,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/verify"
 )
 
@@ -39,7 +38,7 @@ func (m *middleware) verify(w *responseRecorder, r *http.Request, ip netip.Addr)
 	}
 	v.out = append(v.answer.AppendJSON(v.out[:0]), '\n')
 	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(v.out) // a caller who has gone needs no answer
+	_, _ = w.Write(v.out) // the client may be gone
 }
 
 // decide reads the body before it takes an in-flight slot: a slow client holds none.
@@ -81,17 +80,9 @@ func (m *middleware) decide(v *verification, w *responseRecorder, r *http.Reques
 
 // verifyAfter waits for the position that the query names.
 func (s *server) verifyAfter(r *http.Request) error {
-	query, err := parseQuery(r)
+	query, err := parseParameters(r, "", "after")
 	if err != nil {
 		return err
-	}
-	for name, values := range query {
-		if name != "after" {
-			return domain.InvalidField(clip(name), "is not a parameter here; after is, and the rest is asked in the body")
-		}
-		if len(values) > 1 {
-			return errRepeated(name)
-		}
 	}
 	after, err := parseAfter(query.Get("after"))
 	if err != nil {
