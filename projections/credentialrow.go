@@ -27,7 +27,7 @@ func replaceCredential(list []byte, id domain.KeyID, credential []byte) (replace
 	for len(list) > 0 {
 		var c []byte
 		switch c, list = cutCredential(list); {
-		case [16]byte(c[credentialKey:]) != bits:
+		case [idSize]byte(c[credentialKey:]) != bits:
 			replaced = appendCredential(replaced, c)
 		case credential != nil:
 			replaced = appendCredential(replaced, credential)
@@ -109,8 +109,8 @@ func encodedOrg(e string) string { return e[credentialOrg:credentialState] }
 // decode reads what encodeCredential wrote. The strings of c share e.
 func (c *Credential) decode(e string) {
 	c.encoded = e
-	c.Key = domain.KeyIDFromBytes([16]byte([]byte(e[credentialKey:credentialOrg])))
-	c.Org = domain.OrgIDFromBytes([16]byte([]byte(encodedOrg(e))))
+	c.Key = domain.KeyIDFromBytes([idSize]byte([]byte(e[credentialKey:credentialOrg])))
+	c.Org = domain.OrgIDFromBytes([idSize]byte([]byte(encodedOrg(e))))
 	c.State = domain.State(e[credentialState])
 	c.Ended = e[credentialEnded] == 1
 	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[credentialExpires:])), int64(bigEndian(e[credentialUntil:]))

@@ -72,7 +72,7 @@ func (e *engine) run(ctx context.Context, l *eventstore.Ledger) {
 	for {
 		err := e.skipGone(ctx, l)
 		if err == nil {
-			err = l.Follow(ctx, e.stream, e.oldest(), batchSize(e.stream), func(b eventstore.Batch) error { return e.take(ctx, b) })
+			err = l.Follow(ctx, e.stream, e.oldest(), batchSize(e.stream), func(b eventstore.Batch) error { return e.handle(ctx, b) })
 		}
 		if errors.Is(err, domain.ErrLedgerMismatch) {
 			err = e.matchLedger(ctx, l)
@@ -122,8 +122,8 @@ func (e *engine) oldest() eventstore.Checkpoint {
 	return slices.MinFunc(e.tables, func(t, u table) int { return cmp.Compare(t.reached().Position, u.reached().Position) }).reached()
 }
 
-// take applies a batch to all tables and publishes what they wrote.
-func (e *engine) take(ctx context.Context, b eventstore.Batch) error {
+// handle applies a batch to all tables and publishes what they wrote.
+func (e *engine) handle(ctx context.Context, b eventstore.Batch) error {
 	err := e.retry(ctx, func() error {
 		e.write.Lock()
 		defer e.write.Unlock()
@@ -185,8 +185,8 @@ func (e *engine) behind() bool {
 }
 
 // publish puts a new snapshot into the place of the published one, if anything has changed:
-// rows, table numbers and positions change at the same moment, and then those who wait are
-// woken. write is held.
+// rows, table numbers and positions change at the same moment, and then waiters are woken.
+// write is held.
 func (e *engine) publish() {
 	before := e.published.Load()
 	tables := make([]publishedTable, len(e.tables))

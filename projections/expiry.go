@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -11,26 +10,16 @@ import (
 // the longest overdue first, at most limit.
 func (s *Store) Overdue(now time.Time, limit int) (keys []domain.Key, err error) {
 	err = s.keys.read(func(r rows) error {
-		return r.eachOverdue(now, func(id domain.KeyID) (bool, error) {
-			k, _, err := loadKey(r, id)
-			keys = append(keys, k)
-			return len(keys) < limit, err
-		})
+		w := r.walk(span{prefix: row(rowExpiresNext), until: moment(now.Add(time.Millisecond))})
+		defer w.close()
+		for ; w.valid && len(keys) < limit; w.next() {
+			k, err := loadKey(r, domain.KeyIDFromBytes(w.at.id))
+			if err != nil {
+				return err
+			}
+			keys = append(keys, k.Key)
+		}
+		return nil
 	})
 	return keys, err
-}
-
-// eachOverdue calls f with each key whose time has run out, until it returns false.
-func (r rows) eachOverdue(now time.Time, f func(domain.KeyID) (bool, error)) error {
-	it := r.walk(span{prefix: row(rowExpiresNext)})
-	defer it.close()
-	for ; it.valid; it.next() {
-		if bytes.Compare(it.at.value, moment(now)) > 0 {
-			return nil
-		}
-		if more, err := f(domain.KeyIDFromBytes(it.at.id)); err != nil || !more {
-			return err
-		}
-	}
-	return nil
 }

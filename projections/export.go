@@ -1,12 +1,9 @@
 package projections
 
 import (
-	"encoding/json"
-
 	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 )
 
 // KeysAfter gives all keys of the installation, whatever their state, limit at a time in
@@ -22,11 +19,7 @@ func (s *Store) KeysAfter(after domain.KeyID, limit int) (page []KeyRow, err err
 		defer it.Close()
 		for it.Seek(r.key(from)); it.Valid() && len(page) < limit; it.Next() {
 			var k KeyRow
-			if err := it.Item().Value(func(v []byte) error {
-				n, v := cutNumber(v)
-				k.Revision = eventstore.Position(n)
-				return json.Unmarshal(v, &k.Key)
-			}); err != nil {
+			if err := it.Item().Value(k.decode); err != nil {
 				return err
 			}
 			page = append(page, k)

@@ -70,6 +70,21 @@ func (s *Store) CutOffFlush(ctx context.Context, l *eventstore.Ledger, transacti
 	return over, err
 }
 
+// DuringAQuery calls f between two counts of the keys' rows that one query makes.
+func (s *Store) DuringAQuery(f func()) (before, after int, err error) {
+	err = s.keys.read(func(r rows) error {
+		count := func(n *int) error {
+			return r.each([]byte{rowKey}, func(_, _ []byte) error { *n++; return nil })
+		}
+		if err := count(&before); err != nil {
+			return err
+		}
+		f()
+		return count(&after)
+	})
+	return before, after, err
+}
+
 // Cached tells whether d is found without Badger.
 func (s *Store) Cached(d domain.Digest) bool {
 	_, found := s.credentials.find(&d)
@@ -81,7 +96,7 @@ func (s *Store) Warm(ctx context.Context, l *eventstore.Ledger) { s.warm(ctx, l)
 
 // Apply applies records as if they had been read, up to checkpoint.
 func (s *Store) Apply(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
-	return s.engines[eventstore.Events].take(context.Background(), eventstore.Batch{Records: records, Checkpoint: checkpoint})
+	return s.engines[eventstore.Events].handle(context.Background(), eventstore.Batch{Records: records, Checkpoint: checkpoint})
 }
 
 // Rebuild starts a rebuild and waits until it has ended.

@@ -23,7 +23,7 @@ import (
 // same messages first and writes only what lacks, so that no use counts twice.
 type flushProgress struct {
 	Checkpoint eventstore.Checkpoint `json:"checkpoint"` // of the last message in the buffer
-	Key        [16]byte              `json:"key"`        // the last key in the table; those before it are whole
+	Key        [idSize]byte              `json:"key"`        // the last key in the table; those before it are whole
 	Counters   int                   `json:"counters"`   // of that key in the table: its hours, then its windows, each ascending
 }
 
@@ -154,7 +154,7 @@ func (w *usageWriter) writeLastUse(k *keyUses, u *usage, found bool) error {
 	if found && !u.last.before(k.last) {
 		return nil
 	}
-	for _, org := range reaches(k.org) {
+	for _, org := range indexedUnder(k.org) {
 		if found {
 			w.written++
 			if err := w.delete(lastUsedRow(org, u.last.at, k.key)); err != nil {
@@ -169,13 +169,13 @@ func (w *usageWriter) writeLastUse(k *keyUses, u *usage, found bool) error {
 	return nil
 }
 
-func lastUsedRow(org [16]byte, at int64, key [16]byte) []byte {
+func lastUsedRow(org [idSize]byte, at int64, key [idSize]byte) []byte {
 	return row(rowLastUsed, org[:], millis(at), key[:])
 }
 
 // writeHour adds the counts of an hour: to the key's row if it is the latest, else to the
 // hour's own.
-func (w *usageWriter) writeHour(key [16]byte, u *usage, hour int64, c counts) error {
+func (w *usageWriter) writeHour(key [idSize]byte, u *usage, hour int64, c counts) error {
 	u.totals.add(c)
 	switch {
 	case hour == u.hour:
@@ -192,7 +192,7 @@ func (w *usageWriter) writeHour(key [16]byte, u *usage, hour int64, c counts) er
 	return w.earlierHour(key, before, latest)
 }
 
-func (w *usageWriter) earlierHour(key [16]byte, hour int64, c counts) error {
+func (w *usageWriter) earlierHour(key [idSize]byte, hour int64, c counts) error {
 	if hour/hoursPerWeek < w.firstWeek {
 		return nil
 	}
@@ -208,11 +208,11 @@ func (w *usageWriter) earlierHour(key [16]byte, hour int64, c counts) error {
 	return w.put(at, c.encode(nil))
 }
 
-func hourRow(key [16]byte, hour int64) []byte {
+func hourRow(key [idSize]byte, hour int64) []byte {
 	return row(rowHour, number(uint64(hour/hoursPerWeek)), key[:], []byte{byte(hour % hoursPerWeek)})
 }
 
-func (w *usageWriter) writeWindow(key [16]byte, length int64, added windowUses) error {
+func (w *usageWriter) writeWindow(key [idSize]byte, length int64, added windowUses) error {
 	at := row(rowWindow, key[:], number(uint64(length)))
 	var have windowUses
 	found, err := w.get(at, have.decode)

@@ -53,14 +53,16 @@ func follows(before domain.Key, id domain.KeyID, record *eventstore.Record) erro
 
 func keyRow(id domain.KeyID) []byte { b := id.Bytes(); return row(rowKey, b[:]) }
 
-// loadKey gives the zero Key if there is none.
-func loadKey(r rows, id domain.KeyID) (k domain.Key, revision eventstore.Position, err error) {
-	_, err = r.get(keyRow(id), func(v []byte) error {
-		n, v := cutNumber(v)
-		revision = eventstore.Position(n)
-		return json.Unmarshal(v, &k)
-	})
-	return k, revision, err
+// loadKey gives the zero KeyRow if there is none. When it was used last is in another table.
+func loadKey(r rows, id domain.KeyID) (k KeyRow, err error) {
+	_, err = r.get(keyRow(id), k.decode)
+	return k, err
+}
+
+func (k *KeyRow) decode(v []byte) error {
+	revision, v := cutNumber(v)
+	k.Revision = eventstore.Position(revision)
+	return json.Unmarshal(v, &k.Key)
 }
 
 func storeKey(r rows, k domain.Key, revision eventstore.Position) error {
@@ -82,10 +84,7 @@ func moveIndexes(r rows, before, after domain.Key) error {
 			old[string(row)] = true
 		}
 	}
-	var expires []byte
-	if !after.ExpiresAt.IsZero() {
-		expires = moment(after.ExpiresAt)
-	}
+	expires := momentOrNil(after.ExpiresAt)
 	for _, row := range indexRows(after) {
 		stays := old[string(row)] && before.ExpiresAt.Equal(after.ExpiresAt)
 		delete(old, string(row))
@@ -110,7 +109,7 @@ func indexRows(k domain.Key) [][]byte {
 		return nil
 	}
 	var all [][]byte
-	for _, org := range reaches(k.Org.Bytes()) {
+	for _, org := range indexedUnder(k.Org.Bytes()) {
 		all = appendIndexRows(all, k, org)
 	}
 	if !k.ExpiresAt.IsZero() && k.State != domain.Revoked && !k.ExpiryRecorded() {
@@ -121,7 +120,7 @@ func indexRows(k domain.Key) [][]byte {
 }
 
 // appendIndexRows adds the rows by which listings of one reach find k.
-func appendIndexRows(all [][]byte, k domain.Key, org [16]byte) [][]byte {
+func appendIndexRows(all [][]byte, k domain.Key, org [idSize]byte) [][]byte {
 	id, created := k.ID.Bytes(), moment(k.CreatedAt)
 	part := partition(org, k.Keyspace, k.State)
 	listed := KeyRow{Key: k}
@@ -148,13 +147,13 @@ func appendIndexRows(all [][]byte, k domain.Key, org [16]byte) [][]byte {
 // everyOrganization stands for all of them in an index: each index row is there twice, so
 // that a listing of the whole installation walks as few rows as one of an organization,
 // however many there are.
-var everyOrganization = [16]byte(bytes.Repeat([]byte{0xff}, 16))
+var everyOrganization = [idSize]byte(bytes.Repeat([]byte{0xff}, 16))
 
-// reaches are what a row of an organization's key is indexed under.
-func reaches(org [16]byte) [2][16]byte { return [2][16]byte{org, everyOrganization} }
+// indexedUnder is what a row of an organization's key is indexed under.
+func indexedUnder(org [idSize]byte) [2][idSize]byte { return [2][idSize]byte{org, everyOrganization} }
 
-// indexOf is the part of an index that has what is within reach.
-func indexOf(reach domain.Reach) [16]byte {
+// indexPart is the part of an index that has what is within reach.
+func indexPart(reach domain.Reach) [idSize]byte {
 	if reach.All {
 		return everyOrganization
 	}
@@ -163,15 +162,14 @@ func indexOf(reach domain.Reach) [16]byte {
 
 // partition is what the sort indexes are cut by, so that a listing of one organization,
 // keyspace and state reads only those.
-func partition(org [16]byte, keyspace string, state domain.State) []byte {
+func partition(org [idSize]byte, keyspace string, state domain.State) []byte {
 	return append(append(org[:], text(keyspace)...), byte(state))
 }
 
 // Key finds one key; domain.ErrKeyNotFound.
-func (s *Store) Key(id domain.KeyID) (KeyRow, error) {
-	var k KeyRow
-	err := s.keys.read(func(r rows) (err error) {
-		k.Key, k.Revision, err = loadKey(r, id)
+func (s *Store) Key(id domain.KeyID) (k KeyRow, err error) {
+	err = s.keys.read(func(r rows) (err error) {
+		k, err = loadKey(r, id)
 		return err
 	})
 	if err == nil && k.State == domain.Absent {

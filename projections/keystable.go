@@ -49,10 +49,11 @@ func (t *keysTable) writeKey(r rows, record *eventstore.Record, totals *keyTotal
 	if err != nil {
 		return nil // an event of another kind of aggregate
 	}
-	before, _, err := loadKey(r, id)
+	known, err := loadKey(r, id)
 	if err != nil {
 		return err
 	}
+	before := known.Key
 	if err := follows(before, id, record); err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (l *listing) nextCursor() string { return l.cursor.at(l.lastPhase.number, l
 
 // load reads a key and tells whether it belongs on the listing, in this phase.
 func (l *listing) load(id domain.KeyID, p phase) (k KeyRow, matches bool, err error) {
-	if k.Key, k.Revision, err = loadKey(l.keys, id); err != nil {
+	if k, err = loadKey(l.keys, id); err != nil {
 		return k, false, err
 	}
 	if l.order.usage || !l.LastUsedBefore.IsZero() {
@@ -179,7 +179,7 @@ func (l *listing) load(id domain.KeyID, p phase) (k KeyRow, matches bool, err er
 
 // indexRuns are the prefixes of an order's index under which the query can find keys.
 func (l *listing) indexRuns(o *sortOrder) (prefixes [][]byte) {
-	org := indexOf(l.Reach)
+	org := indexPart(l.Reach)
 	if o.usage {
 		return [][]byte{row(o.index, org[:])}
 	}

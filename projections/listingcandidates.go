@@ -24,7 +24,7 @@ type filterIndex struct {
 
 // filterIndexes are those of the query's filters, those first that tend to leave the fewest.
 func (l *listing) filterIndexes() (all []filterIndex) {
-	org := indexOf(l.Reach)
+	org := indexPart(l.Reach)
 	add := func(kind byte, value string, within []byte) {
 		if value != "" {
 			all = append(all, filterIndex{l.keys, []span{{prefix: row(kind, org[:]), within: within}}})

@@ -65,7 +65,7 @@ func (l *listing) open(p phase) merge {
 
 // walkedRuns are those of the order's index, or of a filter's that is in the same order.
 func (l *listing) walkedRuns(o *sortOrder) [][]byte {
-	org := indexOf(l.Reach)
+	org := indexPart(l.Reach)
 	switch {
 	case o == byCreation && l.Owner != "":
 		return [][]byte{row(rowByOwner, org[:], text(l.Owner))}

@@ -10,9 +10,10 @@ import (
 
 // A snapshot is what an engine has published: the rows of all its tables as of one moment,
 // which table each projection has and how far it is. It does not change; the next one takes
-// its place. All queries read snapshots: Badger makes a transaction of a reader's own wait
-// for the commit that is under way, which a verification has no need of: what it must see is
-// published before it is acknowledged.
+// its place. All queries read it, those of a microsecond and those of seconds: Badger makes a
+// transaction that a query begins itself wait for the commit that is under way, which a
+// verification has no need of: what it must see is published before it is acknowledged. Nor
+// does a publication wait for the queries that read the one before.
 type snapshot struct {
 	tx         *badger.Txn
 	users      atomic.Int64 // readers, and one more while it is the published one; at 0 tx is discarded

@@ -129,7 +129,7 @@ func (r rows) walkUsage() usageWalk {
 const stepsBeforeSeek = 8
 
 // load finds the row of a key.
-func (w usageWalk) load(key [16]byte) (u usage, found bool, err error) {
+func (w usageWalk) load(key [idSize]byte) (u usage, found bool, err error) {
 	full := w.key(row(rowUsage, key[:]))
 	if !w.it.Valid() {
 		w.it.Seek(full)

@@ -71,7 +71,7 @@ func (s *Store) Usage(id domain.KeyID, from, to time.Time, step time.Duration) (
 }
 
 // eachHour calls f with the earlier hours of a key from one hour to another.
-func eachHour(r rows, key [16]byte, from, to int64, f func(hour int64, c counts)) error {
+func eachHour(r rows, key [idSize]byte, from, to int64, f func(hour int64, c counts)) error {
 	clock, err := loadUsageClock(r)
 	if err != nil {
 		return err

@@ -19,16 +19,16 @@ func newUsageTable(_ *Store, s tableState) table {
 	return &usageTable{tableState: s, buffer: newUsageBuffer()}
 }
 
-// begin makes c what the rows stand for, with nothing buffered beyond. clock is that of the
+// resetTo makes c what the rows stand for, with nothing buffered beyond. clock is that of the
 // uses up to c.
-func (t *usageTable) begin(c eventstore.Checkpoint, clock usageClock) {
+func (t *usageTable) resetTo(c eventstore.Checkpoint, clock usageClock) {
 	t.checkpoint, t.unfinished = c, nil
 	t.buffer.reset(c, clock)
 }
 
 func (t *usageTable) resume(r rows, e catalogEntry) error {
 	clock, err := loadUsageClock(r)
-	t.begin(*e.Checkpoint, clock)
+	t.resetTo(*e.Checkpoint, clock)
 	t.unfinished = e.Flush
 	return err
 }
@@ -73,7 +73,7 @@ func (t *usageTable) flush() error {
 	if err := t.flushBuffer(); err != nil {
 		return err
 	}
-	t.begin(t.buffer.checkpoint, t.buffer.clock)
+	t.resetTo(t.buffer.checkpoint, t.buffer.clock)
 	return nil
 }
 
@@ -83,7 +83,7 @@ func (t *usageTable) skip(gone eventstore.Checkpoint) {
 	if lacks || t.buffer.uses > 0 || gone.Position <= t.checkpoint.Position {
 		return
 	}
-	t.begin(gone, t.buffer.clock)
+	t.resetTo(gone, t.buffer.clock)
 }
 
 func (t *usageTable) publishing(uint64) {}

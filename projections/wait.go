@@ -13,6 +13,10 @@ func (s *Store) Position() eventstore.Position {
 	return s.engines[eventstore.Events].published.Load().position
 }
 
+// Version counts what was published of the events: while it stays, all rows that follow from
+// them do. It never goes back, as Position does when the ledger turns out to be another one.
+func (s *Store) Version() uint64 { return s.engines[eventstore.Events].published.Load().number }
+
 // WaitFor returns when the events up to p are applied, or with domain.ErrReadModelBehind when ctx ends.
 func (s *Store) WaitFor(ctx context.Context, p eventstore.Position) (err error) {
 	ctx, finish := tracing.Start(ctx, "wait for the read model")
