@@ -23,7 +23,7 @@ import (
 // same messages first and writes only what lacks, so that no use counts twice.
 type flushProgress struct {
 	Checkpoint eventstore.Checkpoint `json:"checkpoint"` // of the last message in the buffer
-	Key        [idSize]byte              `json:"key"`        // the last key in the table; those before it are whole
+	Key        [idSize]byte          `json:"key"`        // the last key in the table; those before it are whole
 	Counters   int                   `json:"counters"`   // of that key in the table: its hours, then its windows, each ascending
 }
 
