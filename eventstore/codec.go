@@ -20,13 +20,13 @@ const (
 	headerFingerprint = "Command-Fingerprint"
 	headerActor       = "Actor"
 	headerCorrelation = "Correlation-Id"
-	headerVersion     = "Schema-Version"
+	headerVersion     = "Schema-Version" // for other readers: nothing here reads it
 )
 
 // contentEvent is the content type of a message whose body is a CloudEvent in JSON.
 const contentEvent = "application/cloudevents+json"
 
-// typeUses is the Event-Type of a message that packs many key.used events.
+// typeUses is the Event-Type of a message that holds many key.used events.
 const typeUses = "uses"
 
 // types are the entries of the registry of events by their names.

@@ -20,21 +20,21 @@ type ConnectOptions struct {
 	KeyFile   string
 }
 
-// Connect reaches an external server. What is asked for while none can be reached fails at
-// once; its caller tries again until its deadline.
+// Connect connects to an external server. Requests fail at once while there is no connection:
+// what makes them tries again until its deadline.
 func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("keytrail"),
-		// A server that is gone without a word is noticed after 3 to 4 s, by when appends through
-		// it fail anyway; the default is 6 min.
+		// A connection that went dead is noticed after 3 to 4 s, by when appends through it fail
+		// anyway; the default is 6 min.
 		nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2),
 		// An append that waited in a buffer would be sent after its caller was told that it failed.
 		nats.ReconnectBufSize(-1),
 		// Another server is tried at once, and the same one again four times a second, for ever. The
 		// jitter keeps many services from coming back in one moment.
 		nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 250*time.Millisecond),
-		// A frozen server accepts connections and says nothing: the next one in the list must not
-		// wait long for its turn.
+		// A frozen server accepts connections and sends nothing: the next one in the list is tried
+		// soon.
 		nats.Timeout(2 * time.Second), nats.FlusherTimeout(2 * time.Second),
 		logged(log),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -56,15 +56,15 @@ func Connect(o ConnectOptions, log *slog.Logger) (*nats.Conn, error) {
 	return nats.Connect(o.URL, options...)
 }
 
-// logged has errors that belong to no call logged: by default the client library prints
-// them, which is no line of a structured log.
+// logged is the option that errors which belong to no call are logged: by default the client
+// library prints them, which is no line of a structured log.
 func logged(log *slog.Logger) nats.Option {
 	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		log.WarnContext(context.Background(), "ledger connection", "err", err)
 	})
 }
 
-// Away tells whether err, of Connect or Open, means that no server answers yet, or none
+// Away reports whether err, of Connect or Open, means that no server answers yet, or none
 // that leads the streams; anything else will not pass by itself.
 func Away(err error) bool {
 	var failed *net.OpError

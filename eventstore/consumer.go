@@ -35,14 +35,14 @@ const (
 	// pullExpires is how long one pull request stays with the server.
 	pullExpires = 30 * time.Second
 
-	// inactiveThreshold is when the server removes a consumer whose reader has gone without
-	// a word. A batch may take a reader that long: it then makes a new consumer.
+	// inactiveThreshold is when the server removes a consumer that nothing was asked of. A batch
+	// may take a reader that long: it then makes a new consumer.
 	inactiveThreshold = 30 * time.Second
 )
 
 // A consumer is a JetStream pull consumer without acknowledgements, for one pass over a
 // stream from one position on. The client library's ordered consumer does the same, but
-// its recreation takes up to 11 s when a server is frozen, and it does not tell when it
+// its recreation takes up to 11 s when a server is frozen, and it does not show when it
 // last heard from the server.
 type consumer struct {
 	nc         *nats.Conn

@@ -98,7 +98,7 @@ func (c *copier) consume(ctx context.Context) error {
 }
 
 // checkEnd is nil if nothing is left: through was reached, or the rest has aged out, as uses do
-// from the front. Else the server that holds the consumer lags behind the stream's leader.
+// from the front. Else the consumer's server lags behind the stream's leader.
 func (c *copier) checkEnd(ctx context.Context) error {
 	if c.at >= c.through {
 		return nil
@@ -107,7 +107,7 @@ func (c *copier) checkEnd(ctx context.Context) error {
 	if err == nil && c.name == Uses && info.State.FirstSeq > uint64(c.through) {
 		return nil
 	}
-	return &interrupted{cmp.Or(err, fmt.Errorf("the server has nothing behind position %d yet", c.at))}
+	return &interrupted{cmp.Or(err, fmt.Errorf("the server has nothing after position %d yet", c.at))}
 }
 
 // copy handles one message, and reports whether it was the last that the server has.

@@ -17,7 +17,7 @@ func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
 	return Position(info.State.LastSeq), nil
 }
 
-// Gone is the last position of a stream up to which nothing is left, 0 if all is there: uses
+// Gone is the last position up to which nothing is left of a stream, 0 if all is there: uses
 // age out.
 func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {
 	info, err := l.info(ctx, s)
@@ -45,8 +45,8 @@ func (l *Ledger) LastEnd(s Stream) Position { return Position(l.health[s].end.Lo
 // there are none.
 type Ends struct{ First, Last Position }
 
-// seek is the position behind which a stream has what was stored at a time or later. A server
-// tells by making a consumer that begins there.
+// seek is the position after which a stream has what was stored at a time or later. It is read
+// off a consumer that begins there: JetStream has no other question for it.
 func (l *Ledger) seek(ctx context.Context, s Stream, at time.Time) (p Position, err error) {
 	config := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, AckPolicy: jetstream.AckNonePolicy,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Second}

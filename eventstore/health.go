@@ -68,9 +68,9 @@ func (h *streamHealth) suspectLoss() {
 }
 
 // Fresh is nil while the read model holds every event that was acknowledged more than a
-// moment ago, by whichever process; a verification must not be answered otherwise. It
-// reads memory alone. On a server inside this process there is no other process, and
-// freezing it freezes both, so that silence says nothing there.
+// moment ago, in any process; a verification must not be answered otherwise. It reads
+// memory alone. A server inside this process has no other clients, and is frozen whenever its
+// only one is, so that silence means nothing there.
 func (l *Ledger) Fresh() error {
 	if l.health[Events].mismatch.Load() || l.health[Uses].mismatch.Load() {
 		return domain.ErrLedgerMismatch

@@ -16,12 +16,13 @@ import (
 	"github.com/keytrail/keytrail/internal/tracing"
 )
 
-// A Ledger appends to and reads the two streams. It is safe for concurrent use.
+// A Ledger appends to and reads the two streams. It is safe for concurrent use, without locks:
+// what changes is atomic.
 type Ledger struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	streams   [2]jetstream.Stream
-	embedded  bool // the server is in this process, and nobody else uses it
+	embedded  bool // the server is in this process, which is its only client
 	log       *slog.Logger
 	latency   *prometheus.HistogramVec
 	errors    *prometheus.CounterVec
@@ -91,9 +92,9 @@ func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jet
 // then a few microseconds an event.
 var maxSingleReads = 32
 
-// Load gives the events of one aggregate after a position to each, oldest first. end is the
+// Load calls each with the events of one aggregate after a position, oldest first. end is the
 // position of the last one, or after if there is none; on an error too, so that a load can
-// go on where another one stopped. The end is asked of the stream's leader.
+// go on where another one stopped. The stream's leader is asked for the end.
 func (l *Ledger) Load(ctx context.Context, ref Ref, after Position, each func(Record)) (end Position, err error) {
 	ctx, finish := tracing.Start(ctx, "load from the ledger")
 	defer func() { finish(err) }()

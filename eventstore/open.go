@@ -18,7 +18,7 @@ type Options struct {
 	Replicas     int
 	UsesMaxAge   time.Duration
 	UsesMaxBytes int64 // 0: no limit
-	Unconfirmed  bool  // open a restored ledger that nobody has confirmed yet, to mend it
+	Unconfirmed  bool  // open a restored ledger that is not confirmed yet, to mend it
 	Existing     bool  // an error if there is no ledger; how long it keeps uses stays as it is
 	Logger       *slog.Logger
 	Metrics      prometheus.Registerer // nil: none

@@ -12,11 +12,10 @@ import (
 	"github.com/keytrail/keytrail/internal/fastjson"
 )
 
-// A stored body is public. The private facts of an event are in this header of the same
-// message: a random salt and JSON, as `<32 hex characters>.{…}`. The body's attribute
-// private is the SHA-256 of that text in hex. Who has both can tell that they belong
-// together, so a proof over the body covers the header as well; who has only the body can
-// try no guesses, for want of the salt.
+// headerPrivate is the header that holds an event's private facts; the body is public. It is a
+// random salt and JSON, as `<32 hex characters>.{…}`. The body's attribute private is the
+// SHA-256 of that text in hex, which binds the two: a proof over the body covers the header as
+// well, and without the salt no guess at the facts can be tried.
 const headerPrivate = "Keytrail-Private"
 
 const (
@@ -61,7 +60,7 @@ func openPrivate(header string, attributes []byte) (p domain.Private, binding st
 	if header == "" {
 		return p, "", errPrivateMissing
 	}
-	if !fits(header, named) || len(header) <= saltLength || header[saltLength] != '.' {
+	if !binds(named, header) || len(header) <= saltLength || header[saltLength] != '.' {
 		return p, "", errPrivateForeign
 	}
 	binding = string(named)
@@ -75,15 +74,16 @@ func openPrivate(header string, attributes []byte) (p domain.Private, binding st
 	return p, binding, err
 }
 
-// fits tells whether binding is bindPrivate of the header, without garbage: a replay asks
-// for each key.
-func fits(header string, binding []byte) bool {
+// binds reports whether binding is bindPrivate of the header, without an allocation: a replay
+// asks for each key.
+func binds(binding []byte, header string) bool {
 	var text [2 * bindingLength]byte
 	sum := sha256.Sum256(append(text[:0], header...))
 	return string(hex.AppendEncode(text[:0], sum[:])) == string(binding)
 }
 
-// slowPrivate reads facts that are not in the spelling of sealPrivate.
+// slowPrivate reads facts in another spelling than sealPrivate's. It is a function of its own
+// because its p is allocated.
 func slowPrivate(facts string) (p domain.Private, err error) {
 	return p, json.Unmarshal([]byte(facts), &p)
 }

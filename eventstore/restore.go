@@ -2,23 +2,17 @@ package eventstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/klauspost/compress/s2"
-	"github.com/nats-io/nats-server/v2/server/archive"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A restored stream says in its metadata how far the restoration is. Open refuses a ledger
-// whose streams do not say that an operator has confirmed it.
+// The metadata of a restored stream, which has the state of the restoration. Open refuses a
+// ledger until an operator has confirmed it.
 const (
 	restoreState = "keytrail-restore"
 	incomplete   = "incomplete"
@@ -45,11 +39,8 @@ func checkRestored(c jetstream.StreamConfig, allowed bool) error {
 	return nil
 }
 
-// restoreTimeout bounds each answer of the server during a restoration.
-const restoreTimeout = time.Minute
-
 // Restore creates stream s on a server that has none of that name, with the messages that
-// each hands on, at their positions and with their times. The stream is marked as
+// each calls its argument with, at their positions and with their times. The stream is
 // incomplete until MarkRestored: a crash leaves nothing that would be served. Uses age out
 // only when the ledger is opened, so that what was restored can be compared with its source.
 func Restore(ctx context.Context, nc *nats.Conn, o Options, s Stream, ends Ends, each func(func(*Raw) error) error) error {
@@ -74,138 +65,6 @@ func Restore(ctx context.Context, nc *nats.Conn, o Options, s Stream, ends Ends,
 	return nil
 }
 
-// A transfer is one use of JetStream's restore protocol: chunks of a compressed archive,
-// each answered before the next, then an empty one, whose answer is the stream.
-type transfer struct {
-	nc     *nats.Conn
-	stream Stream
-	state  jetstream.StreamState
-	to     string // the subject that takes the chunks
-}
-
-func (t *transfer) begin(ctx context.Context, config jetstream.StreamConfig) error {
-	request, err := json.Marshal(map[string]any{"config": config, "state": t.state})
-	if err != nil {
-		return err
-	}
-	var answer struct {
-		Deliver string `json:"deliver_subject"`
-	}
-	if err := t.ask(ctx, "$JS.API.STREAM.RESTORE."+config.Name, request, &answer); err != nil {
-		return err
-	}
-	t.to = answer.Deliver
-	return nil
-}
-
-// ask makes one request. An answer without a body is a plain acknowledgement.
-func (t *transfer) ask(ctx context.Context, subject string, body []byte, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
-	defer cancel()
-	m, err := t.nc.RequestWithContext(ctx, subject, body)
-	if err != nil || len(m.Data) == 0 {
-		return err
-	}
-	var failure struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &failure); err != nil {
-		return err
-	}
-	if failure.Error != nil {
-		return failure.Error
-	}
-	return json.Unmarshal(m.Data, answer)
-}
-
-// chunkBytes is well below the payload of 1 MiB that servers take by default.
-const chunkBytes = 256 << 10
-
-func (t *transfer) send(ctx context.Context, content io.Reader) error {
-	var answer struct {
-		State jetstream.StreamState `json:"state"`
-	}
-	chunk := make([]byte, chunkBytes)
-	for {
-		n, err := io.ReadFull(content, chunk)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return err
-		}
-		if n > 0 {
-			if err := t.ask(ctx, t.to, chunk[:n], &answer); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	if err := t.ask(ctx, t.to, nil, &answer); err != nil {
-		return err
-	}
-	if answer.State.LastSeq != t.state.LastSeq {
-		return fmt.Errorf("the restored stream ends at %d, not at %d", answer.State.LastSeq, t.state.LastSeq)
-	}
-	return nil
-}
-
-// write writes the archive: the stream's state, the messages, and an entry that is empty.
-func (t *transfer) write(w io.Writer, each func(func(*Raw) error) error) error {
-	compressed := s2.NewWriter(w, s2.WriterConcurrency(1))
-	a := archive.NewWriter(compressed)
-	state, err := json.Marshal(t.state)
-	if err != nil {
-		return err
-	}
-	if err := entry(a, archive.Header{Name: "state.json", PayloadSize: int64(len(state))}, state); err != nil {
-		return err
-	}
-	if err := each(func(m *Raw) error { return t.message(a, m) }); err != nil {
-		return err
-	}
-	if err := entry(a, archive.Header{}); err != nil {
-		return err
-	}
-	return errors.Join(a.Close(), compressed.Close())
-}
-
-func (t *transfer) message(a *archive.Writer, m *Raw) error {
-	if !strings.HasPrefix(m.Subject, t.stream.root()) {
-		return fmt.Errorf("the message at position %d does not belong to %s", m.Position, t.stream)
-	}
-	header := encodeHeader(m.Header)
-	return entry(a, archive.Header{Name: m.Subject, Timestamp: m.Stored.UnixNano(), Sequence: uint64(m.Position),
-		HeaderSize: int64(len(header)), PayloadSize: int64(len(m.Data))}, header, m.Data)
-}
-
-func entry(a *archive.Writer, h archive.Header, parts ...[]byte) error {
-	if err := a.WriteHeader(&h); err != nil {
-		return err
-	}
-	for _, p := range parts {
-		if _, err := a.Write(p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// encodeHeader is the header as it goes over the wire, nil if there is none.
-func encodeHeader(h map[string][]string) []byte {
-	if len(h) == 0 {
-		return nil
-	}
-	var b strings.Builder
-	b.WriteString("NATS/1.0\r\n")
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		for _, value := range h[name] {
-			b.WriteString(name + ": " + value + "\r\n")
-		}
-	}
-	b.WriteString("\r\n")
-	return []byte(b.String())
-}
-
 // CopyRestored is Copy for a ledger that Open still refuses.
 func CopyRestored(ctx context.Context, nc *nats.Conn, s Stream, through Position, handle func(*Raw) error) error {
 	js, err := jetstream.New(nc)
@@ -219,20 +78,20 @@ func CopyRestored(ctx context.Context, nc *nats.Conn, s Stream, through Position
 	return copyStream(ctx, stream, s, through, handle)
 }
 
-// MarkRestored says of both streams that they are whole. Open then refuses them, unless it
-// is told not to, until ConfirmRestored.
+// MarkRestored puts into the metadata of both streams that they are complete. Open still refuses
+// them, unless Unconfirmed, until ConfirmRestored.
 func MarkRestored(ctx context.Context, nc *nats.Conn) error {
-	return markRestored(ctx, nc, incomplete, unconfirmed)
+	return setRestoreState(ctx, nc, incomplete, unconfirmed)
 }
 
 // ConfirmRestored lets a restored ledger be opened by the service.
 func ConfirmRestored(ctx context.Context, nc *nats.Conn, at time.Time) error {
-	return markRestored(ctx, nc, unconfirmed, confirmedAt+at.UTC().Format(time.RFC3339))
+	return setRestoreState(ctx, nc, unconfirmed, confirmedAt+at.UTC().Format(time.RFC3339))
 }
 
-// markRestored moves both streams from one state of a restoration to the next. It may be
+// setRestoreState moves both streams from one state of a restoration to the next. It may be
 // repeated after a crash between the two.
-func markRestored(ctx context.Context, nc *nats.Conn, from, to string) error {
+func setRestoreState(ctx context.Context, nc *nats.Conn, from, to string) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err

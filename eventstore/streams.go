@@ -20,8 +20,8 @@ const (
 	maxMessage = 1 << 20
 )
 
-// The stream of heartbeats has no history: it keeps the last one of each process, for as
-// long as somebody may want to see which are there.
+// The stream of heartbeats has no history: it keeps the last one of each process, for an hour in
+// which an operator may want to see which processes there were.
 const (
 	heartbeatsName   = "KEYTRAIL_HEARTBEATS"
 	heartbeatsRoot   = "keytrail.heartbeats."

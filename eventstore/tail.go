@@ -20,7 +20,7 @@ type tail struct {
 	stop    context.CancelFunc
 	started chan struct{} // closed when low and high are known, or the tail has ended
 
-	mu            sync.Mutex // of all below, and of what a subscription says
+	mu            sync.Mutex // of all below, and of a subscription's fields as it says
 	subscriptions map[*Subscription]struct{}
 	chunks        []*chunk // the ring, oldest first
 	first         int      // the number of chunks[0], counted from the tail's beginning

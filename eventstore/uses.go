@@ -17,9 +17,9 @@ import (
 // maxBatchBytes keeps a message of uses under 64 KiB with its subject and headers.
 const maxBatchBytes = 63 << 10
 
-// A UseBatch collects the uses of one organization for one message: a JSON array, written
-// by hand because it is on the path of every verification. The zero value is empty. It
-// must not be changed between AppendUses and its return.
+// A UseBatch is the uses of one organization for one message: a JSON array, written by hand
+// because it is on the path of every verification. The zero value is empty. It must not be
+// changed while AppendUses runs.
 type UseBatch struct {
 	buf []byte
 	n   int
