@@ -1,10 +1,11 @@
 // Package backup is the file that a ledger is backed up to and restored from.
 //
-// It is a tar, readable with ordinary tools. manifest.json comes first and says what is in
-// it. Then come the two streams, events/00000001.ndjson.zst and so on, then uses/…: a message
-// a line, as the stream holds it, with its position and its time. summary.json comes last:
-// counts, ends and a SHA-256 of the lines of each stream. A file without it was cut off.
-// The installation's keyring, which never leaves it over the network, may be put before all.
+// It is a tar, readable with ordinary tools. manifest.json comes first and has the positions
+// up to which the streams are in it. Then come the two streams, events/00000001.ndjson.zst and
+// so on, then uses/…: a message a line, as the stream holds it, with its position and its time.
+// summary.json comes last: counts, ends and a SHA-256 of the lines of each stream. A file
+// without it was cut off. The installation's keyring, which is never sent over the network, may
+// come before everything.
 //
 // Both writing and reading take a few megabytes of memory, however large the ledger is.
 package backup
@@ -31,11 +32,7 @@ const (
 	summaryName  = "summary.json"
 )
 
-// streams are backed up in this order. Their ends are taken in the other one: a key that
-// is in the uses is then in the events.
-var streams = []eventstore.Stream{eventstore.Events, eventstore.Uses}
-
-// A Manifest says what a file holds. It is written before the messages are read.
+// A Manifest is what a file is to hold. It is written before the messages are read.
 type Manifest struct {
 	Format  int                            `json:"format"`
 	Version string                         `json:"keytrail"` // of the program that made it
@@ -43,13 +40,13 @@ type Manifest struct {
 	Last    map[string]eventstore.Position `json:"last"`     // by stream
 }
 
-// A Summary says what was written. It comes last.
+// A Summary is what was written. It comes last.
 type Summary struct {
 	Manifest string             `json:"manifest_sha256"`
 	Streams  map[string]Content `json:"streams"`
 }
 
-// A Content is what the file holds of one stream. SHA256 is of its lines.
+// A Content is what a file holds of one stream. SHA256 is of its lines.
 type Content struct {
 	First    eventstore.Position `json:"first"`
 	Last     eventstore.Position `json:"last"`
@@ -63,7 +60,7 @@ func (c Content) Ends() eventstore.Ends { return eventstore.Ends{First: c.First,
 // ErrDamaged is a file that is not whole, or not what was written.
 var ErrDamaged = errors.New("the back-up is damaged")
 
-// A line is a message as JSON. Its data is text; what is not UTF-8 goes into Binary.
+// A line is a message as JSON. Its data is a string; what is not UTF-8 is in Binary instead.
 type line struct {
 	Position eventstore.Position `json:"position"`
 	Time     time.Time           `json:"time"`
@@ -96,19 +93,19 @@ func decode(text []byte) (*eventstore.Raw, error) {
 	return m, nil
 }
 
-// A Digester adds up the content of one stream, message by message.
+// A Digester computes the Content of one stream, message by message.
 type Digester struct {
 	content Content
 	hash    hash.Hash
 }
 
-// NewDigester begins with a stream whose last position is last, whether or not that
-// message is still there.
+// NewDigester begins with a stream whose last position is last, even if that message has
+// aged out.
 func NewDigester(last eventstore.Position) *Digester {
 	return &Digester{Content{First: last + 1, Last: last}, sha256.New()}
 }
 
-// Add takes the next message.
+// Add adds the next message.
 func (d *Digester) Add(m *eventstore.Raw) error {
 	text, err := encode(m)
 	d.add(m.Position, text)
@@ -123,7 +120,7 @@ func (d *Digester) add(p eventstore.Position, text []byte) {
 	d.hash.Write(text)
 }
 
-// Content is what was added so far.
+// Content is that of the messages so far.
 func (d *Digester) Content() Content {
 	c := d.content
 	c.SHA256 = hex.EncodeToString(d.hash.Sum(nil))

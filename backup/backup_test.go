@@ -46,7 +46,7 @@ func written(t testing.TB, l *eventstore.Ledger) []byte {
 
 func messages(t testing.TB, copyTo func(eventstore.Stream, func(*eventstore.Raw) error) error) (all []string) {
 	t.Helper()
-	for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+	for _, s := range eventstore.Streams {
 		if err := copyTo(s, func(m *eventstore.Raw) error {
 			all = append(all, fmt.Sprintf("%s %d %s %v %s %s", s, m.Position, m.Subject, m.Header, m.Data, m.Stored.UTC()))
 			return nil
@@ -76,7 +76,7 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+		for _, s := range eventstore.Streams {
 			if err := eventstore.Restore(t.Context(), nc, eventstore.Options{}, s, summary.Streams[s.String()].Ends(), func(handle func(*eventstore.Raw) error) error { return r.Stream(s, handle) }); err != nil {
 				t.Fatal(err)
 			}

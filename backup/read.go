@@ -15,7 +15,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// maxEntryBytes bounds an entry, packed or not, so that a crafted file takes no more memory.
+// maxEntryBytes bounds an entry, compressed or not, and so the memory that a crafted file takes.
 const maxEntryBytes = 64 << 20
 
 // A Reader reads one file from its beginning to its end.
@@ -23,25 +23,25 @@ type Reader struct {
 	Manifest Manifest
 	Keyring  []byte // nil: the file has none
 	tar      *tar.Reader
-	unpacker *zstd.Decoder
-	name     string // of the entry that comes next
-	chunk    []byte // in hand
-	lines    []byte // what is left of it
+	decoder  *zstd.Decoder
+	name     string // of the current entry
+	chunk    []byte // the memory of the last entry's lines
+	lines    []byte // those that are not read yet
 	found    Summary
 }
 
 // Open reads the manifest.
 func Open(from io.Reader) (*Reader, error) {
-	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxEntryBytes))
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxEntryBytes))
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{tar: tar.NewReader(from), unpacker: unpacker, found: Summary{Streams: map[string]Content{}}}
+	r := &Reader{tar: tar.NewReader(from), decoder: decoder, found: Summary{Streams: map[string]Content{}}}
 	if err := r.advance(); err != nil {
 		return nil, err
 	}
 	if r.name == keyringName {
-		if r.Keyring, err = r.content(); err == nil {
+		if r.Keyring, err = r.entry(); err == nil {
 			err = r.advance()
 		}
 		if err != nil {
@@ -74,8 +74,8 @@ func damaged(what string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrDamaged, what, err)
 }
 
-// content is the entry in hand.
-func (r *Reader) content() ([]byte, error) {
+// entry reads the current entry.
+func (r *Reader) entry() ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r.tar, maxEntryBytes+1))
 	if err != nil || len(b) > maxEntryBytes {
 		return nil, damaged(r.name+" cannot be read", err)
@@ -83,12 +83,12 @@ func (r *Reader) content() ([]byte, error) {
 	return b, nil
 }
 
-// json reads the entry in hand into v, and tells its SHA-256.
+// json reads the current entry, which must have that name, into v. It returns its SHA-256.
 func (r *Reader) json(name string, v any) (string, error) {
 	if r.name != name {
 		return "", damaged(fmt.Sprintf("%q is where %s should be", r.name, name), nil)
 	}
-	b, err := r.content()
+	b, err := r.entry()
 	if err != nil {
 		return "", err
 	}
@@ -98,8 +98,8 @@ func (r *Reader) json(name string, v any) (string, error) {
 	return sum(b), nil
 }
 
-// Stream hands the messages of s to handle, in order. The streams are read in the order of
-// the file: events, then uses.
+// Stream calls handle with the messages of s, in order. The streams must be read in the order
+// of the file, which is that of eventstore.Streams.
 func (r *Reader) Stream(s eventstore.Stream, handle func(*eventstore.Raw) error) error {
 	last := r.Manifest.Last[s.String()]
 	d := NewDigester(last)
@@ -144,21 +144,22 @@ func (r *Reader) next(s eventstore.Stream) ([]byte, *eventstore.Raw, error) {
 	return text, m, nil
 }
 
-// unpack takes the entry in hand as the next chunk, and goes on to the one after it.
+// unpack decompresses the current entry into lines, and goes on to the one after it.
 func (r *Reader) unpack() error {
-	packed, err := r.content()
+	compressed, err := r.entry()
 	if err != nil {
 		return err
 	}
-	if r.chunk, err = r.unpacker.DecodeAll(packed, r.chunk[:0]); err != nil {
+	if r.chunk, err = r.decoder.DecodeAll(compressed, r.chunk[:0]); err != nil {
 		return damaged(r.name+" cannot be unpacked", err)
 	}
 	r.lines = r.chunk
 	return r.advance()
 }
 
-// Close compares what was read with what the file says was written.
+// Close compares what was read with the file's summary.
 func (r *Reader) Close() (Summary, error) {
+	defer r.decoder.Close()
 	var written Summary
 	if _, err := r.json(summaryName, &written); err != nil {
 		return written, err
@@ -169,25 +170,25 @@ func (r *Reader) Close() (Summary, error) {
 	if _, err := r.tar.Next(); !errors.Is(err, io.EOF) {
 		return written, damaged("there is more after its summary", err)
 	}
-	r.unpacker.Close()
 	return written, nil
 }
 
-// Verify reads a file whole and tells what it holds. look, if it is not nil, is handed each
+// Verify reads a whole file and returns what it holds. handle, unless nil, is called with each
 // event.
-func Verify(from io.Reader, look func(*eventstore.Raw) error) (Manifest, Summary, error) {
+func Verify(from io.Reader, handle func(*eventstore.Raw) error) (Manifest, Summary, error) {
 	r, err := Open(from)
 	if err != nil {
 		return Manifest{}, Summary{}, err
 	}
-	for _, s := range streams {
-		handle := func(*eventstore.Raw) error { return nil }
-		if s == eventstore.Events && look != nil {
-			handle = look
-		}
-		if err := r.Stream(s, handle); err != nil {
-			return r.Manifest, Summary{}, err
-		}
+	ignore := func(*eventstore.Raw) error { return nil }
+	if handle == nil {
+		handle = ignore
+	}
+	if err := r.Stream(eventstore.Events, handle); err != nil {
+		return r.Manifest, Summary{}, err
+	}
+	if err := r.Stream(eventstore.Uses, ignore); err != nil {
+		return r.Manifest, Summary{}, err
 	}
 	summary, err := r.Close()
 	return r.Manifest, summary, err

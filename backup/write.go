@@ -14,22 +14,23 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// chunkBytes is how many bytes of lines are compressed together: the file's unit, and a
-// bound of the memory that reading and writing take. One is sent with one write, which a
-// slow line must manage within the server's deadline for a write.
+// chunkBytes is how many bytes of lines are compressed into one entry, which bounds the memory
+// that reading and writing take. An entry is sent with one write, which a slow connection must
+// manage within the server's deadline for a write.
 var chunkBytes = 1 << 20
 
-// Write writes a back-up of the ledger as it is now. What is appended meanwhile is left out.
+// Write writes a back-up of the ledger as it is now. What is appended meanwhile is left out. The
+// ends of the streams are asked for backwards, so that a key that is in the uses is in the events.
 func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version string, now time.Time) error {
 	m := Manifest{Format: format, Version: version, At: now.UTC(), Last: map[string]eventstore.Position{}}
-	for _, s := range slices.Backward(streams) {
+	for _, s := range slices.Backward(eventstore.Streams[:]) {
 		end, err := l.End(ctx, s)
 		if err != nil {
 			return err
 		}
 		m.Last[s.String()] = end
 	}
-	// One worker: a back-up leaves the other processors to those who are served.
+	// One worker: a back-up leaves the other processors to requests.
 	compressor, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return err
@@ -39,7 +40,7 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 	if summary.Manifest, err = w.json(manifestName, m); err != nil {
 		return err
 	}
-	for _, s := range streams {
+	for _, s := range eventstore.Streams {
 		if summary.Streams[s.String()], err = w.stream(ctx, l, s, m.Last[s.String()]); err != nil {
 			return fmt.Errorf("back up %s: %w", s, err)
 		}
@@ -50,7 +51,7 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 	return w.tar.Close()
 }
 
-// WriteKeyring puts a keyring, as its file has it, before what Write writes.
+// WriteKeyring writes a keyring, as its file has it; Write is to be called next.
 func WriteKeyring(to io.Writer, keyring []byte) error {
 	w := &writer{tar: tar.NewWriter(to)}
 	if err := w.entry(keyringName, keyring); err != nil {
@@ -65,14 +66,14 @@ type writer struct {
 	compressor *zstd.Encoder
 	at         time.Time
 
-	// Of the stream in hand.
-	name   string
-	chunks int
-	chunk  []byte
-	packed []byte
+	// Of the current stream.
+	name       string
+	chunks     int    // written
+	chunk      []byte // the lines of the next one
+	compressed []byte // the memory of the last one
 }
 
-// json writes v, and tells the SHA-256 of what it wrote.
+// json writes an entry with v, and returns its SHA-256.
 func (w *writer) json(name string, v any) (string, error) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -83,7 +84,7 @@ func (w *writer) json(name string, v any) (string, error) {
 }
 
 func (w *writer) entry(name string, content []byte) error {
-	// PAX has no limit on sizes and says times in UTF-8 text; 0600: it holds digests.
+	// PAX has no limit on sizes and writes times as text. 0600: the file holds digests.
 	h := &tar.Header{Name: name, Mode: 0o600, Size: int64(len(content)), ModTime: w.at, Format: tar.FormatPAX}
 	if err := w.tar.WriteHeader(h); err != nil {
 		return err
@@ -103,7 +104,8 @@ func (w *writer) stream(ctx context.Context, l *eventstore.Ledger, s eventstore.
 			return err
 		}
 		d.add(m.Position, text)
-		if w.chunk = append(w.chunk, text...); len(w.chunk) >= chunkBytes {
+		w.chunk = append(w.chunk, text...)
+		if len(w.chunk) >= chunkBytes {
 			return w.flush()
 		}
 		return nil
@@ -114,13 +116,13 @@ func (w *writer) stream(ctx context.Context, l *eventstore.Ledger, s eventstore.
 	return d.Content(), err
 }
 
-// flush writes the lines in hand as one entry.
+// flush compresses the lines of the chunk into one entry.
 func (w *writer) flush() error {
 	if len(w.chunk) == 0 {
 		return nil
 	}
 	w.chunks++
-	w.packed = w.compressor.EncodeAll(w.chunk, w.packed[:0])
+	w.compressed = w.compressor.EncodeAll(w.chunk, w.compressed[:0])
 	w.chunk = w.chunk[:0]
-	return w.entry(fmt.Sprintf("%s/%08d.ndjson.zst", w.name, w.chunks), w.packed)
+	return w.entry(fmt.Sprintf("%s/%08d.ndjson.zst", w.name, w.chunks), w.compressed)
 }

@@ -57,7 +57,7 @@ const maxDelay = time.Minute
 
 // skipToStart moves a new cursor to where a stream has the first events that f may choose.
 func (t *Trail) skipToStart(ctx context.Context, f Filter, c *Cursor) error {
-	for _, s := range []Stream{Events, Uses} {
+	for _, s := range Streams {
 		if c.At[s] > 0 || f.From.IsZero() || f.excludes(s) {
 			continue
 		}

@@ -16,7 +16,7 @@ func (l *Ledger) measure(to prometheus.Registerer) {
 	l.errors = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keytrail_ledger_append_errors_total", Help: "Appends that failed, by what is known of them: unknown, conflict, unavailable or refused.",
 	}, []string{"stream", "failure"})
-	for _, s := range []Stream{Events, Uses} {
+	for _, s := range Streams {
 		for f := Unknown; f <= Refused; f++ {
 			l.errors.WithLabelValues(s.String(), f.String()) // so that the first one is an increase
 		}

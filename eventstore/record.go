@@ -19,6 +19,10 @@ const (
 	Uses
 )
 
+// Streams are both, in the order in which they are copied: a key that is in the uses is in the
+// events.
+var Streams = [...]Stream{Events, Uses}
+
 func (s Stream) String() string { return [...]string{"events", "uses"}[s] }
 
 // name is the JetStream stream's.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -96,7 +97,7 @@ func setRestoreState(ctx context.Context, nc *nats.Conn, from, to string) error 
 	if err != nil {
 		return err
 	}
-	for _, s := range []Stream{Uses, Events} {
+	for _, s := range slices.Backward(Streams[:]) {
 		stream, err := js.Stream(ctx, s.name())
 		if err != nil {
 			return fmt.Errorf("there is no restored ledger: %w", err)

@@ -158,7 +158,7 @@ func replayedTo(t testing.TB, trail *eventstore.Trail, c eventstore.Cursor) (bef
 
 func consumers(t testing.TB, l *eventstore.Ledger) (n int) {
 	t.Helper()
-	for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+	for _, s := range eventstore.Streams {
 		of, err := l.Consumers(t.Context(), s)
 		if err != nil {
 			t.Fatal(err)

@@ -96,7 +96,7 @@ func (tl *tail) run(ctx context.Context) {
 		return
 	}
 	readers, ctx := errgroup.WithContext(ctx)
-	for _, s := range []Stream{Events, Uses} {
+	for _, s := range Streams {
 		q := Query{Stream: s, Reach: domain.All, After: tl.low.At[s], Live: true, Max: chunkMessages}
 		readers.Go(func() error {
 			return tl.trail.ledger.Read(ctx, q, func(b Batch) error {
@@ -110,7 +110,7 @@ func (tl *tail) run(ctx context.Context) {
 
 func (tl *tail) start(ctx context.Context) error {
 	defer close(tl.started)
-	for _, s := range []Stream{Events, Uses} {
+	for _, s := range Streams {
 		end, err := tl.trail.ledger.End(ctx, s)
 		if err != nil {
 			return err

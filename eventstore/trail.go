@@ -62,7 +62,7 @@ var ErrBeyondEnd = domain.InvalidField("cursor", "the ledger ends before this cu
 
 // Check refuses a cursor beyond the ledger's end.
 func (t *Trail) Check(ctx context.Context, c Cursor) error {
-	for _, s := range []Stream{Events, Uses} {
+	for _, s := range Streams {
 		if c.At[s] == 0 {
 			continue
 		}

@@ -181,7 +181,7 @@ func TestACursorAtTheEndIsBehindWhatDidNotMatch(t *testing.T) {
 		if err != nil || !page.AtEnd {
 			t.Fatal(page, err)
 		}
-		for _, s := range []eventstore.Stream{eventstore.Events, eventstore.Uses} {
+		for _, s := range eventstore.Streams {
 			if end, err := l.End(t.Context(), s); err != nil || page.Next.At[s] != end {
 				t.Errorf("%+v: %s is read to %d of %d, %v", f, s, page.Next.At[s], end, err)
 			}
