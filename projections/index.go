@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	badger "github.com/dgraph-io/badger/v4"
+
+	"github.com/keytrail/keytrail/domain"
 )
 
 // An indexEntry is one row of an index: the value that it sorts by, and whose it is.
@@ -109,4 +111,26 @@ func (m merge) close() {
 	for _, w := range m.walkers {
 		w.close()
 	}
+}
+
+// everyOrganization stands for all of them in an index: each index row is there twice, so
+// that a listing of the whole installation walks as few rows as one of an organization,
+// however many there are.
+var everyOrganization = [idSize]byte(bytes.Repeat([]byte{0xff}, 16))
+
+// indexedUnder is what a row of an organization's key is indexed under.
+func indexedUnder(org [idSize]byte) [2][idSize]byte { return [2][idSize]byte{org, everyOrganization} }
+
+// indexPart is the part of an index that has what is within reach.
+func indexPart(reach domain.Reach) [idSize]byte {
+	if reach.All {
+		return everyOrganization
+	}
+	return reach.Org.Bytes()
+}
+
+// partition is what the sort indexes are cut by, so that a listing of one organization,
+// keyspace and state reads only those.
+func partition(org [idSize]byte, keyspace string, state domain.State) []byte {
+	return append(append(org[:], text(keyspace)...), byte(state))
 }
