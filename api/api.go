@@ -4,6 +4,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -58,17 +59,11 @@ var setUp sync.Once
 
 // New is the whole API as one handler.
 func New(o Options) http.Handler {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Registry == nil {
-		o.Registry = prometheus.NewRegistry()
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Registry = cmp.Or(o.Registry, prometheus.NewRegistry())
+	o.Stopping = cmp.Or(o.Stopping, context.Background())
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Stopping == nil {
-		o.Stopping = context.Background()
 	}
 	setUp.Do(func() {
 		huma.NewError = humaProblem
@@ -125,7 +120,6 @@ func (s *server) routes() {
 	s.document("livez", "GET /livez", noScope, documentLive())
 	s.document("readyz", "GET /readyz", noScope, documentReady())
 	s.document("metrics", "GET /metrics", noScope, documentMetrics())
-	s.finish()
 	s.mux.HandleFunc("GET /openapi.json", s.serveOpenAPI())
 	s.mux.HandleFunc("GET /docs", s.docs)
 	s.mux.HandleFunc("GET /docs/{file}", s.docs)

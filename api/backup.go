@@ -11,16 +11,14 @@ import (
 
 // backUp streams the whole ledger. That it was asked for is on the ledger as a use of the
 // caller's key.
-func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Principal) {
+func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Principal) error {
 	to, done, err := s.wholeStream(w, r, p, "application/x-tar")
 	if err != nil {
-		s.problem(w, r, err)
-		return
+		return err
 	}
 	defer done()
 	if !s.backingUp.TryLock() {
-		s.problem(w, r, domain.ErrBackupRunning)
-		return
+		return domain.ErrBackupRunning
 	}
 	defer s.backingUp.Unlock()
 	s.Logger.InfoContext(r.Context(), "back-up begins", "key", p.ID, "request_id", requestID(r.Context()))
@@ -30,6 +28,7 @@ func (s *server) backUp(w http.ResponseWriter, r *http.Request, p domain.Princip
 		s.abort(r, err)
 	}
 	s.Logger.InfoContext(r.Context(), "back-up ends", "key", p.ID, "request_id", requestID(r.Context()))
+	return nil
 }
 
 func documentBackup() description {

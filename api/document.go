@@ -2,11 +2,8 @@ package api
 
 import (
 	"cmp"
-	_ "embed"
-	"encoding/json"
 	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -108,86 +105,6 @@ func writeRefusals(method, path string) []int {
 		return nil
 	}
 	return []int{409, 412, 413, 415, 422}
-}
-
-// tags group the routes, by the beginning of their paths.
-var tags = []struct{ path, name, details string }{
-	{"/v1/verify", "Verification", "Is a presented key good?"},
-	{"/v1/authorize", "Verification", ""},
-	{"/v1/keys", "Keys", "Issue, list, change and end keys."},
-	{"/v1/organizations", "Organizations", "The tenants of keys."},
-	{"/v1/events", "Events", "The audit trail: every change of a key and every use of one."},
-	{"/v1/", "Operation", "For those who run the service."},
-	{"/", "Health", "For those who watch it. Needs no key."},
-}
-
-//go:embed examples.json
-var examplesText []byte
-
-// An example is what a route's body and answer look like.
-type example struct{ Request, Answer any }
-
-// finish completes the document when every route is in it.
-func (s *server) finish() {
-	doc := s.huma.OpenAPI()
-	doc.Info.Description = "API keys whose every change and every use is on a ledger. Errors are RFC 9457 problems; a method that a path does not take is 405, with Allow."
-	doc.Servers = []*huma.Server{{URL: "/", Description: "The service that gave this document"}}
-	for _, t := range tags {
-		if t.details != "" {
-			doc.Tags = append(doc.Tags, &huma.Tag{Name: t.name, Description: t.details})
-		}
-	}
-	var examples map[string]example
-	if err := json.Unmarshal(examplesText, &examples); err != nil {
-		panic(err) // a file of our own
-	}
-	for path, item := range doc.Paths {
-		for _, op := range operations(item) {
-			i := slices.IndexFunc(tags, func(t struct{ path, name, details string }) bool { return strings.HasPrefix(path, t.path) })
-			op.Tags = []string{tags[i].name}
-			exemplify(op, examples[op.OperationID])
-			for status, response := range op.Responses {
-				declareHeaders(status, response)
-			}
-		}
-	}
-}
-
-func operations(item *huma.PathItem) []*huma.Operation {
-	return slices.DeleteFunc([]*huma.Operation{item.Get, item.Post, item.Patch, item.Put, item.Delete}, func(op *huma.Operation) bool { return op == nil })
-}
-
-func exemplify(op *huma.Operation, e example) {
-	if op.RequestBody != nil && e.Request != nil {
-		for _, media := range op.RequestBody.Content {
-			media.Example = e.Request
-		}
-	}
-	for status, response := range op.Responses {
-		if media := response.Content["application/json"]; media != nil && status < "300" && e.Answer != nil {
-			media.Example = e.Answer
-		}
-	}
-}
-
-// declareHeaders adds those that every answer with a status has.
-func declareHeaders(status string, response *huma.Response) {
-	if response.Headers == nil {
-		response.Headers = map[string]*huma.Param{}
-	}
-	add := func(name, details string, schema *huma.Schema) {
-		response.Headers[name] = &huma.Param{Description: details, Schema: schema}
-	}
-	add("X-Request-Id", "The caller's own, or a new one. The ledger has it as correlationid.", textSchema())
-	switch status {
-	case "401":
-		add("WWW-Authenticate", "Which scheme is taken.", textSchema())
-	case "429", "503":
-		add("Retry-After", "In how many seconds to try again.", intSchema(1, 1<<31))
-	}
-	if status == "503" {
-		add("Keytrail-Position", "The position that the read model has not reached in time. A write there stands.", intSchema(0, 1<<62))
-	}
 }
 
 // media is the shape of v, by its Go type.

@@ -17,22 +17,20 @@ const auditScope = "audit:read"
 
 // events answers a page; with Accept: application/x-ndjson, all there is up to now, an
 // event a line; with text/event-stream, what there is and then what comes.
-func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Principal) {
+func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Principal) error {
 	q, err := s.parseEvents(r, p)
 	if err == nil {
 		err = s.trail.Check(r.Context(), q.cursor)
 	}
 	if err != nil {
-		s.problem(w, r, err)
-		return
+		return err
 	}
 	accept := r.Header.Get("Accept")
 	replay, follow := strings.Contains(accept, "application/x-ndjson"), strings.Contains(accept, "text/event-stream")
 	if replay || follow || q.wait > 0 {
 		done, err := s.acquireStream(w, p)
 		if err != nil {
-			s.problem(w, r, err)
-			return
+			return err
 		}
 		defer done()
 	}
@@ -42,8 +40,9 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	case follow:
 		s.followEvents(w, r, q)
 	default:
-		s.pageEvents(w, r, q)
+		return s.pageEvents(w, r, q)
 	}
+	return nil
 }
 
 // whileServing is ctx until the service stops.

@@ -10,24 +10,23 @@ import (
 )
 
 // pageEvents answers with the events behind a cursor, up to a limit.
-func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
+func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery) error {
 	page, err := s.trail.Page(r.Context(), q.filter, q.cursor, q.limit)
 	if err == nil && len(page.Entries) == 0 && q.wait > 0 {
 		q.cursor = page.Next
 		page, err = s.waitForEvents(r, q)
 	}
 	if err != nil {
-		s.problem(w, r, err)
-		return
+		return err
 	}
 	items := make([]json.RawMessage, len(page.Entries))
 	for i, e := range page.Entries {
 		if items[i], err = e.CloudEvent(); err != nil {
-			s.problem(w, r, err)
-			return
+			return err
 		}
 	}
 	writeJSON(w, map[string]any{"items": items, "next_cursor": page.Next.String(), "at_end": page.AtEnd})
+	return nil
 }
 
 // waitForEvents is a long poll: it waits for an event, up to q.wait. When the service stops, the

@@ -26,11 +26,10 @@ const (
 // exportKeys streams a line for each active key of a product, as an import takes it, digest
 // included. What is not active is left out, for an import would make it active, and so are
 // management keys and secrets in their overlap.
-func (s *server) exportKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) {
+func (s *server) exportKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) error {
 	to, done, err := s.wholeStream(w, r, p, "application/x-ndjson")
 	if err != nil {
-		s.problem(w, r, err)
-		return
+		return err
 	}
 	defer done()
 	w.Header().Set("Trailer", trailerExported+", "+trailerLeftOut)
@@ -53,6 +52,7 @@ func (s *server) exportKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	}
 	w.Header().Set(trailerExported, fmt.Sprint(x.lines))
 	w.Header().Set(trailerLeftOut, x.String())
+	return nil
 }
 
 // An export counts what became of the keys.

@@ -51,7 +51,7 @@ type importAnswer struct {
 
 // importKeys takes NDJSON, a key a line. Each line stands for itself: those that are fine
 // are imported, and repeating the whole changes nothing.
-func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) {
+func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Principal) error {
 	var lines [][]byte
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxImportTime))
 	err := readBody(w, domain.ErrImportTooLarge, func() (err error) {
@@ -62,8 +62,7 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 		err = s.recheck(r.Context())
 	}
 	if err != nil {
-		s.problem(w, r, err)
-		return
+		return err
 	}
 	a := importAnswer{Results: make([]importResult, len(lines))}
 	var last eventstore.Position
@@ -77,11 +76,11 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 			a.add(i, result, problem)
 		})
 	if err := s.waitFor(r.Context(), last); err != nil {
-		s.problem(w, r, err)
-		return
+		return err
 	}
 	w.Header().Set("Keytrail-Position", strconv.FormatUint(uint64(cmp.Or(last, s.Store.Position())), 10))
 	writeJSON(w, a)
+	return nil
 }
 
 // add puts what became of the line i into the answer; problem is why it failed, nil if it did not.

@@ -1,11 +1,9 @@
 package api
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"reflect"
 	"time"
@@ -41,13 +39,8 @@ func decodeStrict[T any](text []byte, whole string) (v T, err error) {
 	if err := ambiguous(text, reflect.TypeFor[T]()); err != nil {
 		return v, err
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
+	if err := json.Unmarshal(text, &v); err != nil {
 		return v, decodeError(err, whole)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return v, domain.InvalidField(whole, "must be one JSON object and nothing after it")
 	}
 	return v, nil
 }
@@ -58,17 +51,14 @@ func decodeError(err error, whole string) error {
 	if errors.As(err, &wrong) && wrong.Field != "" {
 		return domain.InvalidField(clip(wrong.Field), "has the wrong type; it must be "+kindName(wrong.Type))
 	}
-	const unknown = "json: unknown field "
-	if text := err.Error(); len(text) > len(unknown) && text[:len(unknown)] == unknown {
-		return domain.InvalidField(clip(text[len(unknown)+1:len(text)-1]), "is not a field of this request")
-	}
 	var refusal *domain.Error
 	if errors.As(err, &refusal) {
 		return refusal
 	}
-	return domain.InvalidField(whole, "must be a JSON object as the API's document describes it")
+	return domain.InvalidField(whole, "must be one JSON object as the API's document describes it")
 }
 
+// kindName says what JSON a Go type is read from.
 func kindName(t reflect.Type) string {
 	if t == reflect.TypeFor[time.Time]() || t == reflect.TypeFor[domain.Duration]() {
 		return "a string"

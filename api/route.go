@@ -88,15 +88,17 @@ func cutPattern(pattern string) (method, path string) {
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
-// raw adds a route that is written by hand.
-func (s *server) raw(id, pattern string, need permission, d description, f func(http.ResponseWriter, *http.Request, domain.Principal)) {
+// raw adds a route that is written by hand: f writes the answer, or returns a refusal before it
+// has begun to.
+func (s *server) raw(id, pattern string, need permission, d description, f func(http.ResponseWriter, *http.Request, domain.Principal) error) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		caller, err := s.authenticate(w, r, need)
+		if err == nil {
+			err = f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)
+		}
 		if err != nil {
 			s.problem(w, r, err)
-			return
 		}
-		f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)
 	})
 	s.document(id, pattern, need, d)
 }
