@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -45,7 +46,7 @@ var fastDecoders = map[string]func(data []byte, private domain.Private) (domain.
 	domain.TypeOf(domain.KeyCreated{}): keyCreated,
 }
 
-func decode(t domain.EventType, data []byte, private domain.Private) (domain.Event, error) {
+func decodeEvent(t domain.EventType, data []byte, private domain.Private) (domain.Event, error) {
 	if fast := fastDecoders[t.Name]; fast != nil {
 		if e, ok := fast(data, private); ok {
 			return e, nil
@@ -110,21 +111,7 @@ func appendRecords(records []Record, s Stream, m *Raw) ([]Record, error) {
 	if !ok {
 		return records, fmt.Errorf("%s position %d holds an event of the unknown type %q: written by a newer version?", s, m.Position, kind)
 	}
-	attributes, data, ok := cutData(m.Data)
-	if !ok {
-		return records, fmt.Errorf("%s position %d has no data", s, m.Position)
-	}
-	var private domain.Private
-	var err error
-	if private, r.Private, err = openPrivate(header(m.Header, headerPrivate), attributes); err == nil {
-		r.Type = t.Name
-		r.Event, err = decode(t, data, private)
-	}
-	if err == nil {
-		r.Time = r.Event.Happened()
-		err = demandPrivate(r.Event, r.Private)
-	}
-	if err != nil {
+	if err := r.decode(t, m); err != nil {
 		return records, fmt.Errorf("%s position %d, %s: %w", s, m.Position, kind, err)
 	}
 	r.Command = Command{
@@ -132,6 +119,24 @@ func appendRecords(records []Record, s Stream, m *Raw) ([]Record, error) {
 		Actor: header(m.Header, headerActor), Correlation: header(m.Header, headerCorrelation),
 	}
 	return append(records, r), nil
+}
+
+// decode puts the event of m, which is of type t, into r.
+func (r *Record) decode(t domain.EventType, m *Raw) error {
+	attributes, data, ok := cutData(m.Data)
+	if !ok {
+		return errors.New("it has no data")
+	}
+	private, binding, err := openPrivate(header(m.Header, headerPrivate), attributes)
+	if err != nil {
+		return err
+	}
+	event, err := decodeEvent(t, data, private)
+	if err != nil {
+		return err
+	}
+	r.Type, r.Event, r.Time, r.Private = t.Name, event, event.Happened(), binding
+	return demandPrivate(event, binding)
 }
 
 // cutData splits an event that message wrote before and after the name of its data member.

@@ -7,21 +7,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/internal/backoff"
 )
-
-// A Query says what to read.
-type Query struct {
-	Stream Stream
-	After  Position
-	Reach  domain.Reach
-	Ref    *Ref // one aggregate of the events stream, whatever the reach
-	Live   bool // go on until ctx ends; else stop at what is the end when Read begins
-	Max    int  // messages in a batch at most; 0: 500
-}
 
 // A Batch is some messages that were there to be read at once. Its records' memory is used
 // again for the next one.
@@ -63,6 +52,7 @@ func (l *Ledger) Read(ctx context.Context, q Query, handle func(Batch) error) er
 type interrupted struct{ cause error }
 
 func (e *interrupted) Error() string { return e.cause.Error() }
+
 func (e *interrupted) Unwrap() error { return e.cause }
 
 // A reader is one Read or Follow; query.After moves on with what was handled.
@@ -111,7 +101,7 @@ func (r *reader) consume(ctx context.Context) error {
 		}
 		wake = r.follow.health.wake
 	}
-	c, err := r.ledger.newConsumer(ctx, r.query.Stream, r.consumerConfig(), r.heartbeats, wake)
+	c, err := r.ledger.newConsumer(ctx, r.query.Stream, r.query.consumerConfig(), r.heartbeats, wake)
 	if err != nil {
 		return &interrupted{fmt.Errorf("read %s: %w", r.query.Stream, err)}
 	}
@@ -126,27 +116,6 @@ func (r *reader) consume(ctx context.Context) error {
 		defer r.follow.health.fresh.Store(nil)
 	}
 	return r.readBatches(ctx, c)
-}
-
-func (r *reader) consumerConfig() jetstream.ConsumerConfig {
-	c := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(r.query.After) + 1}
-	if r.query.Ref != nil || !r.query.Reach.All {
-		c.FilterSubjects = []string{r.query.subject()}
-	}
-	return c
-}
-
-// subject is what the subjects of the messages that q finds match.
-func (q *Query) subject() string {
-	switch {
-	case q.Ref != nil:
-		return q.Ref.subject()
-	case q.Reach.All:
-		return q.Stream.root() + ">"
-	case q.Stream == Events:
-		return Events.root() + string(q.Reach.Org) + ".>"
-	}
-	return Uses.root() + string(q.Reach.Org)
 }
 
 // readBatches delivers what has come, batch by batch.

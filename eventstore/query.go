@@ -1,0 +1,39 @@
+package eventstore
+
+import (
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// A Query is the part of a stream that Read reads.
+type Query struct {
+	Stream Stream
+	After  Position
+	Reach  domain.Reach
+	Ref    *Ref // one aggregate of the events stream, whatever the reach
+	Live   bool // go on until ctx ends; else stop at what is the end when Read begins
+	Max    int  // messages in a batch at most; 0: 500
+}
+
+// subject is what the subjects of the messages that q finds match.
+func (q *Query) subject() string {
+	switch {
+	case q.Ref != nil:
+		return q.Ref.subject()
+	case q.Reach.All:
+		return q.Stream.root() + ">"
+	case q.Stream == Events:
+		return Events.root() + string(q.Reach.Org) + ".>"
+	}
+	return Uses.root() + string(q.Reach.Org)
+}
+
+// consumerConfig is that of a consumer that gets what q finds.
+func (q *Query) consumerConfig() jetstream.ConsumerConfig {
+	c := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(q.After) + 1}
+	if q.Ref != nil || !q.Reach.All {
+		c.FilterSubjects = []string{q.subject()}
+	}
+	return c
+}
