@@ -33,7 +33,7 @@ type Key struct {
 	Revision         uint64             `json:"revision"`
 }
 
-func (s *server) show(k projections.KeyRow) Key {
+func (s *server) showKey(k projections.KeyRow) Key {
 	shown := Key{
 		ID: k.ID, Keyspace: k.Keyspace, Name: k.Name, Prefix: k.Secrets[0].Prefix, Owner: k.Owner, Scopes: orEmpty(k.Scopes),
 		Status: keyStatus(k.StateAt(s.Now()).String()), CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: orNull(k.ExpiresAt),
@@ -86,11 +86,11 @@ type secretAnswer struct {
 }
 
 func (s *server) keyAnswer(k projections.KeyRow) *keyAnswer {
-	return &keyAnswer{etag(k.Revision), uint64(k.Revision), s.show(k)}
+	return &keyAnswer{etag(k.Revision), uint64(k.Revision), s.showKey(k)}
 }
 
-// row adds what only the read model knows to a command's result.
-func (s *server) row(r commands.KeyResult) projections.KeyRow {
+// keyRow adds what only the read model knows to a command's result.
+func (s *server) keyRow(r commands.KeyResult) projections.KeyRow {
 	row := projections.KeyRow{Key: r.Key, Revision: r.Position}
 	if seen, err := s.keyWithin(domain.Only(r.Key.Org), r.Key.ID); err == nil {
 		row.LastUsedAt = seen.LastUsedAt
@@ -108,7 +108,7 @@ func (s *server) withSecret(ctx context.Context, r commands.KeyResult, err error
 		s.Logger.WarnContext(ctx, "answered before the read model had the key", "key", r.Key.ID, "position", r.Position)
 	}
 	a := &secretAnswer{ETag: etag(r.Position), Position: uint64(r.Position), NoStore: "no-store"}
-	a.Body.Key, a.Body.Secret = s.show(s.row(r)), r.Secret.Reveal()
+	a.Body.Key, a.Body.Secret = s.showKey(s.keyRow(r)), r.Secret.Reveal()
 	if r.Replayed {
 		a.Replayed = "true"
 	}
@@ -170,7 +170,7 @@ func (s *server) changeKey(ctx context.Context, p domain.Principal, in KeyWrite,
 	if err != nil {
 		return nil, err
 	}
-	return s.keyAnswer(s.row(result)), nil
+	return s.keyAnswer(s.keyRow(result)), nil
 }
 
 type updateKeyRequest struct {
@@ -194,7 +194,8 @@ type rotateKeyRequest struct {
 	} `required:"false"`
 }
 
-// rotateKey finds out that the read model is far behind before the key is rotated.
+// rotateKey waits for the read model before the key is rotated, too: if it is far behind, the
+// new secret, which is in the answer alone, could not be given out.
 func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKeyRequest) (*secretAnswer, error) {
 	org, id, err := s.writableKey(ctx, p, in.ID)
 	if err == nil {

@@ -81,7 +81,7 @@ func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysR
 	page := &keyPage{}
 	page.Body.Items = make([]Key, len(found.Keys))
 	for i, k := range found.Keys {
-		page.Body.Items[i] = s.show(k)
+		page.Body.Items[i] = s.showKey(k)
 	}
 	page.Body.NextCursor = cursorOrNull(found.NextCursor)
 	return page, nil

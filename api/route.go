@@ -14,7 +14,8 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// bulkRevocation is the one route whose answer may take long.
+// bulkRevocation is the one management route whose answer may take long: it does many things,
+// each with a deadline.
 const bulkRevocation = "revokeKeys"
 
 // A permission is what a route demands of its caller's key.
@@ -33,9 +34,7 @@ func scoped(scope string) permission { return permission{scope: scope} }
 // organization alone.
 func ofInstallation(scope string) permission { return permission{scope, true} }
 
-// route adds a management route: f is a function of caller and request. Before f, the
-// caller is authenticated, has the scope, and the use of their key is on the ledger. All
-// of it is done, or refused, within the ledger's deadline from the request's arrival.
+// route adds a management route: f is a function of caller and request.
 func route[In, Out any](s *server, id, pattern string, need permission, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
 	method, path := cutPattern(pattern)
 	op := huma.Operation{
@@ -44,8 +43,23 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 		// takeBody has read the body by then. Huma would set a read deadline of 5 s on the
 		// connection, which ends a longer request and every later one on that connection.
 		BodyReadTimeout: -1,
+		Middlewares:     huma.Middlewares{s.prologue(method, need, id != bulkRevocation)},
 	}
-	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
+		out, err := f(ctx, callerOf(ctx).Principal, in)
+		if err != nil {
+			return nil, s.asProblem(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// prologue is what comes before the handler of a management route: the caller is authenticated
+// and has the permission, the use of its key is on the ledger, and the body is read. All of
+// it is done, or refused, within the ledger's deadline from the request's arrival; if bounded,
+// what the handler does, too.
+func (s *server) prologue(method string, need permission, bounded bool) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, handler func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		deadline := time.Now().Add(eventstore.Deadline)
 		caller, err := s.authenticate(w, r, need)
@@ -65,20 +79,13 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 			s.problem(w, r, err)
 			return
 		}
-		if id != bulkRevocation { // it does many things, each with a deadline
-			bounded, cancel := context.WithDeadline(ctx.Context(), deadline)
+		if bounded {
+			until, cancel := context.WithDeadline(ctx.Context(), deadline)
 			defer cancel()
-			ctx = huma.WithContext(ctx, bounded)
+			ctx = huma.WithContext(ctx, until)
 		}
-		next(huma.WithValue(huma.WithValue(ctx, callerKey, &caller), bodyKey, body))
-	}}
-	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
-		out, err := f(ctx, callerOf(ctx).Principal, in)
-		if err != nil {
-			return nil, s.asProblem(ctx, err)
-		}
-		return out, nil
-	})
+		handler(huma.WithValue(huma.WithValue(ctx, callerKey, &caller), bodyKey, body))
+	}
 }
 
 func cutPattern(pattern string) (method, path string) {
