@@ -25,10 +25,10 @@ type RebuildStatus struct {
 
 // The states of a rebuild.
 const (
-	rebuildRunning   = "running"
-	rebuildDone      = "done"
-	rebuildFailed    = "failed"
-	rebuildCancelled = "cancelled"
+	RebuildRunning   = "running"
+	RebuildDone      = "done"
+	RebuildFailed    = "failed"
+	RebuildCancelled = "cancelled"
 )
 
 // rebuilds are the latest of each projection. One runs at a time. It belongs to the store,
@@ -89,7 +89,7 @@ func (all *rebuilds) start(name string) error {
 		return domain.ErrRebuildRunning
 	}
 	r := &rebuild{name: name, cancelled: make(chan struct{}), done: make(chan struct{}),
-		status: RebuildStatus{State: rebuildRunning, StartedAt: time.Now().UTC()}}
+		status: RebuildStatus{State: RebuildRunning, StartedAt: time.Now().UTC()}}
 	all.running, all.latest[name] = r, r
 	all.queue <- r
 	return nil
@@ -133,12 +133,12 @@ func (all *rebuilds) end(r *rebuild, err error, cancelled bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	now := time.Now().UTC()
-	r.status.EndedAt, r.status.State = &now, rebuildDone
+	r.status.EndedAt, r.status.State = &now, RebuildDone
 	switch {
 	case err != nil && cancelled:
-		r.status.State = rebuildCancelled
+		r.status.State = RebuildCancelled
 	case err != nil:
-		r.status.State, r.status.Error = rebuildFailed, "the log has the cause"
+		r.status.State, r.status.Error = RebuildFailed, "the log has the cause"
 	}
 	all.running = nil
 	close(r.done)

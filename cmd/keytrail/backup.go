@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keytrail/keytrail/backup"
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/keyring"
 	"github.com/keytrail/keytrail/internal/secretfile"
@@ -63,9 +64,9 @@ func (c *client) backUp(cmd *cobra.Command, out, ring string) error {
 
 func showBackup(w io.Writer, file string, m backup.Manifest, s backup.Summary) {
 	fmt.Fprintf(w, "%s holds the ledger of %s\n", file, m.At.Format("2006-01-02T15:04:05Z"))
-	for _, name := range []string{"events", "uses"} {
-		content := s.Streams[name]
-		fmt.Fprintf(w, "%-6s  %d messages, positions %d to %d, sha-256 %s\n", name, content.Messages, content.First, content.Last, content.SHA256)
+	for _, stream := range eventstore.Streams {
+		content := s.Streams[stream.String()]
+		fmt.Fprintf(w, "%-6s  %d messages, positions %d to %d, sha-256 %s\n", stream, content.Messages, content.First, content.Last, content.SHA256)
 	}
 }
 
@@ -90,7 +91,7 @@ func readKeyring(path string) (*keptKeyring, error) {
 
 // look notes which keyring the ledger has.
 func (k *keptKeyring) look(m *eventstore.Raw) error {
-	if k == nil || len(m.Header["Event-Type"]) == 0 || m.Header["Event-Type"][0] != "keyring.set" {
+	if k == nil || len(m.Header["Event-Type"]) == 0 || m.Header["Event-Type"][0] != domain.TypeOf(domain.KeyringSet{}) {
 		return nil
 	}
 	var e struct{ Data struct{ Fingerprint string } }

@@ -10,36 +10,20 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/keytrail/keytrail/internal/backoff"
+	"github.com/keytrail/keytrail/projections"
 )
 
 type projectionList struct {
-	Items []projectionStatus `json:"items"`
+	Items []projections.ProjectionStatus `json:"items"`
 }
 
-type projectionStatus struct {
-	Name     string         `json:"name"`
-	Stream   string         `json:"stream"`
-	Version  int            `json:"version"`
-	Position uint64         `json:"position"`
-	Lag      uint64         `json:"lag"`
-	Halted   string         `json:"halted,omitempty"`
-	Rebuild  *rebuildStatus `json:"rebuild,omitempty"`
-}
-
-type rebuildStatus struct {
-	State     string    `json:"state"`
-	StartedAt time.Time `json:"started_at"`
-	EndedAt   time.Time `json:"ended_at,omitzero"`
-	Position  int64     `json:"position"`
-	End       int64     `json:"end"`
-	Error     string    `json:"error,omitempty"`
-}
-
-func (r *rebuildStatus) String() string {
+func rebuildText(r *projections.RebuildStatus) string {
 	switch {
 	case r == nil:
 		return "-"
-	case r.State == "running":
+	case r.State == projections.RebuildRunning:
 		return fmt.Sprintf("running:%d/%d", r.Position, r.End)
 	}
 	return r.State
@@ -73,7 +57,7 @@ func (c *client) projections(cmd *cobra.Command, method, path string) error {
 	return c.show(cmd, list, func(w io.Writer) {
 		var rows [][]string
 		for _, p := range list.Items {
-			rows = append(rows, []string{p.Name, p.Stream, fmt.Sprint(p.Version), fmt.Sprint(p.Position), fmt.Sprint(p.Lag), p.Rebuild.String(), orDash(p.Halted)})
+			rows = append(rows, []string{p.Name, p.Stream, fmt.Sprint(p.Version), fmt.Sprint(p.Position), fmt.Sprint(p.Lag), rebuildText(p.Rebuild), orDash(p.Halted)})
 		}
 		table(w, "NAME STREAM VERSION POSITION LAG REBUILD HALTED", rows)
 	})
@@ -90,13 +74,11 @@ func (c *client) rebuild(cmd *cobra.Command, name string) error {
 	}
 	bar := progress(cmd, -1, "rebuilding "+name)
 	defer bar.Close()
-	for r := list.rebuild(name); r != nil && r.State == "running"; r = list.rebuild(name) {
-		bar.ChangeMax64(max(r.End, 1))
-		_ = bar.Set64(r.Position) // a display
-		select {
-		case <-cmd.Context().Done():
+	for r := list.rebuild(name); r != nil && r.State == projections.RebuildRunning; r = list.rebuild(name) {
+		bar.ChangeMax64(int64(max(r.End, 1)))
+		_ = bar.Set64(int64(r.Position)) // a display
+		if backoff.Sleep(cmd.Context(), watchEvery) != nil {
 			return c.leaveRebuild(cmd, name)
-		case <-time.After(watchEvery):
 		}
 		err := c.call(cmd.Context(), http.MethodGet, "/v1/projections", nil, nil, &list)
 		if errors.Is(err, context.Canceled) {
@@ -121,7 +103,7 @@ func (c *client) rebuilt(cmd *cobra.Command, list projectionList, name string) e
 	if r == nil {
 		return &problem{Code: "rebuild_lost", Detail: "the service was started again, which ended the rebuild; start it again"}
 	}
-	if r.State != "done" {
+	if r.State != projections.RebuildDone {
 		return &problem{Code: "rebuild_" + r.State, Detail: "the rebuild of " + name + " was not finished; the projection stays as it was"}
 	}
 	return c.show(cmd, list, func(w io.Writer) {
@@ -130,7 +112,7 @@ func (c *client) rebuilt(cmd *cobra.Command, list projectionList, name string) e
 }
 
 // rebuild is the latest one of a projection, nil if there was none.
-func (l projectionList) rebuild(name string) *rebuildStatus {
+func (l projectionList) rebuild(name string) *projections.RebuildStatus {
 	for _, p := range l.Items {
 		if p.Name == name {
 			return p.Rebuild

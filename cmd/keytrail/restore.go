@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +16,6 @@ import (
 
 	"github.com/keytrail/keytrail/backup"
 	"github.com/keytrail/keytrail/commands"
-	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/keyring"
 	"github.com/keytrail/keytrail/internal/secretfile"
@@ -38,10 +32,6 @@ type restoration struct {
 	cmd               *cobra.Command
 	log               *slog.Logger
 }
-
-// restored are the streams in their order: while the events are marked as incomplete,
-// nothing is served.
-var restored = []eventstore.Stream{eventstore.Events, eventstore.Uses}
 
 func restoreCommand(c *client) *cobra.Command {
 	r := &restoration{client: c}
@@ -135,7 +125,7 @@ func (r *restoration) restore(ctx context.Context) error {
 		return err
 	}
 	written := map[eventstore.Stream]*backup.Digester{}
-	for _, s := range restored {
+	for _, s := range eventstore.Streams {
 		written[s] = backup.NewDigester(summary.Streams[s.String()].Last)
 	}
 	if err := r.onLedger(false, func(nc *nats.Conn) error { return r.write(ctx, nc, summary, written) }); err != nil {
@@ -197,7 +187,7 @@ func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.S
 		if err != nil {
 			return err
 		}
-		for _, s := range restored {
+		for _, s := range eventstore.Streams {
 			each := func(handle func(*eventstore.Raw) error) error {
 				return file.Stream(s, func(m *eventstore.Raw) error { return errors.Join(written[s].Add(m), handle(m)) })
 			}
@@ -259,7 +249,7 @@ func (r *restoration) writeKeyring(text []byte) error {
 func (r *restoration) compare(ctx context.Context, nc *nats.Conn, written map[eventstore.Stream]*backup.Digester) error {
 	bar := progress(r.cmd, -1, "comparing")
 	defer bar.Close()
-	for _, s := range restored {
+	for _, s := range eventstore.Streams {
 		want := written[s].Content()
 		got := backup.NewDigester(want.Last)
 		if err := eventstore.CopyRestored(ctx, nc, s, want.Last, func(m *eventstore.Raw) error {
@@ -273,79 +263,4 @@ func (r *restoration) compare(ctx context.Context, nc *nats.Conn, written map[ev
 		}
 	}
 	return eventstore.MarkRestored(ctx, nc)
-}
-
-// revoke revokes again what is known to have been revoked since.
-func (r *restoration) revoke(ctx context.Context, nc *nats.Conn) error {
-	source, err := r.openRevocations(ctx)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	ledger, err := eventstore.Open(ctx, nc, eventstore.Options{Replicas: r.Replicas, Unconfirmed: true, Logger: r.log})
-	if err != nil {
-		return err
-	}
-	handler := commands.New(ledger, commands.Options{Logger: r.log})
-	revoked, unknown := 0, 0
-	lines := bufio.NewScanner(source)
-	for lines.Buffer(nil, 1<<20); lines.Scan(); {
-		switch err := revokeAgain(ctx, handler, lines.Bytes()); {
-		case errors.Is(err, domain.ErrKeyNotFound):
-			unknown++
-		case err != nil:
-			return fmt.Errorf("revocation %d: %w", revoked+unknown+1, err)
-		default:
-			revoked++
-		}
-	}
-	if lines.Err() != nil {
-		return lines.Err()
-	}
-	r.say("%d revocations are in force, %d are of keys that the back-up does not have.", revoked, unknown)
-	return nil
-}
-
-func (r *restoration) openRevocations(ctx context.Context) (io.ReadCloser, error) {
-	if !strings.HasPrefix(r.revocations, "http://") && !strings.HasPrefix(r.revocations, "https://") {
-		return os.Open(r.revocations)
-	}
-	c := *r.client
-	c.url = r.revocations
-	answer, err := c.send(ctx, http.MethodGet, "/v1/events", url.Values{"type": {"key.revoked"}}, http.Header{"Accept": {"application/x-ndjson"}}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return answer.Body, nil
-}
-
-// revokeAgain carries out one key.revoked event, as events replay writes it.
-func revokeAgain(ctx context.Context, h *commands.Handler, line []byte) error {
-	var e struct {
-		Type    string
-		Subject string
-		Org     string `json:"orgid"`
-		Actor   string
-		Time    time.Time
-		Data    struct {
-			Reason domain.Reason
-		}
-	}
-	if err := json.Unmarshal(line, &e); err != nil {
-		return err
-	}
-	if e.Type != "key.revoked" {
-		return fmt.Errorf("%q is not key.revoked: keytrail events replay --type key.revoked writes those alone", e.Type)
-	}
-	org, err := domain.ParseOrgID(e.Org)
-	if err != nil {
-		return err
-	}
-	key, err := domain.ParseKeyID(e.Subject)
-	if err != nil {
-		return err
-	}
-	_, err = h.RevokeKey(ctx, commands.RevokeKey{Request: commands.Request{By: domain.System}, Org: org, Key: key, Reason: e.Data.Reason,
-		Comment: fmt.Sprintf("revoked %s by %s, after the back-up that was restored", e.Time.Format(time.RFC3339), e.Actor)})
-	return err
 }
