@@ -22,8 +22,8 @@ import (
 // Durability says when a verification is answered.
 type Durability uint8
 
-// Durable answers when the use is on the ledger; Relaxed at once, and a crash can lose the
-// uses of the last maxCommitDelay and those that wait for the ledger.
+// Durable answers when the use is on the ledger; Relaxed at once, so that a crash can lose the
+// uses of some last milliseconds, and while the ledger is away those that wait for it.
 const (
 	Durable Durability = iota
 	Relaxed
