@@ -30,7 +30,7 @@ type callerKey struct {
 // A knownCaller is an entry of the cache.
 type knownCaller struct {
 	Caller
-	until    time.Time // when time alone may change the decision
+	until    time.Time // when time alone may change the decision, or a use is to be recorded again
 	recorded time.Time // when a use of the key was last recorded
 }
 
@@ -78,10 +78,10 @@ func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Cal
 	}
 	key, now := callerKey{domain.NewSecret(r.Secret).Digest(), r.IP}, v.now()
 	k := v.callers.find(key)
-	recorded := now.Before(k.recorded.Add(recordAgain))
-	if recorded && now.Before(k.until) && k.position == v.store.Position() && k.isOf(r) {
+	if now.Before(k.until) && k.position == v.store.Position() && k.isOf(r) {
 		return k.Caller, nil
 	}
+	recorded := now.Before(k.recorded.Add(recordAgain))
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
 	request := r.verification()
@@ -92,7 +92,7 @@ func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Cal
 	}
 	k.Caller, err = v.caller(r, a, err)
 	if err == nil && a.unlimited() {
-		k.until = a.until(now.Add(recordAgain))
+		k.until = a.until(k.recorded.Add(recordAgain))
 		v.callers.keep(key, k)
 	}
 	return k.Caller, err
