@@ -196,3 +196,15 @@ func TestRowsWithoutACheckpointAreNotAddedTo(t *testing.T) {
 		same(t, what, before, dump(t, s))
 	}
 }
+
+// A cancelled context is not the ledger's end.
+func TestARebuildIsNotDoneBecauseItsTimeIsOver(t *testing.T) {
+	l := eventstoretest.New(t)
+	newHistory(t, l).create()
+	s, _ := run(t, t.TempDir(), l)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.BeginRebuild(ctx, "keys"); err == nil {
+		t.Error("it was")
+	}
+}
