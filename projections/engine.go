@@ -24,8 +24,8 @@ import (
 //
 // write is its one lock. It is held while tables take in records, are flushed or are
 // replaced, and so for as long as a flush takes. Queries and waiters never take it: all they
-// need is in the published snapshot. The locks of the credential cache's shards are taken
-// inside it; those of rebuilds never are.
+// need is in the published snapshot. The lock of the store's rebuilds and those of the
+// credential cache's shards are taken inside it, never around it.
 type engine struct {
 	store       *Store
 	stream      eventstore.Stream
@@ -33,7 +33,7 @@ type engine struct {
 	db          *badger.DB
 	published   atomic.Pointer[snapshot]
 
-	write    sync.Mutex
+	write    sync.Mutex // guards these three and what is in the tables
 	tables   []table // those that count, in the order of projections
 	building table   // of the rebuild under way; nil: there is none
 	halted   bool
