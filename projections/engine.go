@@ -34,8 +34,8 @@ type engine struct {
 	published   atomic.Pointer[snapshot]
 
 	write    sync.Mutex // guards these three and what is in the tables
-	tables   []table // those that count, in the order of projections
-	building table   // of the rebuild under way; nil: there is none
+	tables   []table    // those that count, in the order of projections
+	building table      // of the rebuild under way; nil: there is none
 	halted   bool
 
 	unflushed  chan struct{} // readable: something is buffered
