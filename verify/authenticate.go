@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/eventstore"
 )
 
 // An AuthRequest is a caller's management key, and the scope that the call needs.
@@ -21,8 +20,8 @@ type AuthRequest struct {
 // A Caller is the principal of a request: a management key that was found valid.
 type Caller struct {
 	domain.Principal
-	request  AuthRequest
-	position eventstore.Position // of the read model that decided
+	request AuthRequest
+	version uint64 // of the read model that decided
 }
 
 // Authenticate verifies the caller's management key, and records its use.
@@ -60,7 +59,7 @@ func (v *Verifier) caller(r AuthRequest, a *Answer, err error) (Caller, error) {
 		return Caller{}, err
 	}
 	c := &a.Credential
-	return Caller{domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, r, a.Position}, nil
+	return Caller{domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, r, a.version}, nil
 }
 
 // refusal is what a caller is told of the outcome for their own key, nil if it is valid.

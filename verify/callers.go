@@ -78,7 +78,7 @@ func (v *Verifier) AuthenticateVerifier(ctx context.Context, r AuthRequest) (Cal
 	}
 	key, now := callerKey{domain.NewSecret(r.Secret).Digest(), r.IP}, v.now()
 	k := v.callers.find(key)
-	if now.Before(k.until) && k.position == v.store.Position() && k.isOf(r) {
+	if now.Before(k.until) && k.version == v.store.Version() && k.isOf(r) {
 		return k.Caller, nil
 	}
 	recorded := now.Before(k.recorded.Add(recordAgain))

@@ -5,7 +5,7 @@ import "github.com/keytrail/keytrail/domain"
 // Recheck is StillMay for a caller whose request was read or carried out meanwhile. It costs
 // nothing if the read model has not moved since, as is mostly so.
 func (v *Verifier) Recheck(c *Caller) error {
-	if v.store.Position() == c.position {
+	if v.store.Version() == c.version {
 		return nil
 	}
 	return v.StillMay(c.request)

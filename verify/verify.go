@@ -194,13 +194,13 @@ func (v *Verifier) settle(ctx context.Context, r *Request, a *Answer) error {
 
 // current tells whether the key is still as it was when a was evaluated.
 func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
-	now := v.store.Position()
-	if now == a.Position {
+	version, position := v.store.Version(), v.store.Position()
+	if version == a.version {
 		return true, nil
 	}
 	unchanged, err := v.store.Unchanged(&a.digest, r.By.Reach(), &a.Credential)
 	if unchanged {
-		a.Position = now
+		a.version, a.Position = version, position
 	}
 	return unchanged, err
 }
@@ -210,7 +210,7 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	a.at = instant(v.now)
 	a.Outcome, a.Limits, a.windows = domain.UseNotFound, a.Limits[:0], a.windows[:0]
-	a.Position = v.store.Position()
+	a.version, a.Position = v.store.Version(), v.store.Position()
 	if !presentable(r.Secret) {
 		return nil
 	}
