@@ -64,7 +64,7 @@ func demandNoZeros(t *testing.T, v reflect.Value) {
 		case f.Anonymous:
 			demandNoZeros(t, v.Field(i))
 		case v.Field(i).IsZero():
-			t.Errorf("the test leaves %s out: give it a value, and read it in keycreated.go", f.Name)
+			t.Errorf("the test leaves %s out: give it a value, and read it in key_created.go", f.Name)
 		}
 	}
 }
