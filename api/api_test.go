@@ -357,33 +357,17 @@ func TestCredentialsAreAskedForOnce(t *testing.T) {
 	}
 }
 
-// TestTenantsAreStrangers tries everything of one organization with another's key.
+// TestTenantsAreStrangers looks for what belongs to one organization with another's key, where
+// its id is not named: see also TestAnotherTenantsIDsAreUnknown.
 func TestTenantsAreStrangers(t *testing.T) {
 	s := start(t)
 	ours, theirs := s.org("ours"), s.org("theirs")
 	_, admin := s.create(s.root, `{"org_id":"`+ours+`","keyspace":"keytrail","name":"admin","scopes":["*"]}`)
 	key, secret := s.create(s.root, `{"org_id":"`+theirs+`","name":"their key"}`)
-	for _, c := range []struct {
-		method, path, body string
-		status             int
-	}{
-		{"GET", "/v1/keys/" + key, "", 404},
-		{"PATCH", "/v1/keys/" + key, `{"name":"mine"}`, 404},
-		{"POST", "/v1/keys/" + key + "/rotate", "", 404},
-		{"POST", "/v1/keys/" + key + "/revoke", "", 404},
-		{"POST", "/v1/keys/" + key + "/disable", "", 404},
-		{"GET", "/v1/keys/" + key + "/usage", "", 404},
-		{"GET", "/v1/keys?org_id=" + theirs, "", 404},
-		{"GET", "/v1/events?org_id=" + theirs, "", 404},
-		{"GET", "/v1/organizations/" + theirs, "", 404},
-		{"PATCH", "/v1/organizations/" + theirs, `{"name":"mine"}`, 404},
-		{"POST", "/v1/keys", `{"org_id":"` + theirs + `","name":"n"}`, 404},
-		{"POST", "/v1/keys/revoke", `{"filter":{"org_id":"` + theirs + `"}}`, 404},
-		{"POST", "/v1/organizations", `{"name":"n"}`, 403},
-		{"GET", "/v1/projections", "", 403},
-	} {
-		if status, _, text := s.do(admin, c.method, c.path, c.body); status != c.status {
-			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, status, text, c.status)
+	for route, body := range map[string]string{"POST /v1/organizations": `{"name":"n"}`, "GET /v1/projections": "", "GET /v1/keys/export": "", "GET /v1/backup": ""} {
+		method, path, _ := strings.Cut(route, " ")
+		if status, _, text := s.do(admin, method, path, body); status != 403 {
+			t.Errorf("%s: %d %s", route, status, text)
 		}
 	}
 	for _, path := range []string{"/v1/keys", "/v1/events", "/v1/events?key_id=" + key, "/v1/organizations"} {
@@ -395,10 +379,6 @@ func TestTenantsAreStrangers(t *testing.T) {
 	stranger := strings.Replace(fmt.Sprint(s.must(admin, "POST", "/v1/verify", `{"key":"`+secret+`"}`)), " ", "", -1)
 	if unknown != stranger {
 		t.Errorf("another organization's key answers %s, an unknown one %s", stranger, unknown)
-	}
-	bulk := s.must(admin, "POST", "/v1/keys/revoke", `{"ids":["`+key+`"]}`)
-	if bulk["revoked"] != 0.0 || s.must(s.root, "GET", "/v1/keys/"+key, "")["status"] != "active" {
-		t.Errorf("a stranger's bulk revocation: %v", bulk)
 	}
 }
 

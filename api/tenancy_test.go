@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +44,8 @@ func TestAnotherTenantsIDsAreUnknown(t *testing.T) {
 					}
 					answers[i] = fmt.Sprint(status, " ", text)
 				}
-				if answers[0] != answers[1] {
+				many := slices.Contains([]string{"listEvents", "revokeKeys", "importKeys"}, op["operationId"].(string)) // what is not found is left out
+				if answers[0] != answers[1] || !many && !strings.HasPrefix(answers[0], "404") {
 					t.Errorf("%s %s %s: of another tenant %s, of none %s", method, request[0], request[1], answers[0], answers[1])
 				}
 			}
@@ -73,7 +75,7 @@ func withIDs(path string, op map[string]any) (requests [][2]string) {
 		id = "org_0"
 	}
 	path = strings.ReplaceAll(path, "{id}", id)
-	all := [][2]string{{path, ""}}
+	var all [][2]string
 	parameters, _ := op["parameters"].([]any)
 	for _, p := range parameters {
 		p := p.(map[string]any)
@@ -81,7 +83,11 @@ func withIDs(path string, op map[string]any) (requests [][2]string) {
 			all = append(all, [2]string{path + "?" + name + "=" + name[:4] + "0", ""})
 		}
 	}
-	if body, ok := op["requestBody"].(map[string]any); ok {
+	body, _ := op["requestBody"].(map[string]any)
+	if body["required"] != true {
+		all = append(all, [2]string{path, ""})
+	}
+	if body != nil {
 		media, _ := body["content"].(map[string]any)["application/json"].(map[string]any)
 		example, _ := json.Marshal(media["example"])
 		for _, body := range append(bodiesWithIDs[op["operationId"].(string)], string(example)) {
