@@ -16,8 +16,10 @@ const (
 	bodyKey
 )
 
-func withRequestID(r *http.Request, id string) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+// withRequestID is the context of r with its id. It is not the request with it, whose copy would
+// not stay on its caller's stack.
+func withRequestID(r *http.Request, id string) context.Context {
+	return context.WithValue(r.Context(), requestIDKey, id)
 }
 
 func requestID(ctx context.Context) string {

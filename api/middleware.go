@@ -63,9 +63,9 @@ func (m *middleware) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 		m.verify(w, r, ip)
 	case strings.HasPrefix(path, authorizePrefix):
 		w.route = authorizeRoute
-		m.authorize(w, withRequestID(r, w.id), ip)
+		m.authorize(w, r.WithContext(withRequestID(r, w.id)), ip)
 	default:
-		m.routed(w, withRequestID(r, w.id), ip)
+		m.routed(w, r.WithContext(withRequestID(r, w.id)), ip)
 	}
 }
 

@@ -33,7 +33,7 @@ func (m *middleware) verify(w *responseRecorder, r *http.Request, ip netip.Addr)
 	v := verifications.Get().(*verification)
 	defer verifications.Put(v)
 	if err := m.decide(v, w, r, ip); err != nil {
-		m.problem(w, withRequestID(r, w.id), err)
+		m.problem(w, r.WithContext(withRequestID(r, w.id)), err)
 		return
 	}
 	v.out = append(v.answer.AppendJSON(v.out[:0]), '\n')
