@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -61,14 +60,9 @@ type export struct {
 	leftOut map[string]int
 }
 
-var exportReasons = []string{"disabled", "expired", "revoked", "management", "overlapping_secrets"}
-
 func (x *export) String() string {
-	var all []string
-	for _, reason := range exportReasons {
-		all = append(all, fmt.Sprintf("%s=%d", reason, x.leftOut[reason]))
-	}
-	return strings.Join(all, " ")
+	n := x.leftOut
+	return fmt.Sprintf("disabled=%d expired=%d revoked=%d management=%d overlapping_secrets=%d", n["disabled"], n["expired"], n["revoked"], n["management"], n["overlapping_secrets"])
 }
 
 func (s *server) exportLines(x *export, page []projections.KeyRow) (text []byte) {

@@ -23,8 +23,10 @@ func (s *server) serveOpenAPI() http.HandlerFunc {
 	}
 }
 
+type tag struct{ path, name, details string }
+
 // tags group the routes, by the beginning of their paths.
-var tags = []struct{ path, name, details string }{
+var tags = []tag{
 	{"/v1/verify", "Verification", "Is a presented key good?"},
 	{"/v1/authorize", "Verification", ""},
 	{"/v1/keys", "Keys", "Issue, list, change and end keys."},
@@ -57,7 +59,7 @@ func (s *server) completeDocument() {
 	}
 	for path, item := range doc.Paths {
 		for _, op := range operations(item) {
-			i := slices.IndexFunc(tags, func(t struct{ path, name, details string }) bool { return strings.HasPrefix(path, t.path) })
+			i := slices.IndexFunc(tags, func(t tag) bool { return strings.HasPrefix(path, t.path) })
 			op.Tags = []string{tags[i].name}
 			exemplify(op, examples[op.OperationID])
 			for status, response := range op.Responses {
