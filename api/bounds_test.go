@@ -41,7 +41,7 @@ func each(n int, f func(int) any) (all []any) {
 	return all
 }
 
-// The document's bounds and the validator's are written down apart. Both must take what is
+// The document's bounds are made of the validator's tags. Both must take what is
 // at a bound, and refuse what is one beyond by the field's name.
 func TestTheDocumentsBoundsAreTheValidators(t *testing.T) {
 	s := start(t)

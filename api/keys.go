@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/projections"
@@ -234,7 +236,12 @@ func (s *server) oldSecretEnded(ctx context.Context, r commands.KeyResult) error
 // ReasonBody says why a key is revoked.
 type ReasonBody struct {
 	Reason  reason `json:"reason,omitempty"`
-	Comment string `json:"comment,omitempty" maxLength:"500"`
+	Comment string `json:"comment,omitempty"`
+}
+
+// TransformSchema states the bound of the comment.
+func (ReasonBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.RevokeKey](s)
 }
 
 type revokeKeyRequest struct {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/projections"
@@ -32,7 +34,12 @@ func answerOrganization(o projections.OrganizationRow) *organizationAnswer {
 }
 
 type OrganizationBody struct {
-	Name string `json:"name" minLength:"1" maxLength:"200"`
+	Name string `json:"name"`
+}
+
+// TransformSchema states the bounds of the name.
+func (OrganizationBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.CreateOrganization](s)
 }
 
 type createOrganizationRequest struct {

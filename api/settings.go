@@ -3,9 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"reflect"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -22,7 +19,9 @@ type newKey struct {
 }
 
 // TransformSchema states the bounds of the settings.
-func (newKey) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema { return bounded(s) }
+func (newKey) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[domain.Settings](s)
+}
 
 // keyChanges is the body that updates a key.
 type keyChanges struct{ domain.Changes }
@@ -31,36 +30,7 @@ type keyChanges struct{ domain.Changes }
 func (keyChanges) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	expiry := s.Properties["expires_at"]
 	expiry.Nullable, expiry.Description = true, "null: the key does not expire."
-	return bounded(s)
-}
-
-// bounded puts the bounds that commands hold settings to into a schema that has these.
-func bounded(s *huma.Schema) *huma.Schema {
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[domain.Settings]()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		rules, _, _ := strings.Cut(f.Tag.Get("validate"), "dive") // what follows is about its entries
-		for _, rule := range strings.Split(rules, ",") {
-			bound(s.Properties[name], rule)
-		}
-	}
-	return s
-}
-
-// bound puts one rule of the validator into a field's schema, if the schema can say it.
-func bound(s *huma.Schema, rule string) {
-	kind, value, _ := strings.Cut(rule, "=")
-	n, _ := strconv.Atoi(value)
-	switch {
-	case kind == "required" && s.Type == huma.TypeString:
-		one := 1
-		s.MinLength = &one
-	case kind == "max" && s.Type == huma.TypeString:
-		s.MaxLength = &n
-	case kind == "max" && s.Type == huma.TypeArray:
-		s.MaxItems = &n
-	case kind == "max" && s.Type == huma.TypeObject:
-		s.MaxProperties = &n
-	}
+	return bounded[domain.Settings](s)
 }
 
 // mergeNulls reads what decoding cannot tell from an absent member: a null, which takes an
