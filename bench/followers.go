@@ -46,7 +46,7 @@ type followerSet struct {
 	Query     string `json:"query"`
 }
 
-// idleQuery is that of followers who wait for what does not happen under load.
+// idleQuery is that of followers that wait for events which do not happen under load.
 const idleQuery = "type=key.revoked"
 
 // benchFollowers runs verification with followers at the first number of keys.

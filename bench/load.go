@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An workload asks the load generator for one measurement. Every connection is a closed
+// A workload asks the load generator for one measurement. Every connection is a closed
 // loop: it presents a key drawn evenly from the population, waits for the answer, and
 // presents the next.
 type workload struct {

@@ -121,7 +121,8 @@ func (o *observation) record(asked time.Time, v verdict) (done bool) {
 	const enough = 1000
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.asked++; o.asked == 1 {
+	o.asked++
+	if o.asked == 1 {
 		close(o.answered)
 	}
 	after := !o.acknowledged.IsZero() && asked.After(o.acknowledged)

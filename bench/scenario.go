@@ -19,7 +19,7 @@ type scenario struct {
 	largest bool // run it only at the largest number of keys
 }
 
-// A state is one of the service that a scenario needs before it runs.
+// A state is what the service must be, or be started with, before a scenario runs.
 type state string
 
 const (

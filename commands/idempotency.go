@@ -27,7 +27,7 @@ import (
 //
 // A request that was refused is not remembered, so that it can be corrected and sent again.
 
-// A Request is what every command has: who asks, and how to recognise the request.
+// A Request is what every command has: its principal, and how to recognise the request.
 type Request struct {
 	By          domain.Principal    `validate:"-"`
 	CommandID   string              `validate:"-"` // "": a new one

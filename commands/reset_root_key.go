@@ -6,8 +6,8 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// ResetRootKey revokes the root key and makes another one, for an operator to whom it is
-// lost, or who is not alone to have it. Its steps can be cut off anywhere and repeated:
+// ResetRootKey revokes the root key and makes another one, for an operator whose root key is
+// lost or has leaked. Its steps can be cut off anywhere and repeated:
 //
 //  1. keep stores the new secret. If it fails, nothing has happened. After a crash here the
 //     old root key is still valid, and its secret is where keep put it aside.

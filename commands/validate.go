@@ -97,8 +97,8 @@ func storable(t time.Time) bool {
 	return t.IsZero() || year >= 1970 && year <= 9999
 }
 
-// valid checks a command once, whatever brought it. The first fault becomes the refusal;
-// it does not repeat what was sent.
+// valid holds a command's fields to their validate tags. The first fault becomes the
+// refusal; it does not repeat what was sent.
 func valid(command any) error {
 	err := check.Struct(command)
 	var faults validator.ValidationErrors

@@ -2,8 +2,8 @@ package domain
 
 import "time"
 
-// A Kind says who can do something about a refusal. The zero Kind is Internal, so that
-// an error nobody classified tells the outside nothing.
+// A Kind is the class of a refusal, by what would have to change for it to pass. The zero
+// Kind is Internal, so that an error which was not classified tells the outside nothing.
 type Kind int
 
 // The kinds of refusal, in the order of the HTTP statuses that they become.
@@ -14,8 +14,8 @@ const (
 	Forbidden
 	NotFound
 	Conflict
-	Stale // the caller's If-Match names an older revision
-	Mismatch
+	Stale    // the caller's If-Match names an older revision
+	Mismatch // the Idempotency-Key came before with another request
 	TooLarge
 	Exhausted
 	Unavailable

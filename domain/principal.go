@@ -1,9 +1,9 @@
 package domain
 
-// A Principal is whoever acts: a management key, or the system itself.
+// A Principal is the actor of a command or a question: a management key, or the system itself.
 type Principal struct {
 	ID     string // the key's id, or "system"
-	Org    OrgID  // whom it serves; Installation: every organization
+	Org    OrgID  // the organization that it serves; Installation: every one
 	Scopes []string
 }
 

@@ -1,7 +1,7 @@
 package domain
 
-// A Reach is whose things a question is about: every organization's, or those of one. The
-// zero Reach is of none, so that a reach which somebody forgot to set finds nothing.
+// A Reach is the set of organizations whose keys and events a principal or a question may
+// see: all, or one. The zero Reach is none, so that a reach which was not set finds nothing.
 type Reach struct {
 	All bool
 	Org OrgID // unless All

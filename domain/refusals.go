@@ -15,14 +15,14 @@ var (
 	ErrBodyUnreadable       = refusal(Invalid, "body_unreadable", "the body did not arrive whole")
 	ErrAmbiguousCredentials = refusal(Invalid, "ambiguous_credentials", "send one key, in Authorization or in X-API-Key; if in both, the same").In("Authorization")
 
-	// Unauthenticated: who asks is not known. The texts do not tell an unknown key from a
+	// Unauthenticated: the caller is not known. The texts do not tell an unknown key from a
 	// revoked one: the holder of a key's text need not be its owner.
 	ErrMissingCredentials = refusal(Unauthenticated, "missing_credentials", "send a management key as Authorization: Bearer or X-API-Key")
 	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "send a key as Authorization: Bearer or X-API-Key") // for a gateway's client
 	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key is not valid, or not from this address")
 	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // for a gateway's client
 
-	// Forbidden: the key of whom asks does not suffice.
+	// Forbidden: the caller's key does not suffice.
 	ErrScopeEscalation = refusal(Forbidden, "scope_escalation", "a management key can be given, or changed by, only scopes that you hold yourself")
 	ErrOutOfReach      = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
 
@@ -45,7 +45,8 @@ var (
 	ErrOwnKey         = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
 	ErrRebuildRunning = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
 
-	// Stale and Mismatch: it is not the request that it says it is.
+	// Stale and Mismatch: the If-Match names an older revision, or the Idempotency-Key came
+	// before with another request.
 	ErrRevisionStale       = refusal(Stale, "revision_stale", "it was changed since the revision in If-Match; read it again and repeat")
 	ErrIdempotencyMismatch = refusal(Mismatch, "idempotency_key_reused", "this Idempotency-Key came before with another request; use a new one")
 

@@ -20,7 +20,7 @@ const (
 	UseRateLimited       Outcome = "RATE_LIMITED"
 )
 
-// Outcomes are all outcomes. A new one comes last: rows that count uses go by the places.
+// Outcomes are all outcomes. A new one comes last: stored rows count uses by the index here.
 var Outcomes = [...]Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
 
 // KeyUsed is one verification of a key, whatever its outcome; or, with a Count, several
@@ -30,7 +30,7 @@ type KeyUsed struct {
 	Code      Outcome   `json:"code"`
 	Scopes    []string  `json:"scopes,omitempty"` // those asked for
 	IP        string    `json:"ip,omitempty"`
-	Principal string    `json:"principal,omitempty"` // who asked
+	Principal string    `json:"principal,omitempty"` // that asked
 	RequestID string    `json:"request_id,omitempty"`
 	Windows   []int64   `json:"windows,omitempty"`   // the rate limit windows that it counts in, in milliseconds
 	At        time.Time `json:"at"`                  // of the last one of a sum
@@ -81,7 +81,7 @@ type UseRequest struct {
 	Keyspace string     // "": any but the management keyspace
 	Scopes   []string   // all of them are needed
 	IP       netip.Addr // of the client; the zero Addr: not said
-	By       Principal  // who asks
+	By       Principal  // that asks
 	Counts   []int64    // earlier valid uses in the current window of each of the key's rate limits
 }
 

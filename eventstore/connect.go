@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ConnectOptions say which external NATS server holds the ledger, and how to prove who we
-// are. Every field but URL may be empty.
+// ConnectOptions are the address of the external NATS server that holds the ledger, and the
+// credentials for it. Every field but URL may be empty.
 type ConnectOptions struct {
 	URL       string // nats://… or tls://…, several separated by commas
 	CredsFile string // user JWT and seed

@@ -11,8 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// heartbeats are a consumer's setting for how soon it is noticed that it is gone or frozen: the
-// server sends a heartbeat when it had nothing else to send for an interval.
+// heartbeats are the setting of a consumer's idle heartbeats, which the server sends when it had
+// nothing else to send for an interval: a consumer that is gone or frozen sends none. They are
+// not the ledger's own heartbeats, see heartbeat.go.
 type heartbeats struct {
 	interval time.Duration
 	timeout  time.Duration // without anything from the server: the consumer is given up

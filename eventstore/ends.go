@@ -17,8 +17,7 @@ func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
 	return Position(info.State.LastSeq), nil
 }
 
-// Gone is the last position up to which nothing is left of a stream, 0 if all is there: uses
-// age out.
+// Gone is the position of the last message that has aged out of a stream, 0 if none has.
 func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {
 	info, err := l.info(ctx, s)
 	if err != nil {

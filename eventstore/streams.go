@@ -59,8 +59,8 @@ func configs(o Options) []jetstream.StreamConfig {
 	}
 }
 
-// check refuses a stream that could lose or rewrite what it holds, or mislead who reads it.
-// How long and how large is left to open.
+// check refuses a stream that could lose or rewrite what it holds, or mislead its readers. Its
+// maximal age and size are left to open.
 func check(have, want jetstream.StreamConfig) error {
 	for _, fault := range faults(have, want) {
 		if fault.is {

@@ -18,15 +18,16 @@ type Credential struct {
 	encoded string // what it was decoded from
 }
 
-// Credential finds the key with that digest that is within reach: its own, or of all the
-// first that the ledger has. It puts it into c, whose slices it uses again, or tells that
-// there is none.
+// Credential finds the key with that digest within reach and puts it into c, whose slices it
+// uses again. Where reach has several organizations with the digest, it is the key that came
+// first on the ledger.
 func (s *Store) Credential(d *domain.Digest, reach domain.Reach, c *Credential) (found bool, err error) {
 	list, err := s.credentialRow(d)
 	for len(list) > 0 {
 		var encoded string
 		encoded, list = cutCredential(list)
-		if c.decode(encoded); reach.Includes(c.Org) {
+		c.decode(encoded)
+		if reach.Includes(c.Org) {
 			return true, nil
 		}
 	}

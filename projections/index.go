@@ -9,7 +9,8 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// An indexEntry is one row of an index: the value that it sorts by, and whose it is.
+// An indexEntry is one row of an index: the value that it sorts by, and the id of its key or
+// organization.
 type indexEntry struct {
 	value   []byte
 	id      [idSize]byte

@@ -15,7 +15,7 @@ func stateOnLedger(k domain.Key) domain.State {
 	return k.State
 }
 
-// move counts a key that has changed. Of absent ones there are fewer and fewer.
+// move counts a key that has changed. The count of Absent goes below zero; no metric has it.
 func (t *keyTotals) move(before, after domain.Key) {
 	t[stateOnLedger(before)]--
 	t[stateOnLedger(after)]++
@@ -23,7 +23,7 @@ func (t *keyTotals) move(before, after domain.Key) {
 
 func (t *keyTotals) load(r rows) error {
 	_, err := r.get(row(rowKeyTotals), func(v []byte) error {
-		for i := 0; i < len(t) && len(v) > 0; i++ { // a row of before has fewer states
+		for i := 0; i < len(t) && len(v) > 0; i++ { // a row that was written before a state was added has fewer
 			var n uint64
 			n, v = cutNumber(v)
 			t[i] = int64(n)

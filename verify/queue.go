@@ -92,8 +92,8 @@ func (r *recorder) filling(q *queue) bool {
 // the time of one append, what a crash can lose while the ledger is well.
 const maxCommitDelay = 10 * time.Millisecond
 
-// busyBatch is a size of a message that shows so many concurrent requests that those which
-// were just answered are about to be followed by as many.
+// busyBatch is the number of uses from which on a message shows a busy service: so many clients,
+// once answered, send their next requests within moments, and these are worth a short wait.
 const busyBatch = 16
 
 // commitDelay is how long uses collect after a message of that many uses, whose append took

@@ -85,7 +85,7 @@ func (r *recorder) metrics() []prometheus.Collector {
 
 // record adds u to a batch, as soon as the memory for waiting uses has room for it. If uses
 // are durable it then waits until the ledger has the batch. After deadline the error is
-// ErrUnavailable; the use may then still be written, once.
+// domain.ErrLedgerUnavailable; the use may then still be written, once.
 func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed, deadline time.Time) error {
 	if err := r.ledger.Suspended(); err != nil {
 		return err

@@ -137,8 +137,8 @@ type Request struct {
 	IP        netip.Addr // the zero Addr: not said
 	By        domain.Principal
 	RequestID string
-	// Sole: the secret is the request's only credential. Anybody can send it any number of
-	// times, so that repeated refusals are summed up.
+	// Sole: the secret is the request's only credential. A client without any other one can
+	// repeat it at will, so that repeated refusals are summed up.
 	Sole bool
 	// Own: the secret is the asker's own, so that its use is recorded with its key as the
 	// principal.

@@ -120,7 +120,7 @@ func newWeb(ca string) (*http.Client, error) {
 			return nil, err
 		}
 	}
-	// The service redirects nobody, and the key must not go wherever something else points.
+	// The service never redirects; to follow a redirect would send the key to another server.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &http.Client{Transport: t, CheckRedirect: stay}, nil
 }

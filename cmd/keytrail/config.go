@@ -112,7 +112,7 @@ func variable(flag string) string {
 }
 
 // environment sets the flags that were not given from their variables, and refuses a
-// KEYTRAIL_ variable that is no setting: it would be a mistake that nobody sees.
+// KEYTRAIL_ variable that is no setting: a misspelt one would go unnoticed.
 func environment(cmd *cobra.Command, environ []string) error {
 	known := slices.Clone(ofPeople)
 	var failure error

@@ -40,7 +40,8 @@ func newConnections(l connectionLimits, proxies []netip.Prefix, metrics promethe
 	return c
 }
 
-// change is told of each connection's states by the HTTP server.
+// change is the HTTP server's ConnState hook: it counts each connection once, and closes one
+// that is beyond a limit.
 func (c *connections) change(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:

@@ -223,7 +223,7 @@ func (r *restoration) sync() error {
 	})
 }
 
-// syncFile opens a file to write, as Windows asks of who syncs it.
+// syncFile opens a file for writing, without which Windows does not sync it.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

@@ -74,16 +74,16 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 	return s.http.run(ctx, s.background)
 }
 
-// spareThread lets one thread more run Go code than there are processors. Whoever comes
-// back from an fsync, and every waiting verification with it, would otherwise queue for
-// one behind requests that just arrived: the kernel's scheduler lets it go first.
+// spareThread raises GOMAXPROCS by one. A goroutine that returns from an fsync, and with it
+// every verification that waits for that, would otherwise queue for a processor behind
+// requests that just arrived: with a thread to spare the kernel's scheduler runs it first.
 func spareThread() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }
 
-// greet tells who started the service what to do next: to a person, or as lines of the log.
+// greet tells the operator what to do next: in plain text, or as a line of the JSON log.
 func (s *service) greet() {
 	url, rootFile := s.http.url, s.rootKeyFile()
 	if s.LogFormat == "json" {

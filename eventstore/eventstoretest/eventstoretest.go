@@ -32,7 +32,7 @@ func Open(t testing.TB, s *eventstore.Server) *eventstore.Ledger {
 	return l
 }
 
-// JetStream is the server as others see it who speak to it without this program.
+// JetStream is a connection to the server that goes past package eventstore, as another client's does.
 func JetStream(t testing.TB, s *eventstore.Server) jetstream.JetStream {
 	t.Helper()
 	nc, err := s.Connect()

@@ -50,7 +50,8 @@ func (c *Counts[K]) Leave(k K) {
 	s := c.of(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held[k]--; s.held[k] <= 0 {
+	s.held[k]--
+	if s.held[k] <= 0 {
 		delete(s.held, k)
 	}
 }

@@ -36,7 +36,8 @@ func Check(text []byte, t reflect.Type) error {
 	return nil
 }
 
-// A walk reads JSON token by token. It ends without a word where that is not JSON.
+// A walk reads JSON token by token. Where the text is not JSON it ends without an error: the
+// decoder will report that.
 type walk struct{ *json.Decoder }
 
 func (w *walk) value(t reflect.Type, depth int) *Error {
