@@ -34,7 +34,8 @@ func untilIdle(ctx context.Context, pid int) (float64, error) {
 			return 0, err
 		}
 		var now float64
-		if now, err = processorTime(pid); now-last <= resting {
+		now, err = processorTime(pid)
+		if now-last <= resting {
 			return now - first, err
 		}
 		last = now

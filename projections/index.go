@@ -64,7 +64,8 @@ func (r rows) walk(s span) *walker {
 }
 
 func (w *walker) read() {
-	if w.valid = w.it.Valid(); !w.valid {
+	w.valid = w.it.Valid()
+	if !w.valid {
 		return
 	}
 	item := w.it.Item()

@@ -47,7 +47,8 @@ func ensureKeyring(ctx context.Context, h *commands.Handler, path string) (*keyr
 // makeKeyring writes a new keyring, or reads the one that another process wrote meanwhile.
 func makeKeyring(path string) (ring *keyring.Keyring, made bool, err error) {
 	ring = keyring.New()
-	if err = ring.Create(path); errors.Is(err, fs.ErrExist) {
+	err = ring.Create(path)
+	if errors.Is(err, fs.ErrExist) {
 		ring, err = keyring.Load(path)
 		return ring, false, err
 	}

@@ -139,7 +139,8 @@ func (c *client) listKeys(cmd *cobra.Command, q url.Values, limit int) (keys []a
 		if err := c.call(cmd.Context(), http.MethodGet, "/v1/keys", q, nil, &page); err != nil {
 			return nil, false, err
 		}
-		if keys = append(keys, page.Items...); len(keys) > limit {
+		keys = append(keys, page.Items...)
+		if len(keys) > limit {
 			return keys[:limit], true, nil
 		}
 		if page.Next == nil {

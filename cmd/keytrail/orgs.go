@@ -46,7 +46,8 @@ func orgsCommand(c *client) *cobra.Command {
 				if err := c.call(cmd.Context(), http.MethodGet, "/v1/organizations", q, nil, &page); err != nil {
 					return err
 				}
-				if all = append(all, page.Items...); page.Next == nil {
+				all = append(all, page.Items...)
+				if page.Next == nil {
 					return c.show(cmd, all, func(w io.Writer) { showOrgs(w, all) })
 				}
 				q.Set("cursor", *page.Next)

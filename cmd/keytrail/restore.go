@@ -195,7 +195,8 @@ func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.S
 				return err
 			}
 		}
-		if _, err = file.Close(); err == nil && file.Keyring != nil {
+		_, err = file.Close()
+		if err == nil && file.Keyring != nil {
 			err = r.writeKeyring(file.Keyring)
 		}
 		return err

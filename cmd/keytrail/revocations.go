@@ -37,7 +37,8 @@ func (r *restoration) revoke(ctx context.Context, nc *nats.Conn) error {
 	revoked, unknown := 0, 0
 	lines := bufio.NewScanner(source)
 	for lines.Buffer(nil, 1<<20); lines.Scan(); {
-		switch err := revokeAgain(ctx, handler, lines.Bytes()); {
+		err := revokeAgain(ctx, handler, lines.Bytes())
+		switch {
 		case errors.Is(err, domain.ErrKeyNotFound):
 			unknown++
 		case err != nil:

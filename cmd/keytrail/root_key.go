@@ -26,11 +26,12 @@ type rootFile struct {
 // only root key.
 func (f *rootFile) keep(s domain.Secret) error {
 	aside := f.path + ".before-" + time.Now().UTC().Format("20060102T150405.000")
-	switch err := os.Rename(f.path, aside); {
-	case err == nil:
-		f.aside = aside
-	case !errors.Is(err, os.ErrNotExist):
+	err := os.Rename(f.path, aside)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
+	}
+	if err == nil {
+		f.aside = aside
 	}
 	f.text = s.Reveal() + "\n"
 	return secretfile.Replace(f.path, f.text)

@@ -18,20 +18,26 @@ func (c *Config) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return nil, errors.New("--tls-cert and --tls-key go together")
 	}
-	for flag, address := range map[string]string{"--listen": c.Listen, "--pprof-listen": c.PprofListen} {
-		plain := address != "" && (flag != "--listen" || c.TLSCert == "")
-		if plain && !c.PlainHTTP && public(address) {
-			return nil, fmt.Errorf("%s %s would let others reach plain HTTP, and keys travel in it: set --tls-cert and --tls-key, or --plain-http behind a proxy that speaks TLS", flag, address)
-		}
+	if err := c.refusePlain("--pprof-listen", c.PprofListen); err != nil {
+		return nil, err
 	}
 	if c.TLSCert == "" {
-		return nil, nil
+		return nil, c.refusePlain("--listen", c.Listen)
 	}
 	certificate, err := loadCertificate(c.TLSCert, c.TLSKey, log)
 	if err != nil {
 		return nil, err
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get}, nil
+}
+
+// refusePlain refuses to serve plain HTTP on an address that other machines reach, unless
+// --plain-http allows it. "" is no address.
+func (c *Config) refusePlain(flag, address string) error {
+	if address == "" || c.PlainHTTP || !public(address) {
+		return nil
+	}
+	return fmt.Errorf("%s %s would let others reach plain HTTP, and keys travel in it: set --tls-cert and --tls-key, or --plain-http behind a proxy that speaks TLS", flag, address)
 }
 
 // public tells whether a listener on address can be reached from another machine.

@@ -77,7 +77,8 @@ func readSecret(cmd *cobra.Command) (string, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	if line = strings.TrimSpace(line); line == "" {
+	line = strings.TrimSpace(line)
+	if line == "" {
 		return "", errors.New("no key came on standard input")
 	}
 	return line, nil
