@@ -18,8 +18,10 @@ func (c *Config) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return nil, errors.New("--tls-cert and --tls-key go together")
 	}
-	if err := c.refusePlain("--pprof-listen", c.PprofListen); err != nil {
-		return nil, err
+	if c.PprofListen != "" {
+		if err := c.refusePlain("--pprof-listen", c.PprofListen); err != nil {
+			return nil, err
+		}
 	}
 	if c.TLSCert == "" {
 		return nil, c.refusePlain("--listen", c.Listen)
@@ -32,12 +34,12 @@ func (c *Config) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 }
 
 // refusePlain refuses to serve plain HTTP on an address that other machines reach, unless
-// --plain-http allows it. "" is no address.
+// --plain-http allows it. "" is all addresses.
 func (c *Config) refusePlain(flag, address string) error {
-	if address == "" || c.PlainHTTP || !public(address) {
+	if c.PlainHTTP || !public(address) {
 		return nil
 	}
-	return fmt.Errorf("%s %s would let others reach plain HTTP, and keys travel in it: set --tls-cert and --tls-key, or --plain-http behind a proxy that speaks TLS", flag, address)
+	return fmt.Errorf("%s %q would let others reach plain HTTP, and keys travel in it: set --tls-cert and --tls-key, or --plain-http behind a proxy that speaks TLS", flag, address)
 }
 
 // public tells whether a listener on address can be reached from another machine.
