@@ -60,8 +60,8 @@ var texts = func() map[string]string {
 
 var metadataKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// check is the one validator; it is safe for concurrent use.
-var check = newValidator()
+// validate is the one validator; it is safe for concurrent use.
+var validate = newValidator()
 
 func newValidator() *validator.Validate {
 	v := validator.New(validator.WithRequiredStructEnabled())
@@ -100,7 +100,7 @@ func storable(t time.Time) bool {
 // valid holds a command's fields to their validate tags. The first fault becomes the
 // refusal; it does not repeat what was sent.
 func valid(command any) error {
-	err := check.Struct(command)
+	err := validate.Struct(command)
 	var faults validator.ValidationErrors
 	if !errors.As(err, &faults) {
 		return err

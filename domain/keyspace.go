@@ -41,7 +41,7 @@ func KeyspaceNames() []string {
 // noise, which no lookup can find. Text of no known format may be an imported secret.
 func Mangled(text string) bool {
 	for _, k := range keyspaces {
-		if k.Format.Claims(text) {
+		if k.Format.claims(text) {
 			return !k.Format.Intact(text)
 		}
 	}

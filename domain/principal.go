@@ -26,7 +26,7 @@ func (p Principal) Reaches(org OrgID) bool { return p.Reach().Includes(org) }
 // mayGrant refuses to let p hand out, or change a key that holds, management scopes
 // which p lacks. Keys of other keyspaces carry the products' scopes: nothing to guard.
 func (p Principal) mayGrant(keyspace string, scopes []string) error {
-	if keyspace == ManagementKeyspace && !CoversAll(p.Scopes, scopes) {
+	if keyspace == ManagementKeyspace && !coversAll(p.Scopes, scopes) {
 		return ErrScopeEscalation
 	}
 	return nil

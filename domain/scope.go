@@ -25,9 +25,9 @@ func scopeWord(s string) bool {
 	return s != ""
 }
 
-// Covers tells whether holding the scopes held includes want. A wanted wildcard needs a
+// covers tells whether holding the scopes held includes want. A wanted wildcard needs a
 // held wildcard at least as wide.
-func Covers(held []string, want string) bool {
+func covers(held []string, want string) bool {
 	for _, h := range held {
 		if h == want || h == "*" {
 			return true
@@ -39,10 +39,10 @@ func Covers(held []string, want string) bool {
 	return false
 }
 
-// CoversAll tells whether held includes each of want.
-func CoversAll(held, want []string) bool {
+// coversAll tells whether held includes each of want.
+func coversAll(held, want []string) bool {
 	for _, w := range want {
-		if !Covers(held, w) {
+		if !covers(held, w) {
 			return false
 		}
 	}

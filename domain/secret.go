@@ -87,8 +87,8 @@ func (f Format) Mint(random [32]byte) Secret {
 // ShownPrefix is the part of a secret of this format that is safe to show.
 func (f Format) ShownPrefix(s Secret) string { return s.Reveal()[:len(f.Prefix)+f.Shown] }
 
-// Claims tells whether text says, by its prefix, that it is a secret of this format.
-func (f Format) Claims(text string) bool { return strings.HasPrefix(text, f.Prefix) }
+// claims tells whether text says, by its prefix, that it is a secret of this format.
+func (f Format) claims(text string) bool { return strings.HasPrefix(text, f.Prefix) }
 
 // Intact tells whether text that claims this format has its length, alphabet and checksum.
 func (f Format) Intact(text string) bool {

@@ -98,7 +98,7 @@ func (c Credential) Decide(r UseRequest) Outcome {
 		return UseExpired
 	case c.State == Disabled:
 		return UseDisabled
-	case len(r.Scopes) > 0 && !CoversAll(c.Scopes, r.Scopes):
+	case len(r.Scopes) > 0 && !coversAll(c.Scopes, r.Scopes):
 		return UseInsufficientScope
 	case len(c.AllowedCIDRs) > 0 && !c.allows(r.IP):
 		return UseIPNotAllowed

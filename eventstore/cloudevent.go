@@ -31,15 +31,15 @@ type cloudEvent struct {
 // position, which is known once it is stored.
 func (r Record) CloudEvent() ([]byte, error) {
 	return json.Marshal(cloudEvent{
-		SpecVersion: "1.0", ID: r.EventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Type,
+		SpecVersion: "1.0", ID: r.eventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Type,
 		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.storedIdentity(),
 		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Private: r.Private, Data: r.Event,
 	})
 }
 
-// EventID is the CloudEvent's id, which with its source tells it from every other event:
+// eventID is the CloudEvent's id, which with its source tells it from every other event:
 // the message's id and, since a message holds many uses, the index of a use.
-func (r Record) EventID() string {
+func (r Record) eventID() string {
 	if _, packed := r.Event.(domain.KeyUsed); packed {
 		return r.ID + "." + strconv.Itoa(r.Index)
 	}

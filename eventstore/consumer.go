@@ -24,7 +24,7 @@ type heartbeats struct {
 // second at that interval.
 var (
 	readModelHeartbeats = heartbeats{250 * time.Millisecond, maxSilence}
-	followerHeartbeats  = heartbeats{2 * time.Second, 5 * time.Second}
+	liveHeartbeats      = heartbeats{2 * time.Second, 5 * time.Second}
 	pageHeartbeats      = heartbeats{500 * time.Millisecond, 1500 * time.Millisecond}
 )
 

@@ -12,15 +12,6 @@ import (
 	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// A Raw is a message as its stream holds it, not decoded.
-type Raw struct {
-	Position Position
-	Subject  string
-	Header   map[string][]string
-	Data     []byte
-	Stored   time.Time
-}
-
 // Copy calls handle with every message of s up to through, that one included, in order. It
 // goes on after a lost connection. It fails if an event is missing; uses age out by design.
 func (l *Ledger) Copy(ctx context.Context, s Stream, through Position, handle func(*Raw) error) error {

@@ -39,8 +39,8 @@ func (f *Filter) query(s Stream) Query {
 	return q
 }
 
-// typeBits has a bit for each type of event.
-var typeBits = func() map[string]uint64 {
+// typeBit is the bit of a type of event, by its name.
+var typeBit = func() map[string]uint64 {
 	bits := map[string]uint64{}
 	for i, t := range domain.EventTypes {
 		bits[t.Name] = 1 << i
@@ -54,7 +54,7 @@ func (f *Filter) typeBits() (bits uint64) {
 		return ^bits
 	}
 	for _, name := range f.Types {
-		bits |= typeBits[name]
+		bits |= typeBit[name]
 	}
 	return bits
 }

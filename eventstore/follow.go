@@ -15,7 +15,7 @@ import (
 // it compares known with the ledger, and ends with ErrLedgerMismatch if they differ; the read
 // model must then be built again. What it hears makes Fresh, Health and LastEnd.
 func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int, handle func(Batch) error) error {
-	f := &follower{ledger: l, stream: s, known: known, health: &l.health[s]}
+	f := &followState{ledger: l, stream: s, known: known, health: &l.health[s]}
 	f.health.applied.Store(uint64(known.Position))
 	f.health.end.Store(0)
 	f.health.halted.Store(false)
@@ -26,8 +26,9 @@ func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int
 	return err
 }
 
-// A follower is what a reader does more when it is the read model's.
-type follower struct {
+// A followState is what a reader has beside when it is the read model's: it compares what was
+// read with the ledger, and keeps the stream's health up to date.
+type followState struct {
 	ledger  *Ledger
 	stream  Stream
 	health  *streamHealth
@@ -44,7 +45,7 @@ type proof struct{ end atomic.Uint64 }
 
 // compare asks whether the ledger still has the last message that was read, and when its
 // stream was created.
-func (f *follower) compare(ctx context.Context) (created time.Time, err error) {
+func (f *followState) compare(ctx context.Context) (created time.Time, err error) {
 	same, err := f.ledger.Holds(ctx, f.stream, f.known)
 	if err != nil {
 		return created, &interrupted{err}
@@ -63,7 +64,7 @@ func (f *follower) compare(ctx context.Context) (created time.Time, err error) {
 
 // start begins with a new consumer: what it gives is not known to be up to date before it
 // has passed a proven end.
-func (f *follower) start(ctx context.Context, c *consumer) {
+func (f *followState) start(ctx context.Context, c *consumer) {
 	f.heard, f.pending = c.heard, c.pending
 	f.health.suspect.Store(false)
 	f.prove(ctx)
@@ -71,7 +72,7 @@ func (f *follower) start(ctx context.Context, c *consumer) {
 
 // prove looks for an end in the background, and wakes the reader when there is one. The
 // server is asked for the end after the acknowledgement of an append of ours.
-func (f *follower) prove(ctx context.Context) {
+func (f *followState) prove(ctx context.Context) {
 	f.health.fresh.Store(nil)
 	p := &proof{}
 	f.proof, f.proven = p, false
@@ -95,7 +96,7 @@ func (f *follower) prove(ctx context.Context) {
 
 // noteHeard notes when the server was heard. After too long a silence, which may have been
 // this process's own, the next messages may be old ones, and the end must be proven again.
-func (f *follower) noteHeard(ctx context.Context, c *consumer, after Position) error {
+func (f *followState) noteHeard(ctx context.Context, c *consumer, after Position) error {
 	if f.health.suspect.Load() {
 		return &interrupted{errors.New("the ledger seems to have lost its end")}
 	}
@@ -108,7 +109,7 @@ func (f *follower) noteHeard(ctx context.Context, c *consumer, after Position) e
 }
 
 // noteApplied notes what was delivered.
-func (f *follower) noteApplied(b Batch) {
+func (f *followState) noteApplied(b Batch) {
 	f.known, f.pending = b.Checkpoint, b.Pending
 	f.health.applied.Store(uint64(b.Checkpoint.Position))
 	f.health.advanceEnd(b.Checkpoint.Position + Position(b.Pending))
@@ -117,7 +118,7 @@ func (f *follower) noteApplied(b Batch) {
 
 // updateHealth shows the rest of the program how the reader stands. Uses age out, so that the
 // end of their stream may not be there to be passed.
-func (f *follower) updateHealth(after Position) {
+func (f *followState) updateHealth(after Position) {
 	heard := f.heard
 	f.health.heard.Store(&heard)
 	if end := f.proof.end.Load(); !f.proven && end != 0 && (uint64(after)+1 >= end || f.stream == Uses && f.pending == 0) {

@@ -43,7 +43,7 @@ func (l *Ledger) Read(ctx context.Context, q Query, handle func(Batch) error) er
 		return nil
 	}
 	if q.Live {
-		r.heartbeats = followerHeartbeats
+		r.heartbeats = liveHeartbeats
 	}
 	return r.read(ctx)
 }
@@ -61,11 +61,11 @@ type reader struct {
 	query      Query
 	handle     func(Batch) error
 	heartbeats heartbeats
-	follow     *follower // nil: it is no Follow
-	created    time.Time // of the stream
-	end        Position  // of the stream when Read began
-	last       Raw       // the last message of the batch that is being read
-	records    []Record  // the memory of the last batch's
+	follow     *followState // nil: it is no Follow
+	created    time.Time    // of the stream
+	end        Position     // of the stream when Read began
+	last       Raw          // the last message of the batch that is being read
+	records    []Record     // the memory of the last batch's
 }
 
 // read makes one consumer after the other until there is nothing more to read.

@@ -61,6 +61,15 @@ type Command struct {
 	Correlation string // the request's id
 }
 
+// A Raw is a message as its stream holds it, not decoded.
+type Raw struct {
+	Position Position
+	Subject  string
+	Header   map[string][]string
+	Data     []byte
+	Stored   time.Time
+}
+
 // A Record is one event as the ledger holds it.
 type Record struct {
 	Stream   Stream

@@ -184,7 +184,7 @@ func newChunk(b Batch) *chunk {
 	for i, r := range b.Records {
 		all[i].Record = r
 		c.entries[i] = &all[i]
-		c.types |= typeBits[r.Type]
+		c.types |= typeBit[r.Type]
 		if r.Org != last {
 			c.orgs[r.Org] = struct{}{}
 			last = r.Org

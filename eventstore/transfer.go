@@ -103,13 +103,13 @@ func (t *transfer) write(w io.Writer, each func(func(*Raw) error) error) error {
 	if err != nil {
 		return err
 	}
-	if err := entry(a, archive.Header{Name: "state.json", PayloadSize: int64(len(state))}, state); err != nil {
+	if err := writeEntry(a, archive.Header{Name: "state.json", PayloadSize: int64(len(state))}, state); err != nil {
 		return err
 	}
 	if err := each(func(m *Raw) error { return t.message(a, m) }); err != nil {
 		return err
 	}
-	if err := entry(a, archive.Header{}); err != nil {
+	if err := writeEntry(a, archive.Header{}); err != nil {
 		return err
 	}
 	return errors.Join(a.Close(), compressed.Close())
@@ -120,11 +120,11 @@ func (t *transfer) message(a *archive.Writer, m *Raw) error {
 		return fmt.Errorf("the message at position %d does not belong to %s", m.Position, t.stream)
 	}
 	header := encodeHeader(m.Header)
-	return entry(a, archive.Header{Name: m.Subject, Timestamp: m.Stored.UnixNano(), Sequence: uint64(m.Position),
+	return writeEntry(a, archive.Header{Name: m.Subject, Timestamp: m.Stored.UnixNano(), Sequence: uint64(m.Position),
 		HeaderSize: int64(len(header)), PayloadSize: int64(len(m.Data))}, header, m.Data)
 }
 
-func entry(a *archive.Writer, h archive.Header, parts ...[]byte) error {
+func writeEntry(a *archive.Writer, h archive.Header, parts ...[]byte) error {
 	if err := a.WriteHeader(&h); err != nil {
 		return err
 	}

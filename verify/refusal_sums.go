@@ -13,10 +13,10 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// refusals sums up repeated refusals of known keys where the presented key is the only
+// refusalSums add up repeated refusals of known keys where the presented key is the only
 // credential. The first ones of each key, outcome and minute are recorded one by one; further
 // ones become one use with a count, a sum, so that a flood of them does not fill the ledger.
-type refusals struct {
+type refusalSums struct {
 	maxRecorded int // one by one, of each key, outcome and minute
 	summed      prometheus.Counter
 
@@ -52,13 +52,13 @@ var maxRefusedKeys = 64 << 10
 // minuteOf counts minutes since the Unix epoch.
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
-func newRefusals(recorded int) *refusals {
-	return &refusals{maxRecorded: recorded, keys: map[refusedKey]*refusedUses{},
+func newRefusalSums(recorded int) *refusalSums {
+	return &refusalSums{maxRecorded: recorded, keys: map[refusedKey]*refusedUses{},
 		summed: prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_refusals_summed_total", Help: "Refusals of known keys that were added to a sum instead of recorded one by one."})}
 }
 
 // add adds u to a sum, unless it is to be recorded: then summed is false.
-func (r *refusals) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
+func (r *refusalSums) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.keys[refusedKey{u.Key, u.Code}]
@@ -110,7 +110,7 @@ func (b *refusalBatch) summary(l UseLog, org domain.OrgID) summary {
 
 // collect gives the sums, in one message or more for each organization, and begins new ones.
 // minute is the present one: keys without a refusal in it are forgotten.
-func (r *refusals) collect(l UseLog, minute int64) (all []summary) {
+func (r *refusalSums) collect(l UseLog, minute int64) (all []summary) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	batches := map[domain.OrgID]*refusalBatch{}

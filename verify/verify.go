@@ -77,7 +77,7 @@ type Verifier struct {
 	limits    *limiter
 	recorder  *recorder
 	unknown   *unknownSecrets
-	refusals  *refusals
+	refusals  *refusalSums
 	summaries summaries
 	callers   callers
 	outcomes  outcomeCounters
@@ -89,7 +89,7 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 	lost := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_uses_lost_total",
 		Help: "Uses that were answered and are given up, one by one or in sums: the ledger did not take them in time."}, []string{"recorded"})
 	v := &Verifier{store: store, ledger: ledger, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
-		unknown: newUnknownSecrets(), refusals: newRefusals(o.RefusalsRecorded), callers: newCallers(), outcomes: newOutcomeCounters(),
+		unknown: newUnknownSecrets(), refusals: newRefusalSums(o.RefusalsRecorded), callers: newCallers(), outcomes: newOutcomeCounters(),
 		summaries: summaries{log: o.Logger, lost: lost.WithLabelValues("summed")}}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(v.outcomes.total, lost, v.refusals.summed, v.callers.refused)

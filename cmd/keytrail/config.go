@@ -104,8 +104,8 @@ func (c *Config) rootKeyFile() string {
 }
 func (c *Config) keyringFile() string { return cmp.Or(c.Keyring, filepath.Join(c.Data, "keyring")) }
 
-// ofPeople are the environment variables of the command line for people.
-var ofPeople = []string{"KEYTRAIL_URL", "KEYTRAIL_KEY", "KEYTRAIL_KEY_FILE", "KEYTRAIL_CA"}
+// clientVariables are the environment variables of the commands that call a service.
+var clientVariables = []string{"KEYTRAIL_URL", "KEYTRAIL_KEY", "KEYTRAIL_KEY_FILE", "KEYTRAIL_CA"}
 
 func variable(flag string) string {
 	return "KEYTRAIL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
@@ -114,7 +114,7 @@ func variable(flag string) string {
 // environment sets the flags that were not given from their variables, and refuses a
 // KEYTRAIL_ variable that is no setting: a misspelt one would go unnoticed.
 func environment(cmd *cobra.Command, environ []string) error {
-	known := slices.Clone(ofPeople)
+	known := slices.Clone(clientVariables)
 	var failure error
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 		name := variable(f.Name)
@@ -127,20 +127,20 @@ func environment(cmd *cobra.Command, environ []string) error {
 	})
 	for _, e := range environ {
 		name, _, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, "KEYTRAIL_") && !slices.Contains(known, name) && !ofKubernetes(name) && failure == nil {
+		if strings.HasPrefix(name, "KEYTRAIL_") && !slices.Contains(known, name) && !setByKubernetes(name) && failure == nil {
 			failure = fmt.Errorf("%s is no setting; see keytrail serve --help", name)
 		}
 	}
 	return failure
 }
 
-// ofKubernetes are the variables that it sets for a Service named keytrail.
-func ofKubernetes(name string) bool {
+// setByKubernetes tells whether Kubernetes sets the variable for a Service named keytrail.
+func setByKubernetes(name string) bool {
 	return name == "KEYTRAIL_PORT" || strings.HasPrefix(name, "KEYTRAIL_PORT_") || strings.HasPrefix(name, "KEYTRAIL_SERVICE_")
 }
 
-// settings are those that are more than a value, as they are used.
-type settings struct {
+// A parsedConfig has the settings that are more than a value, as they are used.
+type parsedConfig struct {
 	log          *slog.Logger
 	verification verify.Options
 	proxies      []netip.Prefix
@@ -148,7 +148,7 @@ type settings struct {
 }
 
 // parse refuses settings before anything is started.
-func (c *Config) parse(errs io.Writer) (s settings, err error) {
+func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 	if s.log, err = c.logger(errs); err != nil {
 		return s, err
 	}

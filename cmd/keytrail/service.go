@@ -27,7 +27,7 @@ import (
 // they are taken down.
 type service struct {
 	Config
-	settings
+	parsedConfig
 	errs    io.Writer
 	metrics *prometheus.Registry
 	stops   []func() error // in the order of the steps
@@ -52,7 +52,7 @@ func newService(c Config, errs io.Writer) (*service, error) {
 	slog.SetDefault(p.log) // what libraries say through package log becomes a line of ours
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	return &service{Config: c, settings: p, errs: errs, metrics: metrics}, nil
+	return &service{Config: c, parsedConfig: p, errs: errs, metrics: metrics}, nil
 }
 
 func (s *service) onStop(f func() error) { s.stops = append(s.stops, f) }

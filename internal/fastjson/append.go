@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// AppendString appends s as a JSON string. Text that needs escapes is rare and left to
+// appendString appends s as a JSON string. Text that needs escapes is rare and left to
 // encoding/json.
-func AppendString(b []byte, s string) []byte {
+func appendString(b []byte, s string) []byte {
 	if plain(s) < len(s) {
 		quoted, _ := json.Marshal(s)
 		return append(b, quoted...)
@@ -24,7 +24,7 @@ func AppendStrings(b []byte, values []string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = AppendString(b, v)
+		b = appendString(b, v)
 	}
 	return append(b, ']')
 }
@@ -43,7 +43,7 @@ func AppendInts(b []byte, values []int64) []byte {
 
 // AppendMember appends a string member; name is with its punctuation, as in `,"code":`.
 func AppendMember(b []byte, name, value string) []byte {
-	return AppendString(append(b, name...), value)
+	return appendString(append(b, name...), value)
 }
 
 // AppendOptionalMember appends a string member unless it is empty.
