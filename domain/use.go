@@ -30,7 +30,7 @@ type KeyUsed struct {
 	Code      Outcome   `json:"code"`
 	Scopes    []string  `json:"scopes,omitempty"` // those asked for
 	IP        string    `json:"ip,omitempty"`
-	Principal string    `json:"principal,omitempty"` // that asked
+	Principal string    `json:"principal,omitempty"` // the id of the one that asked
 	RequestID string    `json:"request_id,omitempty"`
 	Windows   []int64   `json:"windows,omitempty"`   // the rate limit windows that it counts in, in milliseconds
 	At        time.Time `json:"at"`                  // of the last one of a sum
