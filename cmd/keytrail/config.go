@@ -51,8 +51,6 @@ type Config struct {
 	LogLevel         string
 	OTLPEndpoint     string
 	PprofListen      string
-
-	existing bool // the ledger is opened as it is
 }
 
 func (c *Config) flags(f *pflag.FlagSet) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/backoff"
@@ -23,15 +22,15 @@ func (c *Config) startNATS(log *slog.Logger) (*eventstore.Server, error) {
 }
 
 // connect connects and opens the ledger. It waits for an external server that is not there
-// yet: whatever starts both may start them in any order.
-func (c *Config) connect(ctx context.Context, server *eventstore.Server, log *slog.Logger, metrics prometheus.Registerer) (nc *nats.Conn, l *eventstore.Ledger, err error) {
-	dial := func() (*nats.Conn, error) { return eventstore.Connect(c.NATS, log) }
+// yet: the two may be started in any order.
+func (c *Config) connect(ctx context.Context, server *eventstore.Server, o eventstore.Options) (nc *nats.Conn, l *eventstore.Ledger, err error) {
+	dial := func() (*nats.Conn, error) { return eventstore.Connect(c.NATS, o.Logger) }
 	if server != nil {
 		dial = server.Connect
 	}
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
 		if nc, err = dial(); err == nil {
-			l, err = eventstore.Open(ctx, nc, eventstore.Options{Existing: c.existing, Replicas: c.Replicas, UsesMaxAge: c.UsesMaxAge, UsesMaxBytes: c.UsesMaxBytes, Logger: log, Metrics: metrics})
+			l, err = eventstore.Open(ctx, nc, o)
 			if err == nil {
 				return nc, l, nil
 			}
@@ -40,7 +39,7 @@ func (c *Config) connect(ctx context.Context, server *eventstore.Server, log *sl
 		if server != nil || !eventstore.Away(err) || ctx.Err() != nil {
 			return nil, nil, fmt.Errorf("open the ledger: %w", err)
 		}
-		log.WarnContext(ctx, "the NATS server is not there yet; will try again", "err", err)
+		o.Logger.WarnContext(ctx, "the NATS server is not there yet; will try again", "err", err)
 		if err := backoff.Sleep(ctx, pause); err != nil {
 			return nil, nil, err
 		}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/keytrail/keytrail/commands"
@@ -54,8 +53,7 @@ func (c *Config) onExisting(ctx context.Context, errs io.Writer, f func(*eventst
 	if server != nil {
 		defer server.Close()
 	}
-	c.existing = true
-	nc, ledger, err := c.connect(ctx, server, log, prometheus.NewRegistry())
+	nc, ledger, err := c.connect(ctx, server, eventstore.Options{Existing: true, Replicas: c.Replicas, Logger: log})
 	if err != nil {
 		return err
 	}
