@@ -71,7 +71,7 @@ func (r *restoration) run(ctx context.Context) error {
 			return err
 		}
 	}
-	err := r.onLedger(true, func(nc *nats.Conn) error {
+	err := r.onLedger(eventstore.StartServer, func(nc *nats.Conn) error {
 		if err := r.sayKeyring(ctx, nc); err != nil {
 			return err
 		}
@@ -128,13 +128,13 @@ func (r *restoration) restore(ctx context.Context) error {
 	for _, s := range eventstore.Streams {
 		written[s] = backup.NewDigester(summary.Streams[s.String()].Last)
 	}
-	if err := r.onLedger(false, func(nc *nats.Conn) error { return r.write(ctx, nc, summary, written) }); err != nil {
+	if err := r.onLedger(eventstore.StartUnsyncedServer, func(nc *nats.Conn) error { return r.write(ctx, nc, summary, written) }); err != nil {
 		return fmt.Errorf("%w; nothing that was written will be served: remove it and restore again", err)
 	}
 	if err := r.sync(); err != nil {
 		return err
 	}
-	if err := r.onLedger(true, func(nc *nats.Conn) error { return r.compare(ctx, nc, written) }); err != nil {
+	if err := r.onLedger(eventstore.StartServer, func(nc *nats.Conn) error { return r.compare(ctx, nc, written) }); err != nil {
 		return err
 	}
 	showBackup(r.cmd.OutOrStdout(), "restored: "+r.from, manifest, summary)
@@ -157,15 +157,11 @@ func (r *restoration) empty() error {
 	return err
 }
 
-// onLedger connects f to the server that holds the ledger: an external one, or the one on
-// the directory, for as long as f takes. synced says that its acknowledgements are on disk.
-func (r *restoration) onLedger(synced bool, f func(*nats.Conn) error) error {
+// onLedger connects f to the server that holds the ledger: an external one, or one that start
+// runs on the directory for as long as f takes.
+func (r *restoration) onLedger(start func(dir string, log *slog.Logger) (*eventstore.Server, error), f func(*nats.Conn) error) error {
 	connect := func() (*nats.Conn, error) { return eventstore.Connect(r.NATS, r.log) }
 	if r.NATS.URL == "" {
-		start := eventstore.StartServer
-		if !synced {
-			start = eventstore.StartUnsyncedServer
-		}
 		s, err := start(filepath.Join(r.Data, "ledger"), r.log)
 		if err != nil {
 			return err
