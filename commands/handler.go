@@ -79,6 +79,35 @@ func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, 
 	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
 }
 
+// An OrganizationResult is an organization after a command. Position is its revision.
+type OrganizationResult struct {
+	Organization domain.Organization
+	Position     eventstore.Position
+	Replayed     bool
+}
+
+// onOrganization carries out a command on an organization.
+func (h *Handler) onOrganization(ctx context.Context, id domain.OrgID, r Request, decide func(domain.Organization) (domain.Event, error)) (OrganizationResult, error) {
+	o, err := executeOnce(ctx, h, eventstore.OrganizationRef(id), r, decide)
+	return OrganizationResult{Organization: o.state, Position: o.position, Replayed: o.replayed}, err
+}
+
+// mustExist refuses an organization without history. One that has some exists for ever, so
+// the ledger is asked once.
+func (h *Handler) mustExist(ctx context.Context, org domain.OrgID) error {
+	if _, known := h.orgs.Load(org); known || org == domain.Installation {
+		return nil
+	}
+	end, err := h.ledger.Load(ctx, eventstore.OrganizationRef(org), 0, func(eventstore.Record) {})
+	if err == nil && end == 0 {
+		return domain.ErrOrganizationNotFound
+	}
+	if err == nil {
+		h.orgs.Store(org, true)
+	}
+	return err
+}
+
 // now is the handler's clock to the millisecond, which is what the ledger keeps.
 func (h *Handler) now() time.Time { return h.clock().UTC().Truncate(time.Millisecond) }
 
