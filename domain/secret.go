@@ -81,7 +81,7 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // even to within 2^-60 for the 32 characters of the built-in formats.
 func (f Format) Mint(random [32]byte) Secret {
 	body := f.Prefix + inBase62(new(big.Int).SetBytes(random[:]), f.Random)
-	return NewSecret(body + f.check(body))
+	return NewSecret(string(appendCheck([]byte(body), body, f.Check)))
 }
 
 // ShownPrefix is the part of a secret of this format that is safe to show.
@@ -109,8 +109,7 @@ func isBase62(c byte) bool {
 	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
-func (f Format) check(body string) string { return string(appendCheck(nil, body, f.Check)) }
-
+// appendCheck appends n base62 characters of body's CRC-32.
 func appendCheck(b []byte, body string, n int) []byte {
 	sum := crc32.ChecksumIEEE([]byte(body))
 	start := len(b)

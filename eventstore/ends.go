@@ -17,7 +17,8 @@ func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
 	return Position(info.State.LastSeq), nil
 }
 
-// Gone is the position of the last message that has aged out of a stream, 0 if none has.
+// Gone is a checkpoint, without a hash, at the last message that has aged out of a stream; its
+// position is 0 if none has.
 func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {
 	info, err := l.info(ctx, s)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // Follow is the read model's reader of a stream: Read from known on, live, for all
 // organizations. There is one for each stream. Whenever it starts or has lost its consumer
 // it compares known with the ledger, and ends with ErrLedgerMismatch if they differ; the read
-// model must then be built again. What it hears makes Fresh, Health and LastEnd.
+// model must then be built again. Fresh, Health and LastEnd answer from what it hears.
 func (l *Ledger) Follow(ctx context.Context, s Stream, known Checkpoint, max int, handle func(Batch) error) error {
 	f := &followState{ledger: l, stream: s, known: known, health: &l.health[s]}
 	f.health.applied.Store(uint64(known.Position))

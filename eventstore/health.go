@@ -69,8 +69,8 @@ func (h *streamHealth) suspectLoss() {
 
 // Fresh is nil while the read model holds every event that was acknowledged more than a
 // moment ago, in any process; a verification must not be answered otherwise. It reads
-// memory alone. A server inside this process has no other clients, and is frozen whenever its
-// only one is, so that silence means nothing there.
+// memory alone. The embedded server has this process as its only client and freezes with it:
+// there, silence says nothing.
 func (l *Ledger) Fresh() error {
 	if l.health[Events].mismatch.Load() || l.health[Uses].mismatch.Load() {
 		return domain.ErrLedgerMismatch

@@ -75,8 +75,8 @@ func (l *listing) walkedRuns(o *sortOrder) [][]byte {
 	return l.indexRuns(o)
 }
 
-// leavesOut tells what an index row of the keys table says without its key, by when that
-// expires.
+// leavesOut tells whether the filters leave out the key of an index row, as far as its expiry
+// says: the row has it, so that the key need not be loaded.
 func (l *listing) leavesOut(p phase, e indexEntry) bool {
 	if p.order.usage {
 		return false

@@ -52,8 +52,8 @@ func newRebuilds() *rebuilds {
 }
 
 // StartRebuild begins to fill a new table from the ledger's beginning beside the old one,
-// which goes on answering until the new one has caught up. One that runs already is left
-// to it.
+// which goes on answering until the new one has caught up. If one of that projection runs
+// already, it goes on.
 func (s *Store) StartRebuild(name string) error {
 	if s.find(name).engine == nil {
 		return domain.ErrProjectionNotFound

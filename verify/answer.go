@@ -17,7 +17,7 @@ type Answer struct {
 	Credential projections.Credential // of no meaning if Outcome is UseNotFound
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
-	version    uint64              // of it, which never goes back
+	version    uint64              // of the same, see projections.Store.Version
 
 	at       time.Time       // when it was evaluated
 	deadline time.Time       // of the request

@@ -9,7 +9,8 @@ import (
 // sweeps is how many times in useTimeout the deadlines are looked at.
 const sweeps = 50
 
-// cover makes b's requests look again at deadline, and its writing go on until then.
+// cover adds the deadline of a use to b's: its requests are woken at the earliest of them, and
+// its append is tried until the latest.
 func (b *batch) cover(deadline time.Time) {
 	if b.earliest.IsZero() || deadline.Before(b.earliest) {
 		b.earliest = deadline

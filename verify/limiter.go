@@ -88,8 +88,8 @@ func (l *limiter) countsOf(s *shard, id domain.KeyID) (*windowCounts, error) {
 	return &counts, nil
 }
 
-// enter makes w the window of its length, without a use if another one was that before. One
-// that begins later than w is another one, too: it comes from a clock that was ahead.
+// enter makes w the current window of its length. If another one was that before, w begins
+// without a use: also if that one begins later, as one from a clock that was ahead does.
 func (c *windowCounts) enter(w domain.Window) {
 	for i := range *c {
 		if current := &(*c)[i]; current.Length == w.Length {
