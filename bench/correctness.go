@@ -201,7 +201,7 @@ func matches(k api.Key, q url.Values) bool {
 	return true
 }
 
-// inOrder tells whether a may come before b. What is not set is last in both directions.
+// inOrder reports whether a may come before b. What is not set is last in both directions.
 func inOrder(sort string, a, b api.Key) bool {
 	by, descending := strings.CutPrefix(cmp.Or(sort, "-created_at"), "-")
 	first, second := sorts[by](a), sorts[by](b)

@@ -77,7 +77,7 @@ func newValidator() *validator.Validate {
 	return v
 }
 
-// plain tells whether s is valid UTF-8 without control characters, those of bidirectional
+// plain reports whether s is valid UTF-8 without control characters, those of bidirectional
 // text included: with them a name can look like another one.
 func plain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) })
@@ -85,12 +85,12 @@ func plain(s string) bool {
 
 func unprintable(r rune) bool { return r <= ' ' || r > '~' }
 
-// within tells whether a duration is from least to most.
+// within reports whether a duration is from least to most.
 func within(f reflect.Value, least, most time.Duration) bool {
 	return f.Int() >= int64(least) && f.Int() <= int64(most)
 }
 
-// storable tells whether the ledger can have t, which it writes in UTC: RFC 3339 ends with
+// storable reports whether the ledger can have t, which it writes in UTC: RFC 3339 ends with
 // the year 9999.
 func storable(t time.Time) bool {
 	year := t.UTC().Year()

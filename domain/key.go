@@ -283,7 +283,7 @@ func (k Key) prefix() string {
 	return k.Secrets[0].Prefix
 }
 
-// ExpiryRecorded tells whether key.expired was written for the expiry that the key has now.
+// ExpiryRecorded reports whether key.expired was written for the expiry that the key has now.
 func (k Key) ExpiryRecorded() bool {
 	return !k.RecordedExpiry.IsZero() && k.RecordedExpiry.Equal(k.ExpiresAt)
 }

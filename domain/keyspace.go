@@ -37,7 +37,7 @@ func KeyspaceNames() []string {
 	return names
 }
 
-// Mangled tells whether text claims a built-in format and breaks it: a typo or scanner
+// Mangled reports whether text claims a built-in format and breaks it: a typo or scanner
 // noise, which no lookup can find. Text of no known format may be an imported secret.
 func Mangled(text string) bool {
 	for _, k := range keyspaces {

@@ -20,7 +20,7 @@ func (p Principal) Reach() Reach {
 	return Only(p.Org)
 }
 
-// Reaches tells whether p may see and change what belongs to org.
+// Reaches reports whether p may see and change what belongs to org.
 func (p Principal) Reaches(org OrgID) bool { return p.Reach().Includes(org) }
 
 // mayGrant refuses to let p hand out, or change a key that holds, management scopes

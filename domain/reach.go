@@ -13,5 +13,5 @@ var All = Reach{All: true}
 // Only is the reach of one organization.
 func Only(org OrgID) Reach { return Reach{Org: org} }
 
-// Includes tells whether r has what belongs to org.
+// Includes reports whether r has what belongs to org.
 func (r Reach) Includes(org OrgID) bool { return r.All || org != "" && r.Org == org }

@@ -7,7 +7,7 @@ import "strings"
 
 const maxScopeLength = 100
 
-// ValidScope tells whether s is resource:action, resource:* or *.
+// ValidScope reports whether s is resource:action, resource:* or *.
 func ValidScope(s string) bool {
 	if s == "*" {
 		return true
@@ -25,7 +25,7 @@ func scopeWord(s string) bool {
 	return s != ""
 }
 
-// covers tells whether holding the scopes held includes want. A wanted wildcard needs a
+// covers reports whether holding the scopes held includes want. A wanted wildcard needs a
 // held wildcard at least as wide.
 func covers(held []string, want string) bool {
 	for _, h := range held {
@@ -39,7 +39,7 @@ func covers(held []string, want string) bool {
 	return false
 }
 
-// coversAll tells whether held includes each of want.
+// coversAll reports whether held includes each of want.
 func coversAll(held, want []string) bool {
 	for _, w := range want {
 		if !covers(held, w) {

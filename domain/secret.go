@@ -87,10 +87,10 @@ func (f Format) Mint(random [32]byte) Secret {
 // ShownPrefix is the part of a secret of this format that is safe to show.
 func (f Format) ShownPrefix(s Secret) string { return s.Reveal()[:len(f.Prefix)+f.Shown] }
 
-// claims tells whether text says, by its prefix, that it is a secret of this format.
+// claims reports whether text says, by its prefix, that it is a secret of this format.
 func (f Format) claims(text string) bool { return strings.HasPrefix(text, f.Prefix) }
 
-// Intact tells whether text that claims this format has its length, alphabet and checksum.
+// Intact reports whether text that claims this format has its length, alphabet and checksum.
 func (f Format) Intact(text string) bool {
 	if len(text) != len(f.Prefix)+f.Random+f.Check {
 		return false

@@ -56,7 +56,7 @@ func merge[T any](field *T, value *T, same func(a, b T) bool) *T {
 
 func equal[T comparable](a, b T) bool { return a == b }
 
-// restrict tells whether c touches what a key may do, from where, how often or how long.
+// restrict reports whether c touches what a key may do, from where, how often or how long.
 func (c Changes) restrict() bool {
 	return c.Scopes != nil || c.ExpiresAt != nil || c.RateLimits != nil || c.AllowedCIDRs != nil
 }

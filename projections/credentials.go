@@ -34,7 +34,7 @@ func (s *Store) Credential(d *domain.Digest, reach domain.Reach, c *Credential) 
 	return false, err
 }
 
-// Unchanged tells whether Credential with the same d and reach would put the same into c
+// Unchanged reports whether Credential with the same d and reach would put the same into c
 // again.
 func (s *Store) Unchanged(d *domain.Digest, reach domain.Reach, c *Credential) (bool, error) {
 	list, err := s.credentialRow(d)

@@ -179,7 +179,7 @@ func (e *engine) applyHalves(ctx context.Context, tables []table, records []even
 	return e.apply(ctx, tables, records[cut:], c)
 }
 
-// behind tells whether the rows of a table lack what it has taken in. write is held.
+// behind reports whether the rows of a table lack what it has taken in. write is held.
 func (e *engine) behind() bool {
 	return slices.ContainsFunc(e.tables, func(t table) bool { return t.reached().Position > t.state().checkpoint.Position })
 }

@@ -92,7 +92,7 @@ type usageWriter struct {
 	firstWeek      int64 // hours of weeks before it are not kept
 }
 
-// flush writes on from where f is, and tells whether all is written.
+// flush writes on from where f is, and reports whether all is written.
 func (w *usageWriter) flush(b *usageBuffer, f *flushProgress) (done bool, err error) {
 	walk := w.walkUsage()
 	defer walk.it.Close()
@@ -113,7 +113,7 @@ func (w *usageWriter) flush(b *usageBuffer, f *flushProgress) (done bool, err er
 	return true, nil
 }
 
-// writeKey writes what lacks of k, and tells whether that is all: there may be no room for it.
+// writeKey writes what lacks of k, and reports whether that is all: there may be no room for it.
 // u is what the table has of the key.
 func (w *usageWriter) writeKey(k *keyUses, u usage, found bool, f *flushProgress) (whole bool, err error) {
 	if found && u.org != k.org {

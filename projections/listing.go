@@ -80,7 +80,7 @@ func (q *KeyQuery) expiresBelow() []byte {
 	return momentOrNil(q.ExpiresBefore)
 }
 
-// matches tells whether the filters leave k.
+// matches reports whether the filters leave k.
 func (q *KeyQuery) matches(k *KeyRow) bool {
 	return k.State != domain.Absent && q.Reach.Includes(k.Org) &&
 		(q.Keyspace == "" || k.Keyspace == q.Keyspace) &&
@@ -163,7 +163,7 @@ func (l *listing) after(p phase) *indexEntry {
 // nextCursor is where the next page goes on.
 func (l *listing) nextCursor() string { return l.cursor.at(l.lastPhase.number, l.last) }
 
-// load reads a key and tells whether it belongs on the listing, in this phase.
+// load reads a key and reports whether it belongs on the listing, in this phase.
 func (l *listing) load(id domain.KeyID, p phase) (k KeyRow, matches bool, err error) {
 	if k, err = loadKey(l.keys, id); err != nil {
 		return k, false, err

@@ -22,7 +22,7 @@ func (l *listing) walked(page *KeyPage) error {
 	return nil
 }
 
-// walkPhase tells whether the page is done before the phase is.
+// walkPhase reports whether the page is done before the phase is.
 func (l *listing) walkPhase(p phase, page *KeyPage, work *int) (full bool, err error) {
 	m := l.open(p)
 	defer m.close()
@@ -75,7 +75,7 @@ func (l *listing) walkedRuns(o *sortOrder) [][]byte {
 	return l.indexRuns(o)
 }
 
-// leavesOut tells whether the filters leave out the key of an index row, as far as its expiry
+// leavesOut reports whether the filters leave out the key of an index row, as far as its expiry
 // says: the row has it, so that the key need not be loaded.
 func (l *listing) leavesOut(p phase, e indexEntry) bool {
 	if p.order.usage {

@@ -21,7 +21,7 @@ type callers struct {
 	refused *prometheus.CounterVec
 }
 
-// A callerKey finds an entry; isOf tells whether it is the right one.
+// A callerKey finds an entry; isOf reports whether it is the right one.
 type callerKey struct {
 	digest domain.Digest
 	ip     netip.Addr
@@ -34,7 +34,7 @@ type knownCaller struct {
 	recorded time.Time // when a use of the key was last recorded
 }
 
-// isOf tells whether the entry, which is one of r's secret, was decided on a request that
+// isOf reports whether the entry, which is one of r's secret, was decided on a request that
 // equals r in all that a decision may depend on: each field but the request's id.
 func (k *knownCaller) isOf(r AuthRequest) bool {
 	r.Secret, r.RequestID = k.request.Secret, k.request.RequestID

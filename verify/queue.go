@@ -80,7 +80,7 @@ func (r *recorder) run(org domain.OrgID, q *queue) {
 	}
 }
 
-// filling tells whether no batch of q is full yet.
+// filling reports whether no batch of q is full yet.
 func (r *recorder) filling(q *queue) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

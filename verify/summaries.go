@@ -49,7 +49,7 @@ func (s *summaries) writePending(ctx context.Context) {
 	}
 }
 
-// writeFirst appends the oldest one. It tells whether that is done with: written, or given
+// writeFirst appends the oldest one. It reports whether that is done with: written, or given
 // up after as long as the ledger recognises a repeated message.
 func (s *summaries) writeFirst(ctx context.Context) bool {
 	first := &s.pending[0]

@@ -192,7 +192,7 @@ func (v *Verifier) settle(ctx context.Context, r *Request, a *Answer) error {
 	}
 }
 
-// current tells whether the key is still as it was when a was evaluated.
+// current reports whether the key is still as it was when a was evaluated.
 func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 	version, position := v.store.Version(), v.store.Position()
 	if version == a.version {

@@ -225,7 +225,7 @@ func (c *client) retry(ctx context.Context, request func() error) error {
 	return request()
 }
 
-// temporary tells whether err may be gone after a pause.
+// temporary reports whether err may be gone after a pause.
 func temporary(err error) (pause time.Duration, ok bool) {
 	var p *problem
 	if !errors.As(err, &p) {

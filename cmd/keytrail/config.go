@@ -132,7 +132,7 @@ func environment(cmd *cobra.Command, environ []string) error {
 	return failure
 }
 
-// setByKubernetes tells whether Kubernetes sets the variable for a Service named keytrail.
+// setByKubernetes reports whether Kubernetes sets the variable for a Service named keytrail.
 func setByKubernetes(name string) bool {
 	return name == "KEYTRAIL_PORT" || strings.HasPrefix(name, "KEYTRAIL_PORT_") || strings.HasPrefix(name, "KEYTRAIL_SERVICE_")
 }

@@ -128,7 +128,7 @@ func listCommand(c *client) *cobra.Command {
 	return cmd
 }
 
-// listKeys gives up to limit keys, and tells whether there are more.
+// listKeys gives up to limit keys, and reports whether there are more.
 func (c *client) listKeys(cmd *cobra.Command, q url.Values, limit int) (keys []api.Key, more bool, err error) {
 	for keys = []api.Key{}; ; {
 		q.Set("limit", strconv.Itoa(min(1000, max(limit-len(keys), 1)))) // when they are full, one more

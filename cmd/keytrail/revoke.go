@@ -73,7 +73,7 @@ func (r *revocation) check() error {
 	return nil
 }
 
-// broad tells whether the filter chooses no key in particular.
+// broad reports whether the filter chooses no key in particular.
 func (r *revocation) broad() bool {
 	for name := range r.filter {
 		if !slices.Contains([]string{"org_id", "status", "keyspace"}, name) {

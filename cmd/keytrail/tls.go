@@ -42,7 +42,7 @@ func (c *Config) refusePlain(flag, address string) error {
 	return fmt.Errorf("%s %q would let others reach plain HTTP, and keys travel in it: set --tls-cert and --tls-key, or --plain-http behind a proxy that speaks TLS", flag, address)
 }
 
-// public tells whether a listener on address can be reached from another machine.
+// public reports whether a listener on address can be reached from another machine.
 func public(address string) bool {
 	a, err := net.ResolveTCPAddr("tcp", address)
 	return err != nil || !a.IP.IsLoopback()
