@@ -49,7 +49,36 @@ func startServer(dir string, log *slog.Logger, sync bool) (*Server, error) {
 		s.Shutdown()
 		return nil, errors.Join(fmt.Errorf("the ledger in %s did not become ready within 30 s", dir), lock.Close())
 	}
+	if err := unreadStreams(s, dir); err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, errors.Join(err, lock.Close())
+	}
 	return &Server{s, lock, log}, nil
+}
+
+// unreadStreams refuses a directory with messages of a stream that the server does not have:
+// it passes over a stream whose metadata it cannot read, as a crash while these are written
+// can leave them, and the stream would be made again, empty.
+func unreadStreams(s *server.Server, dir string) error {
+	state, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, account := range state.AccountDetails {
+		for _, stream := range account.Streams {
+			known[stream.Name] = true
+		}
+	}
+	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "*.blk"))
+	for _, b := range blocks {
+		stream := filepath.Dir(filepath.Dir(b))
+		if info, err := os.Stat(b); err == nil && info.Size() > 0 && !known[filepath.Base(stream)] {
+			return fmt.Errorf("the ledger's stream in %s cannot be read, for its meta.inf and meta.sum are not of one piece: nothing is served; put both back from a copy of the directory, or restore a back-up", stream)
+		}
+	}
+	return err
 }
 
 // serverOptions sets what touches exposure, durability, size and time; the rest is the

@@ -57,3 +57,42 @@ func fillDisk(t *testing.T, dir string) {
 		}
 	}
 }
+
+// TestAStreamThatCannotBeReadIsNotMadeAgain leaves the metadata of a stream as a crash in the
+// middle of writing them would: to begin an empty ledger in its place would lose every key.
+func TestAStreamThatCannotBeReadIsNotMadeAgain(t *testing.T) {
+	dir := t.TempDir()
+	s, err := eventstore.StartServer(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := eventstoretest.Open(t, s)
+	if _, err := l.Append(t.Context(), eventstore.KeyRef(org, created(1).ID), 0, eventstore.Command{}, created(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	sum := filepath.Join(dir, "jetstream", "$G", "streams", "KEYTRAIL_EVENTS", "meta.sum")
+	whole, err := os.ReadFile(sum)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range []string{"", string(whole[:10])} {
+		if err := os.WriteFile(sum, []byte(left), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := eventstore.StartServer(dir, slog.New(slog.DiscardHandler)); err == nil {
+			s.Close()
+			t.Fatalf("with %q for its checksum the stream is passed over", left)
+		} else if !strings.Contains(err.Error(), "KEYTRAIL_EVENTS") {
+			t.Errorf("it says %v", err)
+		}
+	}
+	if err := os.WriteFile(sum, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := eventstore.StartServer(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}

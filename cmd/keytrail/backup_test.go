@@ -260,7 +260,11 @@ func TestARestorationThatIsKilledIsNotServed(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "ledger.tar")
 	r.backUp(t, file)
-	for _, seen := range []string{"KEYTRAIL_EVENTS/meta.sum", "KEYTRAIL_EVENTS/msgs/*.blk", "KEYTRAIL_USES/meta.sum"} {
+	for _, moment := range []struct {
+		seen string
+		cut  bool // in the middle of writing a stream's metadata, which the server then passes over
+	}{{"KEYTRAIL_EVENTS/meta.sum", false}, {"KEYTRAIL_EVENTS/meta.sum", true}, {"KEYTRAIL_EVENTS/msgs/*.blk", false}, {"KEYTRAIL_USES/meta.sum", false}} {
+		seen := moment.seen
 		data := filepath.Join(t.TempDir(), "data")
 		cmd := exec.CommandContext(t.Context(), binary, "restore", "--from", file, "--data", data)
 		cmd.Env = environ()
@@ -273,8 +277,23 @@ func TestARestorationThatIsKilledIsNotServed(t *testing.T) {
 		})
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
+		sums, _ := filepath.Glob(filepath.Join(data, "ledger/jetstream/$G/streams/*/meta.sum"))
+		for _, sum := range sums {
+			if moment.cut {
+				if err := os.Truncate(sum, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 		refused := begin(t, data)
-		<-refused.done
+		until(t, "it ends", func() bool {
+			select {
+			case <-refused.done:
+				return true
+			default:
+				return false
+			}
+		})
 		if code := refused.cmd.ProcessState.ExitCode(); code != exitRefused || !strings.Contains(refused.said.String(), "restor") {
 			t.Errorf("%s: exit code %d: %s", seen, code, refused.said)
 		}

@@ -100,6 +100,22 @@ func (c *Config) ledgerFlags(f *pflag.FlagSet) {
 func (c *Config) rootKeyFile() string {
 	return cmp.Or(c.RootKeyFile, filepath.Join(c.Data, "root.key"))
 }
+
+// restoringFile is there while the ledger in the data directory is being restored.
+func (c *Config) restoringFile() string { return filepath.Join(c.Data, "RESTORING") }
+
+// isRestored refuses a directory whose restoration was cut off.
+func (c *Config) isRestored() error {
+	_, err := os.Stat(c.restoringFile())
+	if err == nil {
+		return eventstore.ErrRestoreIncomplete
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 func (c *Config) keyringFile() string { return cmp.Or(c.Keyring, filepath.Join(c.Data, "keyring")) }
 
 // clientVariables are the environment variables of the commands that call a service.

@@ -18,6 +18,9 @@ func (c *Config) startNATS(log *slog.Logger) (*eventstore.Server, error) {
 	if c.NATS.URL != "" {
 		return nil, nil
 	}
+	if err := c.isRestored(); err != nil {
+		return nil, err
+	}
 	return eventstore.StartServer(filepath.Join(c.Data, "ledger"), log)
 }
 

@@ -71,6 +71,9 @@ func (r *restoration) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.isRestored(); err != nil {
+		return err
+	}
 	err := r.onLedger(eventstore.StartServer, func(nc *nats.Conn) error {
 		if err := r.sayKeyring(ctx, nc); err != nil {
 			return err
@@ -124,6 +127,9 @@ func (r *restoration) restore(ctx context.Context) error {
 	if err := r.empty(); err != nil {
 		return err
 	}
+	if err := r.begin(); err != nil {
+		return err
+	}
 	written := map[eventstore.Stream]*backup.Digester{}
 	for _, s := range eventstore.Streams {
 		written[s] = backup.NewDigester(summary.Streams[s.String()].Last)
@@ -137,9 +143,28 @@ func (r *restoration) restore(ctx context.Context) error {
 	if err := r.onLedger(eventstore.StartServer, func(nc *nats.Conn) error { return r.compare(ctx, nc, written) }); err != nil {
 		return err
 	}
+	if err := r.end(); err != nil {
+		return err
+	}
 	showBackup(r.cmd.OutOrStdout(), "restored: "+r.from, manifest, summary)
 	r.say("What was revoked after %s is good again, unless it is revoked here too.", manifest.At.Format("2006-01-02T15:04:05Z"))
 	return nil
+}
+
+// begin marks the directory: what is in it until end is not served, whatever a crash leaves of
+// the streams that are marked as incomplete themselves.
+func (r *restoration) begin() error {
+	if r.NATS.URL != "" {
+		return nil
+	}
+	return secretfile.Create(r.restoringFile(), "keytrail restore has not ended\n")
+}
+
+func (r *restoration) end() error {
+	if r.NATS.URL != "" {
+		return nil
+	}
+	return errors.Join(os.Remove(r.restoringFile()), secretfile.SyncDir(r.Data))
 }
 
 // empty refuses a directory that holds anything. It makes one that is not there.
