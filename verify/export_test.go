@@ -8,8 +8,8 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// WriteSummaries writes the refusals that were counted, as Run does from time to time.
-func (v *Verifier) WriteSummaries(ctx context.Context) { v.writeSummaries(ctx) }
+// WriteRefusals writes the refusals that were counted, as Run does from time to time.
+func (v *Verifier) WriteRefusals(ctx context.Context) { v.writeRefusals(ctx) }
 
 // Sweep forgets rate limit windows that have passed, as Run does from time to time.
 func (v *Verifier) Sweep() { v.limits.sweep(v.now().UnixMilli()) }

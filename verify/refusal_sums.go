@@ -101,8 +101,8 @@ type refusalBatch struct {
 	refusals int64
 }
 
-func (b *refusalBatch) summary(l UseLog, org domain.OrgID) summary {
-	return summary{refusals: b.refusals, append: func(ctx context.Context) error {
+func (b *refusalBatch) message(l UseLog, org domain.OrgID) refusalMessage {
+	return refusalMessage{refusals: b.refusals, append: func(ctx context.Context) error {
 		_, err := l.AppendUses(ctx, org, &b.uses)
 		return err
 	}}
@@ -110,7 +110,7 @@ func (b *refusalBatch) summary(l UseLog, org domain.OrgID) summary {
 
 // collect gives the sums, in one message or more for each organization, and begins new ones.
 // minute is the present one: keys without a refusal in it are forgotten.
-func (r *refusalSums) collect(l UseLog, minute int64) (all []summary) {
+func (r *refusalSums) collect(l UseLog, minute int64) (all []refusalMessage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	batches := map[domain.OrgID]*refusalBatch{}
@@ -118,7 +118,7 @@ func (r *refusalSums) collect(l UseLog, minute int64) (all []summary) {
 		if k.sum.Count > 0 {
 			b := batches[k.org]
 			if b != nil && !b.uses.Add(&k.sum) {
-				all = append(all, b.summary(l, k.org))
+				all = append(all, b.message(l, k.org))
 				b = nil
 			}
 			if b == nil {
@@ -134,7 +134,7 @@ func (r *refusalSums) collect(l UseLog, minute int64) (all []summary) {
 		}
 	}
 	for org, b := range batches {
-		all = append(all, b.summary(l, org))
+		all = append(all, b.message(l, org))
 	}
 	return all
 }

@@ -51,7 +51,7 @@ func TestRepeatedRefusalsOfAKeyAreSummedUp(t *testing.T) {
 		}
 		d.clock.Add(1)
 	}
-	d.WriteSummaries(t.Context())
+	d.WriteRefusals(t.Context())
 	for name, want := range map[domain.KeyID]struct {
 		code    domain.Outcome
 		records int
@@ -200,7 +200,7 @@ func TestALostAcknowledgementCountsNothingTwice(t *testing.T) {
 			refuse()
 			f.uses, f.summary = fault(2), fault(2)
 			for range 5 {
-				d.WriteSummaries(t.Context())
+				d.WriteRefusals(t.Context())
 				refuse()
 			}
 			d.close()
@@ -228,7 +228,7 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.WriteSummaries(t.Context())
+	d.WriteRefusals(t.Context())
 	expect(t, metrics, "keytrail_uses_lost_total", map[string]float64{"summed": 2, "singly": 0})
 	d.close()
 }

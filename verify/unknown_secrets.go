@@ -10,7 +10,7 @@ import (
 )
 
 // unknownSecrets counts presented secrets that belong to no key within the asker's reach. A
-// summary for each asker goes to the ledger every summaryEvery, however many they are.
+// summary for each asker goes to the ledger every refusalsEvery, however many they are.
 type unknownSecrets struct {
 	mu     sync.Mutex
 	counts map[string]*unknownCount // by the asker's principal id
@@ -46,14 +46,14 @@ func (u *unknownSecrets) count(by domain.Principal, at time.Time) {
 }
 
 // collect gives a summary for each asker, and begins to count anew.
-func (u *unknownSecrets) collect(l UseLog) (all []summary) {
+func (u *unknownSecrets) collect(l UseLog) (all []refusalMessage) {
 	u.mu.Lock()
 	counts := u.counts
 	u.counts = map[string]*unknownCount{}
 	u.mu.Unlock()
 	for _, c := range counts {
 		m := &eventstore.Summary{Org: c.org, Event: c.event}
-		all = append(all, summary{refusals: c.event.Count, append: func(ctx context.Context) error {
+		all = append(all, refusalMessage{refusals: c.event.Count, append: func(ctx context.Context) error {
 			_, err := l.AppendSummary(ctx, m)
 			return err
 		}})

@@ -71,16 +71,16 @@ func (o *Options) setDefaults() {
 
 // A Verifier verifies presented secrets. It is safe for concurrent use.
 type Verifier struct {
-	store     *projections.Store
-	ledger    UseLog
-	now       func() time.Time
-	limits    *limiter
-	recorder  *recorder
-	unknown   *unknownSecrets
-	refusals  *refusalSums
-	summaries summaries
-	callers   callers
-	outcomes  outcomeCounters
+	store           *projections.Store
+	ledger          UseLog
+	now             func() time.Time
+	limits          *limiter
+	recorder        *recorder
+	unknown         *unknownSecrets
+	refusals        *refusalSums
+	refusalMessages refusalMessages
+	callers         callers
+	outcomes        outcomeCounters
 }
 
 // New makes a verifier that reads store and records on ledger.
@@ -90,7 +90,7 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 		Help: "Uses that were answered and are given up, one by one or in sums: the ledger did not take them in time."}, []string{"recorded"})
 	v := &Verifier{store: store, ledger: ledger, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
 		unknown: newUnknownSecrets(), refusals: newRefusalSums(o.RefusalsRecorded), callers: newCallers(), outcomes: newOutcomeCounters(),
-		summaries: summaries{log: o.Logger, lost: lost.WithLabelValues("summed")}}
+		refusalMessages: refusalMessages{log: o.Logger, lost: lost.WithLabelValues("summed")}}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(v.outcomes.total, lost, v.refusals.summed, v.callers.refused)
 		o.Metrics.MustRegister(v.recorder.metrics()...)
@@ -98,34 +98,34 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 	return v
 }
 
-// Run writes summaries of refusals and forgets rate limit windows that have passed, every
-// summaryEvery until ctx ends.
+// Run writes the refusals that were counted and forgets rate limit windows that have passed,
+// every refusalsEvery until ctx ends.
 func (v *Verifier) Run(ctx context.Context) error {
-	tick := time.NewTicker(summaryEvery)
+	tick := time.NewTicker(refusalsEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			v.writeSummaries(ctx)
+			v.writeRefusals(ctx)
 			v.limits.sweep(v.now().UnixMilli())
 		}
 	}
 }
 
-// writeSummaries writes the refusals that were counted since the last time.
-func (v *Verifier) writeSummaries(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, summaryEvery)
+// writeRefusals writes the refusals that were counted since the last time.
+func (v *Verifier) writeRefusals(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, refusalsEvery)
 	defer cancel()
-	v.summaries.write(ctx, func() []summary {
+	v.refusalMessages.write(ctx, func() []refusalMessage {
 		return append(v.unknown.collect(v.ledger), v.refusals.collect(v.ledger, minuteOf(v.now()))...)
 	})
 }
 
 // Close writes what is still to be written. No verification may run or begin after it.
 func (v *Verifier) Close(ctx context.Context) error {
-	v.writeSummaries(ctx)
+	v.writeRefusals(ctx)
 	return v.recorder.drain(ctx)
 }
 
