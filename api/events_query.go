@@ -42,7 +42,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		if q.filter.Key, err = domain.ParseKeyID(v.Get("key_id")); err != nil {
 			return q, domain.InvalidField("key_id", "must be a key's id")
 		}
-		if k, err := s.keyWithin(q.filter.Reach, q.filter.Key); err == nil {
+		if k, err := s.Store.Key(q.filter.Reach, q.filter.Key); err == nil {
 			q.filter.Reach = domain.Only(k.Org) // its subject alone is read
 		}
 	}

@@ -94,7 +94,7 @@ func (s *server) keyAnswer(k projections.KeyRow) *keyAnswer {
 // keyRow adds what only the read model knows to a command's result.
 func (s *server) keyRow(r commands.KeyResult) projections.KeyRow {
 	row := projections.KeyRow{Key: r.Key, Revision: r.Position}
-	if seen, err := s.keyWithin(domain.Only(r.Key.Org), r.Key.ID); err == nil {
+	if seen, err := s.Store.Key(domain.Only(r.Key.Org), r.Key.ID); err == nil {
 		row.LastUsedAt = seen.LastUsedAt
 	}
 	return row

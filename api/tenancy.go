@@ -36,15 +36,6 @@ func reachOf(p domain.Principal, named string) (domain.Reach, error) {
 	return domain.Only(org), err
 }
 
-// keyWithin reads a key that belongs to reach.
-func (s *server) keyWithin(reach domain.Reach, id domain.KeyID) (projections.KeyRow, error) {
-	k, err := s.Store.Key(id)
-	if err == nil && !reach.Includes(k.Org) {
-		return projections.KeyRow{}, domain.ErrKeyNotFound
-	}
-	return k, err
-}
-
 // readableKey is the key that a request names. If the read model has none, a caller of the
 // installation makes it catch up with the ledger first: another node may have made the key
 // just now. Callers of one organization, of whom there may be many, do not: they have after.
@@ -53,14 +44,14 @@ func (s *server) readableKey(ctx context.Context, p domain.Principal, named stri
 	if err != nil {
 		return projections.KeyRow{}, err
 	}
-	k, err := s.keyWithin(p.Reach(), id)
+	k, err := s.Store.Key(p.Reach(), id)
 	if !errors.Is(err, domain.ErrKeyNotFound) || !p.Reach().All {
 		return k, err
 	}
 	if err := s.waitForEnd(ctx); err != nil {
 		return projections.KeyRow{}, err
 	}
-	return s.keyWithin(p.Reach(), id)
+	return s.Store.Key(p.Reach(), id)
 }
 
 // writableKey is the organization and the id by which a command addresses the key that a

@@ -31,18 +31,19 @@ func (k *KeyRow) decode(v []byte) error {
 	return json.Unmarshal(v, &k.Key)
 }
 
-// Key finds one key; domain.ErrKeyNotFound.
-func (s *Store) Key(id domain.KeyID) (k KeyRow, err error) {
+// Key finds one key within reach; domain.ErrKeyNotFound.
+func (s *Store) Key(reach domain.Reach, id domain.KeyID) (k KeyRow, err error) {
 	err = s.keys.read(func(r rows) (err error) {
 		k, err = loadKey(r, id)
 		return err
 	})
-	if err == nil && k.State == domain.Absent {
-		return k, domain.ErrKeyNotFound
+	if err != nil {
+		return KeyRow{}, err
 	}
-	if err == nil {
-		k.LastUsedAt, err = s.lastUsed(id)
+	if k.State == domain.Absent || !reach.Includes(k.Org) {
+		return KeyRow{}, domain.ErrKeyNotFound
 	}
+	k.LastUsedAt, err = s.lastUsed(id)
 	return k, err
 }
 

@@ -1,8 +1,10 @@
 package projections_test
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
 )
 
@@ -38,7 +40,11 @@ func TestRowsFollowFromTheLedgerAlone(t *testing.T) {
 	catchUp(t, s, l)
 	stop()
 	again, _ := run(t, dir, l)
-	if _, err := again.Key(h.ids[len(h.ids)-1]); err != nil {
+	last := h.ids[len(h.ids)-1]
+	if _, err := again.Key(domain.Only(domain.NewOrgID("another's")), last); !errors.Is(err, domain.ErrKeyNotFound) {
+		t.Errorf("a key is read from beyond its organization: %v", err)
+	}
+	if _, err := again.Key(domain.All, last); err != nil {
 		t.Errorf("a key created after the rebuild: %v", err)
 	}
 }
