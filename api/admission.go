@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
-	"github.com/keytrail/keytrail/internal/quota"
+	"github.com/keytrail/keytrail/internal/inflight"
 )
 
 // Limits are how much work the API takes on at once. A zero field stands for its default.
@@ -40,14 +40,14 @@ func (l Limits) withDefaults() Limits {
 type admission struct {
 	Limits
 	inFlight, streams atomic.Int64
-	byAddress         *quota.Counts[netip.Addr]
-	byKey             *quota.Counts[string]
-	byOrg             *quota.Counts[domain.OrgID]
+	byAddress         *inflight.Counts[netip.Addr]
+	byKey             *inflight.Counts[string]
+	byOrg             *inflight.Counts[domain.OrgID]
 	refused           *prometheus.CounterVec
 }
 
 func newAdmission(l Limits, metrics prometheus.Registerer) *admission {
-	a := &admission{Limits: l.withDefaults(), byAddress: quota.New[netip.Addr](), byKey: quota.New[string](), byOrg: quota.New[domain.OrgID](),
+	a := &admission{Limits: l.withDefaults(), byAddress: inflight.New[netip.Addr](), byKey: inflight.New[string](), byOrg: inflight.New[domain.OrgID](),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_refused_total", Help: "Requests refused because a limit was reached, by limit."}, []string{"limit"})}
 	for _, limit := range []string{"in_flight", "in_flight_per_address", "streams", "streams_per_key"} {
 		a.refused.WithLabelValues(limit)
@@ -77,7 +77,7 @@ func (s *slot) acquireAddress(address netip.Addr) error {
 	if !address.IsValid() {
 		return nil // not TCP: a test's request
 	}
-	s.address = quota.Holder(address)
+	s.address = inflight.Holder(address)
 	if s.admission.byAddress.Enter(s.address) > s.admission.InFlightPerAddress {
 		return s.admission.refuse("in_flight_per_address", domain.ErrTooManyRequests)
 	}

@@ -131,17 +131,29 @@ func presentedToGateway(r *http.Request) (string, error) {
 // refuse turns an outcome into what a gateway passes on to the client.
 func refuse(w http.ResponseWriter, a *verify.Answer) error {
 	w.Header().Set("X-Keytrail-Outcome", string(a.Outcome))
-	switch a.Outcome {
-	case domain.UseValid:
-		return nil
-	case domain.UseInsufficientScope, domain.UseIPNotAllowed:
-		return domain.NotAllowed(a.Outcome)
-	case domain.UseRateLimited:
+	if a.Outcome == domain.UseRateLimited {
 		w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(a.Reset(), 10))
 		return a.RateLimited(time.Now())
 	}
-	return domain.ErrInvalidKey
+	return gatewayRefusal(a.Outcome)
 }
+
+// gatewayRefusal is how an outcome is refused; what is not known here, as an invalid key.
+func gatewayRefusal(o domain.Outcome) error {
+	switch o {
+	case domain.UseValid:
+		return nil
+	case domain.UseInsufficientScope, domain.UseIPNotAllowed:
+		return domain.NotAllowed(o)
+	case domain.UseRateLimited:
+		return domain.ErrRateLimited
+	case domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled:
+		return domain.ErrInvalidKey
+	}
+	return errOtherOutcome
+}
+
+var errOtherOutcome = domain.ErrInvalidKey.In("")
 
 func (s *server) documentAuthorize() description {
 	return description{summary: "Forward authentication for gateways", security: append(slices.Clone(withKey), map[string][]string{"basic": {}}),

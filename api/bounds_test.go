@@ -55,6 +55,9 @@ func TestTheDocumentsBoundsAreTheValidators(t *testing.T) {
 		checked := 0
 		for field, bound := range boundsOf(doc, strings.ToLower(method), path) {
 			checked++
+			if long[field] == nil {
+				t.Fatalf("add %s to the values of this test", field)
+			}
 			for _, beyond := range []int{0, 1} {
 				value := long[field](bound + beyond)
 				body := map[string]any{"name": "n", field: value}

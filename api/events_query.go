@@ -68,10 +68,13 @@ var eventTypes = func() (names []string) {
 
 // parseRange reads which of the events that the filter chooses are asked for.
 func (q *eventQuery) parseRange(v url.Values, lastEventID string) (err error) {
-	for name, at := range map[string]*time.Time{"from": &q.filter.From, "to": &q.filter.To} {
-		if v.Has(name) {
-			if *at, err = time.Parse(time.RFC3339, v.Get(name)); err != nil {
-				return domain.InvalidField(name, "must be a time like 2026-01-31T12:00:00Z")
+	for _, p := range []struct {
+		name string
+		at   *time.Time
+	}{{"from", &q.filter.From}, {"to", &q.filter.To}} {
+		if v.Has(p.name) {
+			if *p.at, err = time.Parse(time.RFC3339, v.Get(p.name)); err != nil {
+				return domain.InvalidField(p.name, "must be a time like 2026-01-31T12:00:00Z")
 			}
 		}
 	}

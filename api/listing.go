@@ -42,9 +42,9 @@ func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQu
 			return q, err
 		}
 	}
-	for field, text := range map[string]string{"owner": f.Owner, "scope": f.Scope, "name": f.Name, "prefix": f.Prefix} {
-		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == '\uFFFD' }) {
-			return q, domain.InvalidField(field, "must be valid UTF-8 without control characters")
+	for _, p := range [][2]string{{"owner", f.Owner}, {"scope", f.Scope}, {"name", f.Name}, {"prefix", f.Prefix}} {
+		if strings.ContainsFunc(p[1], func(r rune) bool { return r < ' ' || r == '\uFFFD' }) {
+			return q, domain.InvalidField(p[0], "must be valid UTF-8 without control characters")
 		}
 	}
 	return q, nil

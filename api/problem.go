@@ -70,7 +70,7 @@ var statuses = [...]int{
 	domain.NotFound:        http.StatusNotFound,
 	domain.Conflict:        http.StatusConflict,
 	domain.Stale:           http.StatusPreconditionFailed,
-	domain.Mismatch:        http.StatusUnprocessableEntity,
+	domain.Reused:          http.StatusUnprocessableEntity,
 	domain.TooLarge:        http.StatusRequestEntityTooLarge,
 	domain.Exhausted:       http.StatusTooManyRequests,
 	domain.Unavailable:     http.StatusServiceUnavailable,
@@ -182,7 +182,8 @@ func fieldOf(location string) string {
 	return clip(location)
 }
 
-func clip200(s string) string { return s[:min(len(s), 200)] }
+// clip200 keeps 200 bytes of a text, and no part of a character.
+func clip200(s string) string { return strings.ToValidUTF8(s[:min(len(s), 200)], "") }
 
 // clip keeps a caller's own word short and printable before it is repeated.
 func clip(s string) string {

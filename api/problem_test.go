@@ -64,3 +64,16 @@ func TestEveryKindHasAStatus(t *testing.T) {
 		}
 	}
 }
+
+// A gateway must be told something of each outcome on purpose: what is forgotten would look
+// like an invalid key.
+func TestEveryOutcomeHasAGatewayRefusal(t *testing.T) {
+	for _, o := range domain.Outcomes {
+		if gatewayRefusal(o) == error(errOtherOutcome) {
+			t.Errorf("%s has no case in gatewayRefusal", o)
+		}
+	}
+	if gatewayRefusal("NEW") != error(errOtherOutcome) {
+		t.Error("an unknown outcome is not refused")
+	}
+}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,8 +24,8 @@ func parseQuery(r *http.Request) (url.Values, error) {
 // known ones, and each once, but for list.
 func parseParameters(r *http.Request, list string, known ...string) (url.Values, error) {
 	query, err := parseQuery(r)
-	for name, values := range query {
-		switch {
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch values := query[name]; {
 		case name == list:
 		case !slices.Contains(known, name):
 			return nil, domain.InvalidField(clip(name), "is not a parameter here; they are: "+strings.Trim(list+", "+strings.Join(known, ", "), ", "))
@@ -38,8 +39,9 @@ func parseParameters(r *http.Request, list string, known ...string) (url.Values,
 // repeatedParameter is the refusal of a query that has a parameter twice, of which Huma would
 // take the first.
 func repeatedParameter(r *http.Request) error {
-	for name, values := range r.URL.Query() {
-		if len(values) > 1 {
+	query := r.URL.Query()
+	for _, name := range slices.Sorted(maps.Keys(query)) { // the same fault is named each time
+		if len(query[name]) > 1 {
 			return errRepeated(name)
 		}
 	}

@@ -14,8 +14,8 @@ const (
 	Forbidden
 	NotFound
 	Conflict
-	Stale    // the caller's If-Match names an older revision
-	Mismatch // the Idempotency-Key came before with another request
+	Stale  // the caller's If-Match names an older revision
+	Reused // the Idempotency-Key came before with another request
 	TooLarge
 	Exhausted
 	Unavailable

@@ -45,10 +45,10 @@ var (
 	ErrOwnKey         = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
 	ErrRebuildRunning = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
 
-	// Stale and Mismatch: the If-Match names an older revision, or the Idempotency-Key came
+	// Stale and Reused: the If-Match names an older revision, or the Idempotency-Key came
 	// before with another request.
 	ErrRevisionStale       = refusal(Stale, "revision_stale", "it was changed since the revision in If-Match; read it again and repeat")
-	ErrIdempotencyMismatch = refusal(Mismatch, "idempotency_key_reused", "this Idempotency-Key came before with another request; use a new one")
+	ErrIdempotencyMismatch = refusal(Reused, "idempotency_key_reused", "this Idempotency-Key came before with another request; use a new one")
 
 	// TooLarge: the body must be sent in parts, or not at all.
 	ErrBodyTooLarge         = refusal(TooLarge, "body_too_large", "a body may have at most 1 MiB")

@@ -5,24 +5,6 @@ import (
 	"time"
 )
 
-// An Outcome is the answer to one use of a key.
-type Outcome string
-
-// The outcomes of a use.
-const (
-	UseValid             Outcome = "VALID"
-	UseNotFound          Outcome = "NOT_FOUND"
-	UseRevoked           Outcome = "REVOKED"
-	UseExpired           Outcome = "EXPIRED"
-	UseDisabled          Outcome = "DISABLED"
-	UseInsufficientScope Outcome = "INSUFFICIENT_SCOPE"
-	UseIPNotAllowed      Outcome = "IP_NOT_ALLOWED"
-	UseRateLimited       Outcome = "RATE_LIMITED"
-)
-
-// Outcomes are all outcomes. A new one comes last: stored rows count uses by the index here.
-var Outcomes = [...]Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
-
 // KeyUsed is one verification of a key, whatever its outcome; or, with a Count, several
 // refusals that were summed up.
 type KeyUsed struct {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/keytrail/keytrail/internal/quota"
+	"github.com/keytrail/keytrail/internal/inflight"
 )
 
 // connectionLimits bound the open connections.
@@ -22,7 +22,7 @@ type connections struct {
 	connectionLimits
 	proxies   []netip.Prefix // of which one address stands for many clients
 	open      atomic.Int64
-	byAddress *quota.Counts[netip.Addr]
+	byAddress *inflight.Counts[netip.Addr]
 	refused   *prometheus.CounterVec
 }
 
@@ -31,7 +31,7 @@ func newConnections(l connectionLimits, proxies []netip.Prefix, metrics promethe
 		l.all = min(l.all, files)
 	}
 	l.perAddress = cmp.Or(l.perAddress, max(1, l.all/2))
-	c := &connections{connectionLimits: l, proxies: proxies, byAddress: quota.New[netip.Addr](),
+	c := &connections{connectionLimits: l, proxies: proxies, byAddress: inflight.New[netip.Addr](),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_connections_refused_total", Help: "Connections closed because a limit was reached, by limit."}, []string{"limit"})}
 	c.refused.WithLabelValues("connections")
 	c.refused.WithLabelValues("connections_per_address")
@@ -51,14 +51,14 @@ func (c *connections) change(conn net.Conn, state http.ConnState) {
 		}
 	case http.StateClosed, http.StateHijacked:
 		c.open.Add(-1)
-		c.byAddress.Leave(quota.Holder(addressOf(conn)))
+		c.byAddress.Leave(inflight.Holder(addressOf(conn)))
 	}
 }
 
 // enter counts a connection and names the limit that it breaks, if any.
 func (c *connections) enter(conn net.Conn) (limit string) {
 	all, address := c.open.Add(1), addressOf(conn)
-	held := c.byAddress.Enter(quota.Holder(address))
+	held := c.byAddress.Enter(inflight.Holder(address))
 	switch {
 	case held > c.perAddress && !slices.ContainsFunc(c.proxies, func(p netip.Prefix) bool { return p.Contains(address) }):
 		return "connections_per_address"

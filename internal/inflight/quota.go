@@ -1,6 +1,6 @@
-// Package quota counts how much each of many holders holds at once: requests of an
+// Package inflight counts how much each of many holders holds at once: requests of an
 // address, streams of a key. A holder that holds nothing takes no memory.
-package quota
+package inflight
 
 import (
 	"hash/maphash"

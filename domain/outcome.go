@@ -1,0 +1,19 @@
+package domain
+
+// An Outcome is the answer to one use of a key.
+type Outcome string
+
+// The outcomes of a use.
+const (
+	UseValid             Outcome = "VALID"
+	UseNotFound          Outcome = "NOT_FOUND"
+	UseRevoked           Outcome = "REVOKED"
+	UseExpired           Outcome = "EXPIRED"
+	UseDisabled          Outcome = "DISABLED"
+	UseInsufficientScope Outcome = "INSUFFICIENT_SCOPE"
+	UseIPNotAllowed      Outcome = "IP_NOT_ALLOWED"
+	UseRateLimited       Outcome = "RATE_LIMITED"
+)
+
+// Outcomes are all outcomes. A new one comes last: stored rows count uses by the index here.
+var Outcomes = [...]Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
