@@ -56,6 +56,19 @@ func TestWhatIsWrittenByHandIsWhatTheDocumentSays(t *testing.T) {
 
 // Each setting of a key can be given, changed and seen.
 func TestEverySettingIsInTheAPI(t *testing.T) {
+	some := domain.Settings{Name: "n", Owner: "o", Scopes: []string{"a:b"}, ExpiresAt: time.Now(), RateLimits: []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}},
+		AllowedCIDRs: []string{"192.0.2.0/24"}, Metadata: map[string]string{"a": "b"}}
+	s := &server{Options: Options{Now: time.Now}}
+	shown := reflect.ValueOf(s.showKey(projections.KeyRow{Key: domain.Key{Settings: some, Secrets: []domain.KeySecret{{Prefix: "p"}}}}))
+	for i := range reflect.ValueOf(some).NumField() {
+		name := reflect.TypeFor[domain.Settings]().Field(i).Name
+		if reflect.ValueOf(some).Field(i).IsZero() {
+			t.Errorf("give %s a value in this test", name)
+		}
+		if f := shown.FieldByName(name); !f.IsValid() || f.IsZero() {
+			t.Errorf("%s is not shown", name)
+		}
+	}
 	for _, setting := range reflect.VisibleFields(reflect.TypeFor[domain.Settings]()) {
 		for _, shape := range []reflect.Type{reflect.TypeFor[Key](), reflect.TypeFor[newKey](), reflect.TypeFor[keyChanges](), reflect.TypeFor[importLine]()} {
 			f, found := shape.FieldByName(setting.Name)

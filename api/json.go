@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"go/token"
 	"net/http"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -49,13 +52,18 @@ func decodeStrict[T any](text []byte, whole string) (v T, err error) {
 func decodeError(err error, whole string) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
-		return domain.InvalidField(clip(wrong.Field), "has the wrong type; it must be "+kindName(wrong.Type))
+		return domain.InvalidField(clip(memberPath(wrong.Field)), "has the wrong type; it must be "+kindName(wrong.Type))
 	}
 	var refusal *domain.Error
 	if errors.As(err, &refusal) {
 		return refusal
 	}
 	return domain.InvalidField(whole, "must be one JSON object as the API's document describes it")
+}
+
+// memberPath drops the embedded structs, which are no members, from a path of encoding/json.
+func memberPath(path string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(path, "."), token.IsExported), ".")
 }
 
 // kindName says what JSON a Go type is read from.

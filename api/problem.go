@@ -167,8 +167,15 @@ func fieldError(d *huma.ErrorDetail) FieldError {
 	if m := missing.FindStringSubmatch(d.Message); m != nil {
 		return FieldError{fieldOf(d.Location + "." + m[1]), "is required"}
 	}
+	if m := unreadable.FindStringSubmatch(d.Message); m != nil {
+		return FieldError{clip(memberPath(m[1])), "has the wrong type, or is out of its range"}
+	}
 	return FieldError{fieldOf(d.Location), clip200(d.Message)}
 }
+
+// unreadable is what encoding/json says of a value that the schema lets pass, like 1e2 for a
+// whole number.
+var unreadable = regexp.MustCompile(`^json: cannot unmarshal .* into Go struct field \w+\.(\S+) of type `)
 
 var missing = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 

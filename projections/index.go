@@ -55,7 +55,7 @@ func (r rows) walk(s span) *walker {
 			w.it.Next()
 		}
 	case s.reverse:
-		w.it.Seek(append(full, 0xff))
+		w.it.Seek(slices.Concat(full, lastID[:], []byte{0xff})) // behind every row that begins with full
 	default:
 		w.it.Seek(full)
 	}

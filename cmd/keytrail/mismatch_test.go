@@ -40,8 +40,10 @@ func TestALedgerThatLostItsEndIsReadAgain(t *testing.T) {
 	// The stream of uses may still turn out to be another one, for which nothing is answered
 	// for a moment.
 	until(t, "the kept key is good", func() bool { return r.outcome(t, kept.Secret) == "VALID" })
-	r.call(t, "POST", "/v1/keys/"+kept.Key.ID+"/revoke", map[string]any{}, nil)
-	until(t, "the kept key is revoked", func() bool {
+	until(t, "the revocation is acknowledged", func() bool {
+		return send(t.Context(), "POST", r.url+"/v1/keys/"+kept.Key.ID+"/revoke", r.rootKey(t), "", map[string]any{}, nil) == nil
+	})
+	until(t, "the kept key is refused", func() bool {
 		got := r.outcome(t, kept.Secret)
 		if got == "VALID" {
 			t.Error("the revoked key is good")
