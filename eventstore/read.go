@@ -12,13 +12,36 @@ import (
 	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// A Batch is some messages that were there to be read at once. Its records' memory is used
+// A Batch is some messages that were there to be read at once. The memory of its slices is used
 // again for the next one.
 type Batch struct {
-	Records    []Record
+	Messages   []Raw
+	Records    []Record   // what the messages hold
 	Checkpoint Checkpoint // of the last message
 	Pending    uint64     // messages that match and come after, as the server knew
 	Bytes      int        // of the messages' bodies
+}
+
+// After is b without what it has up to p.
+func (b Batch) After(p Position) Batch {
+	for len(b.Messages) > 0 && b.Messages[0].Position <= p {
+		b.Messages = b.Messages[1:]
+	}
+	for len(b.Records) > 0 && b.Records[0].Position <= p {
+		b.Records = b.Records[1:]
+	}
+	return b
+}
+
+// Halves cuts b between two messages: only at the end of one is a checkpoint.
+func (b Batch) Halves() (first, second Batch) {
+	first = b
+	first.Messages = b.Messages[:len(b.Messages)/2]
+	last := &first.Messages[len(first.Messages)-1]
+	second = b.After(last.Position)
+	first.Records = b.Records[:len(b.Records)-len(second.Records)]
+	first.Checkpoint = Checkpoint{Created: b.Checkpoint.Created, Position: last.Position, Hash: hash(last)}
+	return first, second
 }
 
 const (
@@ -64,8 +87,8 @@ type reader struct {
 	follow     *followState // nil: it is no Follow
 	created    time.Time    // of the stream
 	end        Position     // of the stream when Read began
-	last       Raw          // the last message of the batch that is being read
-	records    []Record     // the memory of the last batch's
+	messages   []Raw        // the memory of the last batch's
+	records    []Record     // likewise
 }
 
 // read makes one consumer after the other until there is nothing more to read.
@@ -146,7 +169,7 @@ func (r *reader) readBatches(ctx context.Context, c *consumer) error {
 
 // batch is m with what the client has received after it.
 func (r *reader) batch(c *consumer, m *nats.Msg) (b Batch, err error) {
-	b.Records = r.records[:0]
+	b.Messages, b.Records = r.messages[:0], r.records[:0]
 	for n := 1; m != nil; n++ {
 		if err := r.add(c, &b, m); err != nil {
 			return b, err
@@ -170,18 +193,18 @@ func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
 	if b.Records, err = appendRecords(b.Records, r.query.Stream, &raw); err != nil {
 		return err
 	}
+	b.Messages = append(b.Messages, raw)
 	b.Pending, b.Bytes = meta.NumPending, b.Bytes+len(raw.Data)
 	b.Checkpoint = Checkpoint{Created: r.created, Position: raw.Position} // deliver adds the hash
-	r.last = raw
 	return nil
 }
 
 func (r *reader) deliver(b Batch) error {
-	r.records = b.Records
-	if b.Checkpoint.Position == 0 {
+	r.messages, r.records = b.Messages, b.Records
+	if len(b.Messages) == 0 {
 		return nil
 	}
-	b.Checkpoint.Hash = hash(&r.last)
+	b.Checkpoint.Hash = hash(&b.Messages[len(b.Messages)-1])
 	if err := r.handle(b); err != nil {
 		return err
 	}

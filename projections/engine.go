@@ -127,7 +127,7 @@ func (e *engine) handle(ctx context.Context, b eventstore.Batch) error {
 	err := e.retry(ctx, func() error {
 		e.write.Lock()
 		defer e.write.Unlock()
-		if err := e.apply(ctx, e.tables, b.Records, b.Checkpoint); err != nil {
+		if err := e.apply(e.tables, b); err != nil {
 			return err
 		}
 		if e.behind() {
@@ -142,41 +142,31 @@ func (e *engine) handle(ctx context.Context, b eventstore.Batch) error {
 	return err
 }
 
-// apply writes what records mean for each table, and the new checkpoints, in one
-// transaction, or in several, each whole, if one cannot hold it all.
-func (e *engine) apply(ctx context.Context, tables []table, records []eventstore.Record, c eventstore.Checkpoint) error {
+// apply writes what b means for each table, and the new checkpoints, in one transaction, or in
+// several, each whole, if one cannot hold it all.
+func (e *engine) apply(tables []table, b eventstore.Batch) error {
 	err := e.db.Update(func(tx *badger.Txn) error {
 		for _, t := range tables {
-			if err := t.apply(tx, records, c); err != nil {
+			if err := t.apply(tx, b); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if errors.Is(err, badger.ErrTxnTooBig) && len(records) > 1 {
-		return e.applyHalves(ctx, tables, records, c)
+	if errors.Is(err, badger.ErrTxnTooBig) && len(b.Messages) > 1 {
+		first, second := b.Halves()
+		if err := e.apply(tables, first); err != nil {
+			return err
+		}
+		return e.apply(tables, second)
 	}
 	if err != nil {
 		return err
 	}
 	for _, t := range tables {
-		t.committed(c)
+		t.committed(b.Checkpoint)
 	}
 	return nil
-}
-
-// applyHalves cuts between two messages: only at the end of one is a checkpoint. Only events
-// fill a transaction, and each is a message of its own.
-func (e *engine) applyHalves(ctx context.Context, tables []table, records []eventstore.Record, c eventstore.Checkpoint) error {
-	cut := len(records) / 2
-	middle, err := e.store.ledger.Load().CheckpointAt(ctx, e.stream, records[cut-1].Position)
-	if err != nil {
-		return err
-	}
-	if err := e.apply(ctx, tables, records[:cut], middle); err != nil {
-		return err
-	}
-	return e.apply(ctx, tables, records[cut:], c)
 }
 
 // behind reports whether the rows of a table lack what it has taken in. write is held.

@@ -48,10 +48,10 @@ func (t *keysTable) publishing(number uint64) {
 	t.fresh, t.changed = false, t.changed[:0]
 }
 
-func (t *keysTable) writeKeys(r rows, records []eventstore.Record) error {
+func (t *keysTable) writeKeys(r rows, b eventstore.Batch) error {
 	var totals keyTotals
-	for i := range records {
-		if err := t.writeKey(r, &records[i], &totals); err != nil {
+	for i := range b.Records {
+		if err := t.writeKey(r, &b.Records[i], &totals); err != nil {
 			return err
 		}
 	}

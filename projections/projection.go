@@ -44,9 +44,9 @@ type table interface {
 	// resume goes on where the catalog says that the rows are.
 	resume(rows, catalogEntry) error
 
-	// apply takes in the records of a batch that ends at c, as far as they are new. It may
-	// be called again with the same batch if it, or the commit of tx, fails.
-	apply(tx *badger.Txn, records []eventstore.Record, c eventstore.Checkpoint) error
+	// apply takes in a batch, as far as it is new. It may be called again with the same batch
+	// if it, or the commit of tx, fails.
+	apply(tx *badger.Txn, b eventstore.Batch) error
 	// committed follows when tx is committed.
 	committed(c eventstore.Checkpoint)
 
@@ -82,12 +82,14 @@ func (t *tableState) rows(tx *badger.Txn) rows { return rows{tx: tx, table: t.nu
 // A directTable is always at its checkpoint.
 type directTable struct {
 	tableState
-	write func(rows, []eventstore.Record) error
+	write func(rows, eventstore.Batch) error
 }
 
-// direct makes tables of which write is all.
+// direct makes tables of which write, of the records of a batch, is all.
 func direct(write func(rows, []eventstore.Record) error) func(*Store, tableState) table {
-	return func(_ *Store, s tableState) table { return &directTable{s, write} }
+	return func(_ *Store, s tableState) table {
+		return &directTable{s, func(r rows, b eventstore.Batch) error { return write(r, b.Records) }}
+	}
 }
 
 func (t *directTable) resume(_ rows, e catalogEntry) error {
@@ -95,17 +97,14 @@ func (t *directTable) resume(_ rows, e catalogEntry) error {
 	return nil
 }
 
-func (t *directTable) apply(tx *badger.Txn, records []eventstore.Record, c eventstore.Checkpoint) error {
-	for len(records) > 0 && records[0].Position <= t.checkpoint.Position {
-		records = records[1:]
-	}
-	if c.Position <= t.checkpoint.Position {
+func (t *directTable) apply(tx *badger.Txn, b eventstore.Batch) error {
+	if b.Checkpoint.Position <= t.checkpoint.Position {
 		return nil
 	}
-	if err := t.write(t.rows(tx), records); err != nil {
+	if err := t.write(t.rows(tx), b.After(t.checkpoint.Position)); err != nil {
 		return fmt.Errorf("projection %s: %w", t.name, err)
 	}
-	return t.save(tx, c, nil)
+	return t.save(tx, b.Checkpoint, nil)
 }
 
 func (t *directTable) committed(c eventstore.Checkpoint) {

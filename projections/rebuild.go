@@ -256,7 +256,7 @@ func (e *engine) replay(ctx context.Context, t table, p progress) error {
 	q := eventstore.Query{Stream: e.stream, Reach: domain.All, After: t.reached().Position, Max: batchSize(e.stream)}
 	err := l.Read(ctx, q, func(b eventstore.Batch) error {
 		defer func() { p(b.Checkpoint.Position, b.Checkpoint.Position+eventstore.Position(b.Pending)) }()
-		return e.apply(ctx, []table{t}, b.Records, b.Checkpoint)
+		return e.apply([]table{t}, b)
 	})
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err

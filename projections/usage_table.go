@@ -33,9 +33,9 @@ func (t *usageTable) resume(r rows, e catalogEntry) error {
 	return err
 }
 
-// apply adds records to the buffer, and flushes it before if it has no room.
-func (t *usageTable) apply(_ *badger.Txn, records []eventstore.Record, c eventstore.Checkpoint) error {
-	if err := t.finish(records, c); err != nil {
+// apply adds the records of b to the buffer, and flushes it before if it has no room.
+func (t *usageTable) apply(_ *badger.Txn, b eventstore.Batch) error {
+	if err := t.finish(b.Records, b.Checkpoint); err != nil {
 		return err
 	}
 	if t.unfinished == nil && t.buffer.full() {
@@ -43,7 +43,7 @@ func (t *usageTable) apply(_ *badger.Txn, records []eventstore.Record, c eventst
 			return err
 		}
 	}
-	return t.buffer.add(records, c)
+	return t.buffer.add(b.Records, b.Checkpoint)
 }
 
 // finish ends a flush that was cut off when records go beyond the end of what it had in it.
