@@ -27,8 +27,8 @@ func filled(t testing.TB, n int) *eventstore.Ledger {
 			t.Fatal(err)
 		}
 		var b eventstore.UseBatch
-		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon})
-		if _, err := l.AppendUses(t.Context(), org, &b); err != nil {
+		b.Add(domain.NewOrgID("o"), &domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon}, 0)
+		if _, err := l.AppendUses(t.Context(), &b); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,8 +126,8 @@ func TestACopyGoesToTheEndThatWasAskedFor(t *testing.T) {
 		},
 		eventstore.Uses: func() error {
 			var b eventstore.UseBatch
-			b.Add(&domain.KeyUsed{Key: domain.NewKeyID(org, "k"), Code: domain.UseValid, At: noon})
-			_, err := l.AppendUses(t.Context(), org, &b)
+			b.Add(org, &domain.KeyUsed{Key: domain.NewKeyID(org, "k"), Code: domain.UseValid, At: noon}, 0)
+			_, err := l.AppendUses(t.Context(), &b)
 			return err
 		},
 	} {
@@ -153,8 +153,8 @@ func TestAGapAtTheBeginningIsKept(t *testing.T) {
 	l := eventstoretest.Open(t, server)
 	for range 10 {
 		var b eventstore.UseBatch
-		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon})
-		if _, err := l.AppendUses(t.Context(), domain.NewOrgID("o"), &b); err != nil {
+		b.Add(domain.NewOrgID("o"), &domain.KeyUsed{Key: domain.NewKeyID(domain.NewOrgID("o"), "k"), Code: domain.UseValid, At: noon}, 0)
+		if _, err := l.AppendUses(t.Context(), &b); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -27,12 +27,10 @@ func TestUsesAreTalliedForTheOneWhoAsked(t *testing.T) {
 			{Key: verifier, Code: domain.UseValid, Principal: verifier},
 		} {
 			u.At = time.UnixMilli(1e12).UTC()
-			b.Add(&u)
+			b.Add(org, &u, 1)
 		}
-		if _, err := l.AppendUses(t.Context(), org, &b); err != nil {
-			return err
-		}
-		_, err := l.AppendSummary(t.Context(), &eventstore.Summary{Org: org, Event: domain.CredentialsRefused{Principal: verifier, Count: 3}})
+		b.AddRefused(org, &domain.CredentialsRefused{Principal: verifier, Count: 3}, 1)
+		_, err := l.AppendUses(t.Context(), &b)
 		return err
 	})
 	if err != nil {

@@ -14,6 +14,8 @@ type KeyUsed struct {
 	IP        string    `json:"ip,omitempty"`
 	Principal string    `json:"principal,omitempty"` // the id of the one that asked
 	RequestID string    `json:"request_id,omitempty"`
+	Resource  string    `json:"resource,omitempty"`  // that it was presented for
+	Cost      int64     `json:"cost,omitempty"`      // how many uses it counts as in rate limits, if more than one
 	Windows   []int64   `json:"windows,omitempty"`   // the rate limit windows that it counts in, in milliseconds
 	At        time.Time `json:"at"`                  // of the last one of a sum
 	Count     int64     `json:"count,omitempty"`     // how many uses it stands for, if more than one

@@ -23,6 +23,8 @@ type cloudEvent struct {
 	Org             domain.OrgID `json:"orgid"`
 	Actor           string       `json:"actor,omitempty"`
 	Correlation     string       `json:"correlationid,omitempty"`
+	Node            string       `json:"node,omitempty"`
+	Decided         string       `json:"decided,omitempty"`
 	Private         string       `json:"private,omitempty"`
 	Data            domain.Event `json:"data"`
 }
@@ -33,17 +35,25 @@ func (r Record) CloudEvent() ([]byte, error) {
 	return json.Marshal(cloudEvent{
 		SpecVersion: "1.0", ID: r.eventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Type,
 		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.storedIdentity(),
-		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Private: r.Private, Data: r.Event,
+		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Node: r.Node, Decided: r.decided(), Private: r.Private, Data: r.Event,
 	})
 }
 
 // eventID is the CloudEvent's id, which with its source tells it from every other event:
 // the message's id and, since a message holds many uses, the index of a use.
 func (r Record) eventID() string {
-	if _, packed := r.Event.(domain.KeyUsed); packed {
+	if r.Stream == Uses {
 		return r.ID + "." + strconv.Itoa(r.Index)
 	}
 	return r.ID
+}
+
+// decided is the position of the events at which a use was decided.
+func (r Record) decided() string {
+	if r.Stream == Events {
+		return ""
+	}
+	return strconv.FormatUint(uint64(r.Decided), 10)
 }
 
 // storedIdentity is Identity of a record that has a position.

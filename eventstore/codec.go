@@ -27,9 +27,6 @@ const (
 // contentEvent is the content type of a message whose body is a CloudEvent in JSON.
 const contentEvent = "application/cloudevents+json"
 
-// typeUses is the Event-Type of a message that holds many key.used events.
-const typeUses = "uses"
-
 // types are the entries of the registry of events by their names.
 var types = func() map[string]domain.EventType {
 	all := map[string]domain.EventType{}
@@ -58,19 +55,15 @@ func decodeEvent(t domain.EventType, data []byte, private domain.Private) (domai
 // Message is the event as it goes to the ledger: a CloudEvent for readers of NATS that do
 // not have this code, and in headers what our own reader needs of the envelope.
 func Message(ref Ref, c Command, e domain.Event) (*nats.Msg, error) {
-	return message(ref.subject(), ref.Org, ref.ID, Events, c, e)
-}
-
-func message(subject string, org domain.OrgID, id string, s Stream, c Command, e domain.Event) (*nats.Msg, error) {
 	eventID, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
 	}
-	r := Record{Stream: s, Org: org, Subject: id, ID: eventID.String(), Time: e.Happened(), Command: c, Type: domain.TypeOf(e), Event: e}
+	r := Record{Org: ref.Org, Subject: ref.ID, ID: eventID.String(), Time: e.Happened(), Command: c, Type: domain.TypeOf(e), Event: e}
 	if r.Type == "" {
 		return nil, fmt.Errorf("%T is not in the registry of events", e)
 	}
-	m := nats.NewMsg(subject)
+	m := nats.NewMsg(ref.subject())
 	if e, ok := e.(domain.Confidential); ok {
 		private, err := sealPrivate(e.Private())
 		if err != nil {
@@ -99,26 +92,23 @@ func setIf(h nats.Header, name, value string) {
 	}
 }
 
-// appendRecords appends what a message of a stream holds: one event, or each use of a batch.
-func appendRecords(records []Record, s Stream, m *Raw) ([]Record, error) {
-	r := Record{Stream: s, Position: m.Position, ID: header(m.Header, jetstream.MsgIDHeader), Stored: m.Stored}
-	r.Org, r.Subject = readSubject(s, m.Subject)
+// readEvent is the event that a message of the events stream holds.
+func readEvent(m *Raw) (Record, error) {
+	r := Record{Position: m.Position, ID: header(m.Header, jetstream.MsgIDHeader), Stored: m.Stored}
+	r.Org, r.Subject = readSubject(m.Subject)
 	kind := header(m.Header, headerType)
-	if kind == typeUses {
-		return appendUses(records, r, m.Data)
-	}
 	t, ok := types[kind]
 	if !ok {
-		return records, fmt.Errorf("%s position %d holds an event of the unknown type %q: written by a newer version?", s, m.Position, kind)
+		return r, fmt.Errorf("events position %d holds an event of the unknown type %q: written by a newer version?", m.Position, kind)
 	}
 	if err := r.decode(t, m); err != nil {
-		return records, fmt.Errorf("%s position %d, %s: %w", s, m.Position, kind, err)
+		return r, fmt.Errorf("events position %d, %s: %w", m.Position, kind, err)
 	}
 	r.Command = Command{
 		ID: header(m.Header, headerCommand), Fingerprint: header(m.Header, headerFingerprint),
 		Actor: header(m.Header, headerActor), Correlation: header(m.Header, headerCorrelation),
 	}
-	return append(records, r), nil
+	return r, nil
 }
 
 // decode puts the event of m, which is of type t, into r.
@@ -159,8 +149,8 @@ func header(h nats.Header, name string) string {
 }
 
 // readSubject takes the organization and the aggregate's id out of a subject.
-func readSubject(s Stream, subject string) (domain.OrgID, string) {
-	org, rest, _ := strings.Cut(strings.TrimPrefix(subject, s.root()), ".")
+func readSubject(subject string) (domain.OrgID, string) {
+	org, rest, _ := strings.Cut(strings.TrimPrefix(subject, Events.root()), ".")
 	_, id, _ := strings.Cut(rest, ".")
 	return domain.OrgID(org), id
 }

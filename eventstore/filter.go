@@ -26,7 +26,7 @@ func (f *Filter) Matches(r *Record) bool {
 // excludes reports whether f chooses nothing of a stream: a reader of changes need not look
 // at the uses, of which there are a thousand times as many.
 func (f *Filter) excludes(s Stream) bool {
-	return f.Types != nil && !slices.ContainsFunc(f.Types, func(name string) bool { return types[name].Use == (s == Uses) })
+	return f.Reach == domain.Reach{} || f.Types != nil && !slices.ContainsFunc(f.Types, func(name string) bool { return types[name].Use == (s == Uses) })
 }
 
 // query reads what f may choose of a stream: the ledger can filter by subject alone.

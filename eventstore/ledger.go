@@ -22,6 +22,7 @@ type Ledger struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	streams   [2]jetstream.Stream
+	node      string
 	embedded  bool // the server is in this process, which is its only client
 	log       *slog.Logger
 	latency   *prometheus.HistogramVec
@@ -131,11 +132,11 @@ func (l *Ledger) next(ctx context.Context, ref Ref, after Position) (Record, err
 	if err != nil {
 		return Record{}, err
 	}
-	records, err := appendRecords(make([]Record, 0, 1), Events, &m)
+	r, err := readEvent(&m)
 	if err != nil {
 		return Record{}, &failed{Refused, err}
 	}
-	return records[0], nil
+	return r, nil
 }
 
 // get asks the stream's leader for one message; ErrNoSuchPosition if it has none there.

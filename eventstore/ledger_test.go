@@ -243,11 +243,11 @@ func TestUsesReadBackSingly(t *testing.T) {
 		{Key: created(2).ID, Code: domain.UseRevoked, At: noon, RequestID: "needs \"escapes\" \xff"},
 	}
 	for i := range want {
-		if !b.Add(&want[i]) {
+		if !b.Add(org, &want[i], 1) {
 			t.Fatal("full after", i)
 		}
 	}
-	p, err := l.AppendUses(t.Context(), org, &b)
+	p, err := l.AppendUses(t.Context(), &b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,12 +278,12 @@ func TestAMessageOfUsesStaysUnder64KiB(t *testing.T) {
 	l := eventstoretest.New(t)
 	var b eventstore.UseBatch
 	u := domain.KeyUsed{Key: created(1).ID, Code: domain.UseValid, At: noon, Principal: "system", RequestID: "0123456789"}
-	for b.Add(&u) {
+	for b.Add(org, &u, 1) {
 	}
 	if b.Len() < 300 {
 		t.Errorf("only %d uses fit", b.Len())
 	}
-	if _, err := l.AppendUses(t.Context(), org, &b); err != nil {
+	if _, err := l.AppendUses(t.Context(), &b); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -75,8 +75,8 @@ func (t *Trail) skipToStart(ctx context.Context, f Filter, c *Cursor) error {
 // therefore asked whether something is left.
 func (t *Trail) moveToEnd(ctx context.Context, s *source, c *Cursor) (complete bool, err error) {
 	stream := s.query.Stream
-	if c.At[stream] < s.end {
-		next, err := t.ledger.get(ctx, stream, c.At[stream]+1, jetstream.WithGetMsgSubject(s.query.subject()))
+	if read := max(s.read, c.after(stream)); read < s.end {
+		next, err := t.ledger.get(ctx, stream, read+1, jetstream.WithGetMsgSubject(s.query.subject()))
 		if err == nil && next.Position <= s.end {
 			return false, nil
 		}
@@ -131,6 +131,7 @@ type source struct {
 	end      Position      // of the stream when reading began
 	batches  chan []Record // closed after the last one; nil: nothing is left to read
 	released chan struct{}
+	read     Position // how far it has been read, once batches is closed
 	err      error    // of the reading, once batches is closed
 	records  []Record // of the last batch: those that next has not returned yet
 	held     bool     // the last batch is not released yet
@@ -157,7 +158,10 @@ func (t *Trail) openSource(ctx context.Context, f Filter, stream Stream, c *Curs
 	s.batches, s.released = make(chan []Record), make(chan struct{})
 	go func() {
 		defer close(s.batches)
-		s.err = t.ledger.Read(ctx, s.query, func(b Batch) error { return s.deliver(ctx, b.Records) })
+		s.err = t.ledger.Read(ctx, s.query, func(b Batch) error {
+			s.read = b.Checkpoint.Position
+			return s.deliver(ctx, b.Records)
+		})
 	}()
 	return s, nil
 }

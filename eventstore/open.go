@@ -15,6 +15,7 @@ import (
 
 // Options of a ledger. The zero value is one replica and uses kept for 400 days.
 type Options struct {
+	Node         string // the name of this process's machine in the uses that it records
 	Replicas     int
 	UsesMaxAge   time.Duration
 	UsesMaxBytes int64 // 0: no limit
@@ -33,7 +34,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{nc: nc, js: js, embedded: nc.Opts.InProcessServer != nil, log: o.Logger, heartbeatSubject: heartbeatsRoot + nuid.Next()}
+	l := &Ledger{nc: nc, js: js, node: o.Node, embedded: nc.Opts.InProcessServer != nil, log: o.Logger, heartbeatSubject: heartbeatsRoot + nuid.Next()}
 	for s := range l.health {
 		l.health[s].wake = make(chan struct{}, 1)
 	}

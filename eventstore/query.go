@@ -21,18 +21,24 @@ func (q *Query) subject() string {
 	switch {
 	case q.Ref != nil:
 		return q.Ref.subject()
-	case q.Reach.All:
-		return q.Stream.root() + ">"
-	case q.Stream == Events:
+	case q.Stream == Events && !q.Reach.All:
 		return Events.root() + string(q.Reach.Org) + ".>"
 	}
-	return Uses.root() + string(q.Reach.Org)
+	return q.Stream.subjects()
+}
+
+// wants chooses the uses of a message; nil: all of them.
+func (q *Query) wants() func(*useLine) bool {
+	if q.Reach.All {
+		return nil
+	}
+	return func(u *useLine) bool { return q.Reach.Includes(u.Org) }
 }
 
 // consumerConfig is that of a consumer that gets what q finds.
 func (q *Query) consumerConfig() jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(q.After) + 1}
-	if q.Ref != nil || !q.Reach.All {
+	if q.Stream == Events && (q.Ref != nil || !q.Reach.All) {
 		c.FilterSubjects = []string{q.subject()}
 	}
 	return c

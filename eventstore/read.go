@@ -190,13 +190,25 @@ func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
 		return err
 	}
 	raw := Raw{Position: Position(meta.Sequence.Stream), Subject: m.Subject, Header: m.Header, Data: m.Data, Stored: meta.Timestamp}
-	if b.Records, err = appendRecords(b.Records, r.query.Stream, &raw); err != nil {
+	if b.Records, err = r.decode(b.Records, &raw); err != nil {
 		return err
 	}
 	b.Messages = append(b.Messages, raw)
 	b.Pending, b.Bytes = meta.NumPending, b.Bytes+len(raw.Data)
 	b.Checkpoint = Checkpoint{Created: r.created, Position: raw.Position} // deliver adds the hash
 	return nil
+}
+
+// decode appends what a message holds: one event, or those of many uses that the query wants.
+func (r *reader) decode(records []Record, m *Raw) ([]Record, error) {
+	if r.query.Stream == Uses {
+		return appendUses(records, m, r.query.wants())
+	}
+	e, err := readEvent(m)
+	if err != nil {
+		return records, err
+	}
+	return append(records, e), nil
 }
 
 func (r *reader) deliver(b Batch) error {

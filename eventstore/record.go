@@ -28,8 +28,11 @@ func (s Stream) String() string { return [...]string{"events", "uses"}[s] }
 // name is the JetStream stream's.
 func (s Stream) name() string { return [...]string{"KEYTRAIL_EVENTS", "KEYTRAIL_USES"}[s] }
 
-// root is what the subjects of the stream begin with.
-func (s Stream) root() string { return [...]string{"keytrail.events.", "keytrail.uses."}[s] }
+// root is what the subjects of the stream begin with: all of the one that uses have.
+func (s Stream) root() string { return [...]string{"keytrail.events.", "keytrail.uses"}[s] }
+
+// subjects is the pattern of all subjects of the stream.
+func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "keytrail.uses"}[s] }
 
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
@@ -79,6 +82,8 @@ type Record struct {
 	Subject  string    // the key's or organization's id
 	ID       string    // UUIDv7 of the message
 	Private  string    // what binds the body to the event's private facts; "" if it has none
+	Node     string    // that decided a use
+	Decided  Position  // the position of the events at which a use was decided: it comes after that
 	Stored   time.Time // when the server stored it
 	Time     time.Time // when it happened
 	Command

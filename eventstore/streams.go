@@ -45,11 +45,11 @@ func configs(o Options) []jetstream.StreamConfig {
 	}
 	return []jetstream.StreamConfig{
 		forAll(jetstream.StreamConfig{
-			Name: Events.name(), Subjects: []string{Events.root() + ">"}, DenyDelete: true, DenyPurge: true,
+			Name: Events.name(), Subjects: []string{Events.subjects()}, DenyDelete: true, DenyPurge: true,
 			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, Discard: jetstream.DiscardNew,
 		}),
 		forAll(jetstream.StreamConfig{
-			Name: Uses.name(), Subjects: []string{Uses.root() + ">"}, DenyDelete: true,
+			Name: Uses.name(), Subjects: []string{Uses.subjects()}, DenyDelete: true,
 			MaxMsgs: -1, MaxBytes: o.UsesMaxBytes, MaxMsgsPerSubject: -1, MaxAge: o.UsesMaxAge, Discard: jetstream.DiscardOld,
 		}),
 		forAll(jetstream.StreamConfig{

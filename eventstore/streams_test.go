@@ -31,13 +31,13 @@ func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
 		{events, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "limits retention"},
 		{uses, func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "limits retention"},
 		{events, func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "orders.>") }, "orders"},
-		{uses, func(c *jetstream.StreamConfig) { c.Subjects = []string{"keytrail.uses"} }, "keytrail.uses.>"},
+		{uses, func(c *jetstream.StreamConfig) { c.Subjects = []string{"keytrail.uses.>"} }, "keytrail.uses"},
 		{events, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
 		{uses, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "max_msg_size"},
 		{events, func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} }, "sources"},
 		{uses, func(c *jetstream.StreamConfig) {
 			c.Subjects, c.Mirror = nil, &jetstream.StreamSource{Name: "OTHER"}
-		}, "keytrail.uses.>"},
+		}, "keytrail.uses"},
 		{events, func(c *jetstream.StreamConfig) {
 			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "keytrail.events.>", Destination: "elsewhere.>"}
 		}, "subject_transform"},

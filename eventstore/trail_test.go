@@ -38,9 +38,9 @@ func use(t testing.TB, l *eventstore.Ledger, org domain.OrgID, key string, n int
 	t.Helper()
 	var b eventstore.UseBatch
 	for i := range n {
-		b.Add(&domain.KeyUsed{Key: domain.NewKeyID(org, key), Code: domain.UseValid, Principal: fmt.Sprint("p", i%2), At: noon})
+		b.Add(org, &domain.KeyUsed{Key: domain.NewKeyID(org, key), Code: domain.UseValid, Principal: fmt.Sprint("p", i%2), At: noon}, 0)
 	}
-	p, err := l.AppendUses(t.Context(), org, &b)
+	p, err := l.AppendUses(t.Context(), &b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,9 @@ func TestAReaderOfChangesLooksAtNoUses(t *testing.T) {
 func TestTheTypesOfTheUsesStream(t *testing.T) {
 	l := eventstoretest.New(t)
 	history(t, l, 12, 20)
-	if _, err := l.AppendSummary(t.Context(), &eventstore.Summary{Org: orgs[0], Event: domain.CredentialsRefused{Principal: "p", Count: 1, From: noon, To: noon}}); err != nil {
+	var b eventstore.UseBatch
+	b.AddRefused(orgs[0], &domain.CredentialsRefused{Principal: "p", Count: 1, From: noon, To: noon}, 0)
+	if _, err := l.AppendUses(t.Context(), &b); err != nil {
 		t.Fatal(err)
 	}
 	trail := eventstore.NewTrail(l)

@@ -2,188 +2,308 @@ package eventstore
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/internal/fastjson"
 )
 
-// maxBatchBytes keeps a message of uses under 64 KiB with its subject and headers.
-const maxBatchBytes = 63 << 10
+// A message of uses is lines of JSON, compressed: a head, then one use a line, of whatever
+// organizations, in the order in which they were decided. docs/events.md describes it for
+// other readers. The bytes of a line are the canonical form of its use.
 
-// A UseBatch is the uses of one organization for one message: a JSON array, written by hand
-// because it is on the path of every verification. The zero value is empty. It must not be
-// changed while AppendUses runs.
+// maxBatchBytes keeps a message of uses under 64 KiB, however little it can be compressed.
+const maxBatchBytes = 60 << 10
+
+// A UseBatch is the uses for one message, written by hand because it is on the path of every
+// verification. The zero value is empty. It must not be changed once AppendUses was called.
 type UseBatch struct {
-	buf []byte
-	n   int
-	id  string // of the message, given by the first append
+	lines   []byte
+	n       int
+	decided Position  // of the first use
+	message *nats.Msg // made by the first append, so that a repeated one is the same
 }
 
 // Len is the number of uses in b.
 func (b *UseBatch) Len() int { return b.n }
 
 // Size is the memory of its uses in bytes.
-func (b *UseBatch) Size() int { return len(b.buf) }
+func (b *UseBatch) Size() int { return len(b.lines) }
 
 // Reset empties b for another message and keeps its memory.
-func (b *UseBatch) Reset() { b.buf, b.n, b.id = b.buf[:0], 0, "" }
+func (b *UseBatch) Reset() { *b = UseBatch{lines: b.lines[:0]} }
 
-// Add puts u into b. It returns false, and leaves b as it was, if that is full.
-func (b *UseBatch) Add(u *domain.KeyUsed) bool {
-	before := len(b.buf)
-	if b.n == 0 {
-		b.buf = append(b.buf, '[')
-	} else {
-		b.buf = append(b.buf, ',')
+// Add puts a use of a key of org into b; decided is the position of the events at which its
+// outcome was decided. It returns false, and leaves b as it was, if that is full.
+func (b *UseBatch) Add(org domain.OrgID, u *domain.KeyUsed, decided Position) bool {
+	before := len(b.lines)
+	b.begin(org, kindKey, string(u.Key), u.Code, u.At, decided)
+	if len(u.Scopes) > 0 {
+		b.lines = fastjson.AppendStrings(append(b.lines, `,"scopes":`...), u.Scopes)
 	}
-	b.buf = appendUse(b.buf, u)
-	if len(b.buf) >= maxBatchBytes && b.n > 0 {
-		b.buf = b.buf[:before]
+	b.lines = fastjson.AppendOptionalMember(b.lines, `,"ip":`, u.IP)
+	b.lines = fastjson.AppendOptionalMember(b.lines, `,"by":`, u.Principal)
+	b.lines = fastjson.AppendOptionalMember(b.lines, `,"request_id":`, u.RequestID)
+	b.lines = fastjson.AppendOptionalMember(b.lines, `,"resource":`, u.Resource)
+	if u.Cost > 1 {
+		b.lines = fastjson.AppendIntMember(b.lines, `,"cost":`, u.Cost)
+	}
+	if len(u.Windows) > 0 {
+		b.lines = fastjson.AppendInts(append(b.lines, `,"windows":`...), u.Windows)
+	}
+	if u.Count > 1 {
+		b.sum(u.Count, u.First, u.Addresses)
+	}
+	return b.end(before)
+}
+
+// AddRefused is Add for presented secrets that belong to no key; org is the asker's.
+func (b *UseBatch) AddRefused(org domain.OrgID, c *domain.CredentialsRefused, decided Position) bool {
+	before := len(b.lines)
+	b.begin(org, "", "", domain.UseNotFound, c.To, decided)
+	b.lines = fastjson.AppendOptionalMember(b.lines, `,"by":`, c.Principal)
+	b.sum(c.Count, c.From, nil)
+	return b.end(before)
+}
+
+func (b *UseBatch) begin(org domain.OrgID, kind, id string, code domain.Outcome, at time.Time, decided Position) {
+	b.lines = append(append(append(b.lines, `{"org":"`...), org...), '"')
+	if id != "" {
+		b.lines = append(append(b.lines, `,"kind":"`...), kind...)
+		b.lines = append(append(append(b.lines, `","id":"`...), id...), '"')
+	}
+	b.lines = append(append(append(b.lines, `,"code":"`...), code...), '"')
+	b.lines = fastjson.AppendIntMember(b.lines, `,"time":`, at.UnixMilli())
+	if b.n == 0 {
+		b.decided = decided
+	} else if decided != b.decided {
+		b.lines = fastjson.AppendIntMember(b.lines, `,"position":`, int64(decided))
+	}
+}
+
+// sum appends what only a line that stands for several uses has.
+func (b *UseBatch) sum(count int64, first time.Time, addresses []string) {
+	b.lines = fastjson.AppendIntMember(b.lines, `,"count":`, count)
+	b.lines = fastjson.AppendIntMember(b.lines, `,"first":`, first.UnixMilli())
+	if len(addresses) > 0 {
+		b.lines = fastjson.AppendStrings(append(b.lines, `,"addresses":`...), addresses)
+	}
+}
+
+func (b *UseBatch) end(before int) bool {
+	b.lines = append(b.lines, "}\n"...)
+	if len(b.lines) > maxBatchBytes && b.n > 0 {
+		b.lines = b.lines[:before]
 		return false
 	}
 	b.n++
 	return true
 }
 
-// body is a copy with the array closed: NATS keeps what it publishes for a moment.
-func (b *UseBatch) body() []byte {
-	body := make([]byte, 0, len(b.buf)+1)
-	return append(append(body, b.buf...), ']')
-}
-
 // AppendUses writes b as one message. Repeated with the same batch it is the same message,
 // which is written once if it is repeated within the stream's duplicate window.
-func (l *Ledger) AppendUses(ctx context.Context, org domain.OrgID, b *UseBatch) (Position, error) {
-	if b.id == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return 0, err
-		}
-		b.id = id.String()
+func (l *Ledger) AppendUses(ctx context.Context, b *UseBatch) (Position, error) {
+	if b.message == nil {
+		b.message = usesMessage(l.node, b)
 	}
-	return l.publish(ctx, Uses, usesMessage(org, b.id, b))
+	return l.publish(ctx, Uses, b.message)
 }
 
-// usesMessage is b as it goes to the ledger. Its body is an array in a form of its own, not
-// a CloudEvent.
-func usesMessage(org domain.OrgID, id string, b *UseBatch) *nats.Msg {
-	m := nats.NewMsg(Uses.root() + string(org))
-	m.Data = b.body()
-	m.Header.Set(headerContent, "application/json")
-	m.Header.Set(headerType, typeUses)
-	m.Header.Set(headerVersion, "1")
-	m.Header.Set(jetstream.MsgIDHeader, id)
+// Headers of a message of uses, beside the message's id: its encoding, and the seed of the salts
+// with which proofs of single uses are made. As with an event's private facts, readers of the
+// trail are not shown it.
+const (
+	headerEncoding = "Content-Encoding"
+	encodingZstd   = "zstd"
+)
+
+func usesMessage(node string, b *UseBatch) *nats.Msg {
+	m := nats.NewMsg(Uses.root())
+	buffer := bodies.Get().(*[]byte)
+	*buffer = b.appendBody((*buffer)[:0], node)
+	m.Data = compress(*buffer)
+	bodies.Put(buffer)
+	m.Header[headerEncoding] = []string{encodingZstd}
+	m.Header[headerPrivate] = []string{newSeed()}
+	m.Header[jetstream.MsgIDHeader] = []string{nuid.Next()}
 	return m
 }
 
-func appendUse(b []byte, u *domain.KeyUsed) []byte {
-	b = append(b, `{"key_id":"`...)
-	b = append(b, u.Key...)
-	b = append(b, `","code":"`...)
-	b = append(b, u.Code...)
-	b = fastjson.AppendIntMember(b, `","time":`, u.At.UnixMilli())
-	if len(u.Scopes) > 0 {
-		b = fastjson.AppendStrings(append(b, `,"scopes":`...), u.Scopes)
-	}
-	b = fastjson.AppendOptionalMember(b, `,"ip":`, u.IP)
-	b = fastjson.AppendOptionalMember(b, `,"principal":`, u.Principal)
-	b = fastjson.AppendOptionalMember(b, `,"request_id":`, u.RequestID)
-	if len(u.Windows) > 0 {
-		b = fastjson.AppendInts(append(b, `,"windows":`...), u.Windows)
-	}
-	if u.Count > 1 {
-		b = appendSum(b, u)
-	}
-	return append(b, '}')
+// newSeed is 128 random bits.
+func newSeed() string {
+	var seed [16]byte
+	_, _ = rand.Read(seed[:]) // it never fails
+	return base64.RawURLEncoding.EncodeToString(seed[:])
 }
 
-// appendSum appends what only a use that stands for several has.
-func appendSum(b []byte, u *domain.KeyUsed) []byte {
-	b = fastjson.AppendIntMember(b, `,"count":`, u.Count)
-	b = fastjson.AppendIntMember(b, `,"first":`, u.First.UnixMilli())
-	if len(u.Addresses) > 0 {
-		b = fastjson.AppendStrings(append(b, `,"addresses":`...), u.Addresses)
-	}
-	return b
+// appendBody appends the head and the uses.
+func (b *UseBatch) appendBody(body []byte, node string) []byte {
+	body = fastjson.AppendMember(body, `{"node":`, node)
+	body = fastjson.AppendIntMember(body, `,"position":`, int64(b.decided))
+	body = append(body, "}\n"...)
+	return append(body, b.lines...)
 }
 
-var typeUsed = domain.TypeOf(domain.KeyUsed{})
+// kindKey is the kind of a principal that is a key.
+const kindKey = "key"
 
-// useOnWire is a use as appendUse writes it.
-type useOnWire struct {
-	Key       domain.KeyID   `json:"key_id"`
+// A useHead is the first line of a message.
+type useHead struct {
+	Node     string   `json:"node"`
+	Position Position `json:"position"`
+}
+
+// A useLine is one of the others.
+type useLine struct {
+	Org       domain.OrgID   `json:"org"`
+	Kind      string         `json:"kind,omitempty"`
+	ID        string         `json:"id,omitempty"`
 	Code      domain.Outcome `json:"code"`
 	Time      int64          `json:"time"`
+	Position  int64          `json:"position,omitempty"`
 	Scopes    []string       `json:"scopes,omitempty"`
 	IP        string         `json:"ip,omitempty"`
-	Principal string         `json:"principal,omitempty"`
+	By        string         `json:"by,omitempty"`
 	RequestID string         `json:"request_id,omitempty"`
+	Resource  string         `json:"resource,omitempty"`
+	Cost      int64          `json:"cost,omitempty"`
 	Windows   []int64        `json:"windows,omitempty"`
 	Count     int64          `json:"count,omitempty"`
 	First     int64          `json:"first,omitempty"`
 	Addresses []string       `json:"addresses,omitempty"`
 }
 
-// appendUses adds the uses of one message to records; base has what they share.
-func appendUses(records []Record, base Record, body []byte) ([]Record, error) {
-	if all, ok := scanUses(records, base, string(body)); ok {
-		return all, nil
+// bodies are buffers for bodies before they are compressed and after.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// appendUses adds the uses of a message that wants takes, by organization, id and outcome, to
+// records; nil: all.
+func appendUses(records []Record, m *Raw, wants func(*useLine) bool) ([]Record, error) {
+	buffer := bodies.Get().(*[]byte)
+	defer bodies.Put(buffer)
+	var err error
+	if header(m.Header, headerEncoding) != encodingZstd {
+		err = fmt.Errorf("its encoding is %q and not %s: written by a newer version?", header(m.Header, headerEncoding), encodingZstd)
+	} else if *buffer, err = decompress((*buffer)[:0], m.Data); err == nil {
+		records, err = appendLines(records, m, string(*buffer), wants)
 	}
-	// Not the spelling that appendUse writes, or text with escapes: a careful reader takes over.
-	var uses []useOnWire
-	if err := json.Unmarshal(body, &uses); err != nil {
-		return records, fmt.Errorf("uses position %d: %w", base.Position, err)
-	}
-	for i := range uses {
-		records = append(records, useRecord(base, i, &uses[i]))
+	if err != nil {
+		return records, fmt.Errorf("uses position %d: %w", m.Position, err)
 	}
 	return records, nil
 }
 
-func scanUses(records []Record, base Record, body string) ([]Record, bool) {
-	s := fastjson.NewScanner(body)
-	start := len(records)
-	ok := s.Array(func() bool {
-		var u useOnWire
-		if !scanUse(&s, &u) {
-			return false
+func appendLines(records []Record, m *Raw, body string, wants func(*useLine) bool) ([]Record, error) {
+	line, body, _ := strings.Cut(body, "\n")
+	head, err := readHead(line)
+	if err != nil {
+		return records, err
+	}
+	base := Record{Stream: Uses, Position: m.Position, ID: header(m.Header, jetstream.MsgIDHeader), Stored: m.Stored, Node: head.Node}
+	var u useLine
+	for ; body != ""; base.Index++ {
+		line, body, _ = strings.Cut(body, "\n")
+		wanted, err := u.read(line, wants)
+		if err != nil {
+			return records, err
 		}
-		records = append(records, useRecord(base, len(records)-start, &u))
-		return true
-	})
-	return records, ok && s.End()
+		if !wanted {
+			continue
+		}
+		r := base
+		if err := u.record(&r, head.Position); err != nil {
+			return records, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
 }
 
-func scanUse(s *fastjson.Scanner, u *useOnWire) bool {
-	return s.Member(`{"key_id":`, (*string)(&u.Key)) &&
-		s.Member(`,"code":`, (*string)(&u.Code)) &&
-		s.Skip(`,"time":`) && s.Int(&u.Time) &&
+func readHead(line string) (h useHead, err error) {
+	s := fastjson.NewScanner(line)
+	var position int64
+	if s.Member(`{"node":`, &h.Node) && s.Skip(`,"position":`) && s.Int(&position) && s.Skip("}") && s.End() {
+		h.Position = Position(position)
+		return h, nil
+	}
+	return h, json.Unmarshal([]byte(line), &h)
+}
+
+// read reads a line, or as much of it as shows that it is not wanted.
+func (u *useLine) read(line string, wants func(*useLine) bool) (wanted bool, err error) {
+	*u = useLine{}
+	s := fastjson.NewScanner(line)
+	if u.scanHead(&s) {
+		if wants != nil && !wants(u) {
+			return false, nil
+		}
+		if u.scanRest(&s) && s.End() {
+			return true, nil
+		}
+	}
+	// Not the spelling that UseBatch writes, or text with escapes: a careful reader takes over.
+	*u = useLine{}
+	if err := json.Unmarshal([]byte(line), u); err != nil {
+		return false, err
+	}
+	return wants == nil || wants(u), nil
+}
+
+func (u *useLine) scanHead(s *fastjson.Scanner) bool {
+	return s.Member(`{"org":`, (*string)(&u.Org)) &&
+		s.OptionalMember(`,"kind":`, &u.Kind) &&
+		s.OptionalMember(`,"id":`, &u.ID) &&
+		s.Member(`,"code":`, (*string)(&u.Code))
+}
+
+func (u *useLine) scanRest(s *fastjson.Scanner) bool {
+	return s.Skip(`,"time":`) && s.Int(&u.Time) &&
+		(!s.Skip(`,"position":`) || s.Int(&u.Position)) &&
 		(!s.Skip(`,"scopes":`) || s.Strings(&u.Scopes)) &&
 		s.OptionalMember(`,"ip":`, &u.IP) &&
-		s.OptionalMember(`,"principal":`, &u.Principal) &&
+		s.OptionalMember(`,"by":`, &u.By) &&
 		s.OptionalMember(`,"request_id":`, &u.RequestID) &&
+		s.OptionalMember(`,"resource":`, &u.Resource) &&
+		(!s.Skip(`,"cost":`) || s.Int(&u.Cost)) &&
 		(!s.Skip(`,"windows":`) || s.Ints(&u.Windows)) &&
-		(!s.Skip(`,"count":`) || s.Int(&u.Count) && s.Skip(`,"first":`) && s.Int(&u.First)) &&
+		(!s.Skip(`,"count":`) || s.Int(&u.Count)) &&
+		(!s.Skip(`,"first":`) || s.Int(&u.First)) &&
 		(!s.Skip(`,"addresses":`) || s.Strings(&u.Addresses)) &&
 		s.Skip("}")
 }
 
-func useRecord(base Record, index int, u *useOnWire) Record {
-	r := base
-	r.Index, r.Subject, r.Time = index, string(u.Key), time.UnixMilli(u.Time).UTC()
-	r.Actor, r.Correlation = u.Principal, u.RequestID
-	e := domain.KeyUsed{Key: u.Key, Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.Principal,
-		RequestID: u.RequestID, Windows: u.Windows, At: r.Time, Count: u.Count, Addresses: u.Addresses}
-	if u.Count > 1 {
-		e.First = time.UnixMilli(u.First).UTC()
+// record puts the use into r, which has what the message says of it; decided is the position
+// of the message's head.
+func (u *useLine) record(r *Record, decided Position) error {
+	r.Org, r.Subject, r.Time, r.Decided = u.Org, u.ID, time.UnixMilli(u.Time).UTC(), decided
+	if u.Position != 0 {
+		r.Decided = Position(u.Position)
 	}
-	r.Type, r.Event = typeUsed, e
-	return r
+	r.Actor, r.Correlation = u.By, u.RequestID
+	var first time.Time
+	if u.Count > 1 || u.Kind == "" {
+		first = time.UnixMilli(u.First).UTC()
+	}
+	switch u.Kind {
+	case kindKey:
+		r.Type, r.Event = typeUsed, domain.KeyUsed{Key: domain.KeyID(u.ID), Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.By,
+			RequestID: u.RequestID, Resource: u.Resource, Cost: u.Cost, Windows: u.Windows, At: r.Time, Count: u.Count, First: first, Addresses: u.Addresses}
+	case "":
+		r.Type, r.Event = typeRefused, domain.CredentialsRefused{Principal: u.By, Count: u.Count, From: first, To: r.Time}
+	default:
+		return fmt.Errorf("use %d is of a principal of the unknown kind %q: written by a newer version?", r.Index, u.Kind)
+	}
+	return nil
 }
+
+var typeUsed, typeRefused = domain.TypeOf(domain.KeyUsed{}), domain.TypeOf(domain.CredentialsRefused{})

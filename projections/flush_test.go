@@ -28,14 +28,14 @@ func meteredKey(n int) domain.KeyID { return domain.NewKeyID("", fmt.Sprint("met
 
 func (m *meter) use(key int, at time.Time, windows ...int64) {
 	u := domain.KeyUsed{Key: meteredKey(key), Code: domain.UseValid, At: at, Windows: windows}
-	if !m.batch.Add(&u) {
+	if !m.batch.Add(m.org, &u, 0) {
 		m.send()
-		m.batch.Add(&u)
+		m.batch.Add(m.org, &u, 0)
 	}
 }
 
 func (m *meter) send() {
-	if _, err := m.ledger.AppendUses(m.t.Context(), m.org, &m.batch); err != nil {
+	if _, err := m.ledger.AppendUses(m.t.Context(), &m.batch); err != nil {
 		m.t.Fatal(err)
 	}
 	m.batch.Reset()

@@ -179,23 +179,18 @@ func (h *history) change() {
 // use writes uses as nodes do: a few to a message, about in the order of their times.
 func (h *history) use(n int) {
 	for range n {
-		batches := map[domain.OrgID]*eventstore.UseBatch{}
+		var b eventstore.UseBatch
 		for range 3 {
 			k := h.keys[h.ids[h.rand.IntN(len(h.ids)/2)]]
 			h.used += time.Duration(h.rand.IntN(120)) * time.Second
 			at := noon.Add(h.used - time.Duration(h.rand.IntN(300))*time.Second)
 			u := domain.KeyUsed{Key: k.ID, Code: domain.UseValid, At: at, Windows: []int64{60000}}
-			if batches[k.Org] == nil {
-				batches[k.Org] = &eventstore.UseBatch{}
-			}
-			if batches[k.Org].Add(&u) && at.After(k.LastUsedAt) {
+			if b.Add(k.Org, &u, 0) && at.After(k.LastUsedAt) {
 				k.LastUsedAt = at
 			}
 		}
-		for org, b := range batches {
-			if _, err := h.ledger.AppendUses(h.t.Context(), org, b); err != nil {
-				h.t.Fatal(err)
-			}
+		if _, err := h.ledger.AppendUses(h.t.Context(), &b); err != nil {
+			h.t.Fatal(err)
 		}
 	}
 }

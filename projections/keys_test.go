@@ -18,8 +18,8 @@ func TestAProjectionStopsAtTheRecordOfAnotherOrganization(t *testing.T) {
 	id := domain.NewKeyID("", "theirs")
 	used := func(t *testing.T, l *eventstore.Ledger, org domain.OrgID) {
 		var b eventstore.UseBatch
-		b.Add(&domain.KeyUsed{Key: id, Code: domain.UseValid, At: noon})
-		if _, err := l.AppendUses(t.Context(), org, &b); err != nil {
+		b.Add(org, &domain.KeyUsed{Key: id, Code: domain.UseValid, At: noon}, 0)
+		if _, err := l.AppendUses(t.Context(), &b); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -47,15 +47,15 @@ func (r *recorder) sweep() {
 		r.wakeLate(time.Now())
 	}
 	r.wakeForRoom()
-	if r.waiting.Len() > 0 {
+	if len(r.batches) > 0 {
 		r.scheduleSweep()
 	}
 }
 
 // wakeLate wakes the requests of batches whose earliest deadline has passed.
 func (r *recorder) wakeLate(now time.Time) {
-	for e := r.waiting.Front(); e != nil; e = e.Next() {
-		if b := e.Value.(*batch); now.After(b.earliest) {
+	for _, b := range r.batches {
+		if now.After(b.earliest) {
 			close(b.wake)
 			b.wake = make(chan struct{})
 		}

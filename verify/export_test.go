@@ -16,7 +16,7 @@ func (v *Verifier) Sweep() { v.limits.sweep(v.now().UnixMilli()) }
 
 // Record puts a use into a batch, as a request with that deadline does.
 func (v *Verifier) Record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed, deadline time.Time) error {
-	return v.recorder.record(ctx, org, u, deadline)
+	return v.recorder.record(ctx, use{u, org, 0}, deadline)
 }
 
 // SetUseTimeout makes requests wait less for the ledger until the test ends.

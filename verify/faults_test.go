@@ -12,9 +12,8 @@ import (
 // faulty is the real ledger with faults around it. A nil function is the real method.
 type faulty struct {
 	*eventstore.Ledger
-	held    func() error
-	uses    func(append func() error) error
-	summary func(append func() error) error
+	held func() error
+	uses func(append func() error) error
 }
 
 func (f *faulty) Suspended() error {
@@ -24,19 +23,11 @@ func (f *faulty) Suspended() error {
 	return f.held()
 }
 
-func (f *faulty) AppendUses(ctx context.Context, org domain.OrgID, b *eventstore.UseBatch) (p eventstore.Position, err error) {
-	return around(f.uses, func() (eventstore.Position, error) { return f.Ledger.AppendUses(ctx, org, b) })
-}
-
-func (f *faulty) AppendSummary(ctx context.Context, s *eventstore.Summary) (eventstore.Position, error) {
-	return around(f.summary, func() (eventstore.Position, error) { return f.Ledger.AppendSummary(ctx, s) })
-}
-
-func around(fault func(func() error) error, append func() (eventstore.Position, error)) (p eventstore.Position, err error) {
-	if fault == nil {
-		return append()
+func (f *faulty) AppendUses(ctx context.Context, b *eventstore.UseBatch) (p eventstore.Position, err error) {
+	if f.uses == nil {
+		return f.Ledger.AppendUses(ctx, b)
 	}
-	err = fault(func() (err error) { p, err = append(); return err })
+	err = f.uses(func() (err error) { p, err = f.Ledger.AppendUses(ctx, b); return err })
 	return p, err
 }
 

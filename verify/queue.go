@@ -1,9 +1,8 @@
 package verify
 
 import (
-	"container/list"
 	"context"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,19 +12,13 @@ import (
 	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// A queue is the batches of one organization that no writing has begun of, oldest first. It
-// exists while there are any, with one goroutine that writes them.
-type queue struct {
-	batches []*batch
-}
-
 // A batch is the uses of one message. The recorder's lock guards what is not said otherwise.
 type batch struct {
-	uses     *eventstore.UseBatch // its writer's alone once it is taken off the queue
+	uses     *eventstore.UseBatch // its writer's alone once it is taken
+	taken    bool                 // it is being written
 	begun    time.Time            // when its first use came
 	earliest time.Time            // deadline of its uses: one that waited for room comes after later ones
 	latest   time.Time            // deadline of its uses
-	element  *list.Element        // in the recorder's waiting batches
 	wake     chan struct{}        // closed, and replaced, when its requests are to look again
 	done     atomic.Bool          // written or given up
 	err      error                // what its requests are told; set before done
@@ -33,58 +26,77 @@ type batch struct {
 
 var useBatches = sync.Pool{New: func() any { return new(eventstore.UseBatch) }}
 
-// lastBatch is the last batch of the organization's queue, both of which it makes if there
-// is none. r.mu is held.
-func (r *recorder) lastBatch(org domain.OrgID, deadline time.Time) *batch {
-	q := r.queues[org]
-	if q == nil {
-		q = &queue{}
-		org = domain.OrgID(strings.Clone(string(org))) // it is a part of a credential's row, which the map would keep
-		r.queues[org] = q
-		r.writers.Add(1)
-		go r.run(org, q)
+// lastBatch is the last batch that is not being written; it makes one if there is none. r.mu is
+// held.
+func (r *recorder) lastBatch(deadline time.Time) *batch {
+	if n := len(r.batches); n > 0 && !r.batches[n-1].taken {
+		return r.batches[n-1]
 	}
-	if n := len(q.batches); n > 0 {
-		return q.batches[n-1]
-	}
-	return r.newBatch(q, deadline)
+	return r.newBatch(deadline)
 }
 
-// newBatch begins another batch at the end of q. r.mu is held.
-func (r *recorder) newBatch(q *queue, deadline time.Time) *batch {
+// newBatch begins another batch at the end of the queue. r.mu is held.
+func (r *recorder) newBatch(deadline time.Time) *batch {
 	b := &batch{uses: useBatches.Get().(*eventstore.UseBatch), begun: deadline.Add(-useTimeout), wake: make(chan struct{})}
-	b.element = r.waiting.PushBack(b)
-	q.batches = append(q.batches, b)
+	r.batches = append(r.batches, b)
+	if len(r.batches) == 1 {
+		signal(r.arrived)
+	}
 	r.scheduleSweep()
 	return b
 }
 
-// run is the goroutine of q: it writes the batches, one after the other, until there are none.
-func (r *recorder) run(org domain.OrgID, q *queue) {
-	defer r.writers.Done()
+// signal makes c readable, if it is not.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run writes the batches, one after the other, until the service ends and there are none.
+func (r *recorder) run() {
+	defer close(r.stopped)
 	var uses int           // in the last message
 	var took time.Duration // by its append
 	for {
-		if r.filling(q) {
+		if r.filling() {
 			r.wait(r.commitDelay(uses, took))
 		}
-		b := r.take(org, q)
+		b := r.take()
 		if b == nil {
-			return
+			if !r.awaitBatch() {
+				return
+			}
+			uses = 0
+			continue
 		}
 		uses = b.uses.Len()
 		begun := time.Now()
-		r.write(org, b)
+		r.write(b)
 		took = time.Since(begun)
 		r.finish(b)
 	}
 }
 
-// filling reports whether no batch of q is full yet.
-func (r *recorder) filling(q *queue) bool {
+// awaitBatch waits until there may be a batch, and reports false when the service has ended and
+// none can come.
+func (r *recorder) awaitBatch() bool {
+	select {
+	case <-r.arrived:
+		return true
+	case <-r.stopping:
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(q.batches) < 2
+	return len(r.batches) > 0
+}
+
+// filling reports whether no batch is full yet.
+func (r *recorder) filling() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.batches) < 2
 }
 
 // maxCommitDelay is how long relaxed uses collect before they are written: no request waits
@@ -122,43 +134,41 @@ func (r *recorder) wait(d time.Duration) {
 	}
 }
 
-// take removes the oldest batch from q; if there is none it removes q and gives nil.
-func (r *recorder) take(org domain.OrgID, q *queue) *batch {
+// take gives the oldest batch, to which nothing more is added; nil: there is none.
+func (r *recorder) take() *batch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(q.batches) == 0 {
-		delete(r.queues, org)
+	if len(r.batches) == 0 {
 		return nil
 	}
-	b := q.batches[0]
-	q.batches = q.batches[1:]
-	return b
+	r.batches[0].taken = true
+	return r.batches[0]
 }
 
 // write appends b to the ledger.
-func (r *recorder) write(org domain.OrgID, b *batch) {
+func (r *recorder) write(b *batch) {
 	r.sizes.Observe(float64(b.uses.Len()))
 	var err error
 	if r.durability == Durable {
-		err = r.writeDurable(org, b)
+		err = r.writeDurable(b)
 	} else {
-		err = r.writeRelaxed(org, b)
+		err = r.writeRelaxed(b)
 	}
 	if err != nil {
 		b.err = domain.ErrLedgerUnavailable
-		r.log.Error("uses not acknowledged by the ledger", "org", org, "uses", b.uses.Len(), "err", err)
+		r.log.Error("uses not acknowledged by the ledger", "uses", b.uses.Len(), "err", err)
 	}
 }
 
 // writeDurable tries until the last of its requests is told that it failed. Uses whose
 // requests have all been told so before the first try are not written.
-func (r *recorder) writeDurable(org domain.OrgID, b *batch) error {
+func (r *recorder) writeDurable(b *batch) error {
 	ctx, cancel := context.WithDeadline(context.Background(), b.latest)
 	defer cancel()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := r.ledger.AppendUses(ctx, org, b.uses)
+	_, err := r.ledger.AppendUses(ctx, b.uses)
 	return err
 }
 
@@ -171,15 +181,15 @@ var repeatFor = 90 * time.Second
 var repeatPause = 500 * time.Millisecond
 
 // writeRelaxed tries for longer: its uses were answered.
-func (r *recorder) writeRelaxed(org domain.OrgID, b *batch) error {
+func (r *recorder) writeRelaxed(b *batch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), repeatFor)
 	defer cancel()
 	for {
-		_, err := r.ledger.AppendUses(ctx, org, b.uses)
+		_, err := r.ledger.AppendUses(ctx, b.uses)
 		if err == nil {
 			return nil
 		}
-		r.log.Warn("uses wait for the ledger", "org", org, "uses", b.uses.Len(), "err", err)
+		r.log.Warn("uses wait for the ledger", "uses", b.uses.Len(), "err", err)
 		if backoff.Sleep(ctx, repeatPause) != nil {
 			r.lost.Add(float64(b.uses.Len()))
 			return err
@@ -187,13 +197,14 @@ func (r *recorder) writeRelaxed(org domain.OrgID, b *batch) error {
 	}
 }
 
-// finish wakes the requests that wait for b or for its room.
+// finish takes b, which is the oldest, off the queue, and wakes the requests that wait for it or
+// for its room.
 func (r *recorder) finish(b *batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b.done.Store(true)
 	close(b.wake)
-	r.waiting.Remove(b.element)
+	r.batches = slices.Delete(r.batches, 0, 1)
 	r.uses -= b.uses.Len()
 	r.bytes -= b.uses.Size()
 	r.wakeForRoom()

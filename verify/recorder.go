@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"container/list"
 	"context"
 	"log/slog"
 	"sync"
@@ -20,16 +19,14 @@ type UseLog interface {
 	// AwaitFresh waits for what was read of it to be no older than a moment, until a deadline.
 	AwaitFresh(ctx context.Context, deadline time.Time) error
 	// AppendUses writes a batch. Repeated with the same batch, it writes it once.
-	AppendUses(context.Context, domain.OrgID, *eventstore.UseBatch) (eventstore.Position, error)
-	// AppendSummary writes a summary. Repeated with the same one, it writes it once.
-	AppendSummary(context.Context, *eventstore.Summary) (eventstore.Position, error)
+	AppendUses(context.Context, *eventstore.UseBatch) (eventstore.Position, error)
 }
 
-// A recorder appends uses to the ledger with group commit: while a message of an
-// organization is being written, the uses that arrive collect in a batch, its next message,
-// so that many share one fsync. A lone use is written at once.
+// A recorder appends uses to the ledger with group commit: while a message is being written,
+// the uses that arrive, of whatever organizations, collect in a batch, the next message, so
+// that many share one fsync. A lone use is written at once.
 //
-// Requests add their uses to batches here. The goroutine of each queue writes them
+// Requests add their uses to batches here. One goroutine writes them, one after the other
 // (queue.go), and one timer wakes requests whose deadline has passed (deadlines.go).
 type recorder struct {
 	ledger     UseLog
@@ -38,12 +35,12 @@ type recorder struct {
 	log        *slog.Logger
 	sizes      prometheus.Histogram
 	lost       prometheus.Counter
-	writers    sync.WaitGroup // the goroutines of the queues
-	stopping   chan struct{}  // closed when the service ends
+	arrived    chan struct{} // readable: there may be a batch
+	stopping   chan struct{} // closed when the service ends
+	stopped    chan struct{} // closed when nothing more is written
 
 	mu       sync.Mutex
-	queues   map[domain.OrgID]*queue
-	waiting  list.List     // every *batch that is not written, oldest first
+	batches  []*batch      // every one that is not written, oldest first
 	uses     int           // in them
 	bytes    int           // of them
 	room     chan struct{} // closed when there may be room; nil if no request waits for that
@@ -64,9 +61,12 @@ const defaultBufferBytes = 128 << 20
 var maxWait = 30 * time.Second
 
 func newRecorder(l UseLog, o Options, lost prometheus.Counter) *recorder {
-	return &recorder{ledger: l, durability: o.Durability, maxBytes: o.BufferBytes, log: o.Logger, lost: lost, queues: map[domain.OrgID]*queue{}, stopping: make(chan struct{}),
+	r := &recorder{ledger: l, durability: o.Durability, maxBytes: o.BufferBytes, log: o.Logger, lost: lost,
+		arrived: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{}),
 		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "keytrail_use_batch_size", Help: "Uses in one message to the ledger.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)})}
+	go r.run()
+	return r
 }
 
 func (r *recorder) metrics() []prometheus.Collector {
@@ -83,14 +83,21 @@ func (r *recorder) metrics() []prometheus.Collector {
 		})}
 }
 
+// A use is what a recorder records: that of a key of org, decided at a position of the events.
+type use struct {
+	*domain.KeyUsed
+	org     domain.OrgID
+	decided eventstore.Position
+}
+
 // record adds u to a batch, as soon as the memory for waiting uses has room for it. If uses
 // are durable it then waits until the ledger has the batch. After deadline the error is
 // domain.ErrLedgerUnavailable; the use may then still be written, once.
-func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUsed, deadline time.Time) error {
+func (r *recorder) record(ctx context.Context, u use, deadline time.Time) error {
 	if err := r.ledger.Suspended(); err != nil {
 		return err
 	}
-	b, wake, err := r.add(org, u, deadline)
+	b, wake, err := r.add(u, deadline)
 	for b == nil && err == nil {
 		if err = await(ctx, wake); err != nil {
 			return err
@@ -98,7 +105,7 @@ func (r *recorder) record(ctx context.Context, org domain.OrgID, u *domain.KeyUs
 		if err = checkDeadline(deadline); err != nil {
 			return err
 		}
-		b, wake, err = r.add(org, u, deadline)
+		b, wake, err = r.add(u, deadline)
 	}
 	if err != nil || r.durability == Relaxed {
 		return err
@@ -131,10 +138,10 @@ func await(ctx context.Context, wake <-chan struct{}) error {
 	}
 }
 
-// add adds u to the last batch of its organization, and gives the batch and the channel that
-// is closed when it may be written. If there is no room it gives no batch, and a channel
-// that is closed when there may be.
-func (r *recorder) add(org domain.OrgID, u *domain.KeyUsed, deadline time.Time) (*batch, <-chan struct{}, error) {
+// add adds u to the last batch, and gives the batch and the channel that is closed when it may
+// be written. If there is no room it gives no batch, and a channel that is closed when there
+// may be.
+func (r *recorder) add(u use, deadline time.Time) (*batch, <-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.durability == Relaxed && r.oldest(deadline.Add(-useTimeout)) > maxWait {
@@ -146,12 +153,11 @@ func (r *recorder) add(org domain.OrgID, u *domain.KeyUsed, deadline time.Time) 
 		}
 		return nil, r.room, nil
 	}
-	b := r.lastBatch(org, deadline)
+	b := r.lastBatch(deadline)
 	before := b.uses.Size()
-	if !b.uses.Add(u) {
-		b = r.newBatch(r.queues[org], deadline)
-		before = 0
-		b.uses.Add(u)
+	if !b.uses.Add(u.org, u.KeyUsed, u.decided) {
+		b, before = r.newBatch(deadline), 0
+		b.uses.Add(u.org, u.KeyUsed, u.decided)
 	}
 	b.cover(deadline)
 	r.uses++
@@ -161,19 +167,17 @@ func (r *recorder) add(org domain.OrgID, u *domain.KeyUsed, deadline time.Time) 
 
 // oldest is how long the oldest batch waits.
 func (r *recorder) oldest(now time.Time) time.Duration {
-	if first := r.waiting.Front(); first != nil {
-		return now.Sub(first.Value.(*batch).begun)
+	if len(r.batches) == 0 {
+		return 0
 	}
-	return 0
+	return now.Sub(r.batches[0].begun)
 }
 
 // drain returns when everything is written, or ctx ends.
 func (r *recorder) drain(ctx context.Context) error {
 	close(r.stopping)
-	done := make(chan struct{})
-	go func() { r.writers.Wait(); close(done) }()
 	select {
-	case <-done:
+	case <-r.stopped:
 		return nil
 	case <-ctx.Done():
 	}

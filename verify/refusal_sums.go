@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -32,9 +31,10 @@ type refusedKey struct {
 // refusedUses are the refusals of one key with one outcome.
 type refusedUses struct {
 	org      domain.OrgID
-	minute   int64          // of the last one
-	recorded int            // one by one in that minute
-	sum      domain.KeyUsed // of those that are not recorded; its Count is 0 if there are none
+	decided  eventstore.Position // of the last one
+	minute   int64               // of the last one
+	recorded int                 // one by one in that minute
+	sum      domain.KeyUsed      // of those that are not recorded; its Count is 0 if there are none
 }
 
 const (
@@ -58,7 +58,7 @@ func newRefusalSums(recorded int) *refusalSums {
 }
 
 // add adds u to a sum, unless it is to be recorded: then summed is false.
-func (r *refusalSums) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
+func (r *refusalSums) add(u use) (summed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.keys[refusedKey{u.Key, u.Code}]
@@ -67,7 +67,7 @@ func (r *refusalSums) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
 			return false
 		}
 		// Copies: the ids are parts of a credential's row, which the map would keep.
-		k = &refusedUses{org: domain.OrgID(strings.Clone(string(org)))}
+		k = &refusedUses{org: domain.OrgID(strings.Clone(string(u.org)))}
 		r.keys[refusedKey{domain.KeyID(strings.Clone(string(u.Key))), u.Code}] = k
 	}
 	if minute := minuteOf(u.At); k.minute != minute {
@@ -83,8 +83,9 @@ func (r *refusalSums) add(org domain.OrgID, u *domain.KeyUsed) (summed bool) {
 }
 
 // add adds u to the sum, which does not say what was asked for each time.
-func (k *refusedUses) add(u *domain.KeyUsed) {
+func (k *refusedUses) add(u use) {
 	s := &k.sum
+	k.decided = u.decided
 	if s.Count == 0 {
 		*s = domain.KeyUsed{Key: u.Key, Code: u.Code, Principal: u.Principal, First: u.At}
 	}
@@ -95,46 +96,18 @@ func (k *refusedUses) add(u *domain.KeyUsed) {
 	}
 }
 
-// A refusalBatch is the sums of one organization that go into one message.
-type refusalBatch struct {
-	uses     eventstore.UseBatch
-	refusals int64
-}
-
-func (b *refusalBatch) message(l UseLog, org domain.OrgID) refusalMessage {
-	return refusalMessage{refusals: b.refusals, append: func(ctx context.Context) error {
-		_, err := l.AppendUses(ctx, org, &b.uses)
-		return err
-	}}
-}
-
-// collect gives the sums, in one message or more for each organization, and begins new ones.
-// minute is the present one: keys without a refusal in it are forgotten.
-func (r *refusalSums) collect(l UseLog, minute int64) (all []refusalMessage) {
+// collect adds the sums to all, and begins new ones. minute is the present one: keys without a
+// refusal in it are forgotten.
+func (r *refusalSums) collect(all *refusalBatches, minute int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	batches := map[domain.OrgID]*refusalBatch{}
 	for key, k := range r.keys {
 		if k.sum.Count > 0 {
-			b := batches[k.org]
-			if b != nil && !b.uses.Add(&k.sum) {
-				all = append(all, b.message(l, k.org))
-				b = nil
-			}
-			if b == nil {
-				b = &refusalBatch{}
-				batches[k.org] = b
-				b.uses.Add(&k.sum)
-			}
-			b.refusals += k.sum.Count
+			all.add(k.sum.Count, func(b *eventstore.UseBatch) bool { return b.Add(k.org, &k.sum, k.decided) })
 			k.sum = domain.KeyUsed{}
 		}
 		if k.minute != minute {
 			delete(r.keys, key)
 		}
 	}
-	for org, b := range batches {
-		all = append(all, b.message(l, org))
-	}
-	return all
 }

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -17,8 +16,9 @@ type unknownSecrets struct {
 }
 
 type unknownCount struct {
-	org   domain.OrgID
-	event domain.CredentialsRefused
+	org     domain.OrgID
+	event   domain.CredentialsRefused
+	decided eventstore.Position // of the last one
 }
 
 // maxAskers is how many askers have a summary of their own; the rest share one.
@@ -29,7 +29,7 @@ func newUnknownSecrets() *unknownSecrets {
 }
 
 // count counts one unknown secret that by asked about.
-func (u *unknownSecrets) count(by domain.Principal, at time.Time) {
+func (u *unknownSecrets) count(by domain.Principal, at time.Time, decided eventstore.Position) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	c := u.counts[by.ID]
@@ -38,25 +38,20 @@ func (u *unknownSecrets) count(by domain.Principal, at time.Time) {
 		c = u.counts[by.ID]
 	}
 	if c == nil {
-		c = &unknownCount{by.Org, domain.CredentialsRefused{Principal: by.ID, From: at}}
+		c = &unknownCount{org: by.Org, event: domain.CredentialsRefused{Principal: by.ID, From: at}}
 		u.counts[by.ID] = c
 	}
 	c.event.Count++
-	c.event.To = at
+	c.event.To, c.decided = at, decided
 }
 
-// collect gives a summary for each asker, and begins to count anew.
-func (u *unknownSecrets) collect(l UseLog) (all []refusalMessage) {
+// collect adds a summary for each asker to all, and begins to count anew.
+func (u *unknownSecrets) collect(all *refusalBatches) {
 	u.mu.Lock()
 	counts := u.counts
 	u.counts = map[string]*unknownCount{}
 	u.mu.Unlock()
 	for _, c := range counts {
-		m := &eventstore.Summary{Org: c.org, Event: c.event}
-		all = append(all, refusalMessage{refusals: c.event.Count, append: func(ctx context.Context) error {
-			_, err := l.AppendSummary(ctx, m)
-			return err
-		}})
+		all.add(c.event.Count, func(b *eventstore.UseBatch) bool { return b.AddRefused(c.org, &c.event, c.decided) })
 	}
-	return all
 }

@@ -90,7 +90,7 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 		Help: "Uses that were answered and are given up, one by one or in sums: the ledger did not take them in time."}, []string{"recorded"})
 	v := &Verifier{store: store, ledger: ledger, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
 		unknown: newUnknownSecrets(), refusals: newRefusalSums(o.RefusalsRecorded), callers: newCallers(), outcomes: newOutcomeCounters(),
-		refusalMessages: refusalMessages{log: o.Logger, lost: lost.WithLabelValues("summed")}}
+		refusalMessages: refusalMessages{ledger: ledger, log: o.Logger, lost: lost.WithLabelValues("summed")}}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(v.outcomes.total, lost, v.refusals.summed, v.callers.refused)
 		o.Metrics.MustRegister(v.recorder.metrics()...)
@@ -118,8 +118,11 @@ func (v *Verifier) Run(ctx context.Context) error {
 func (v *Verifier) writeRefusals(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, refusalsEvery)
 	defer cancel()
-	v.refusalMessages.write(ctx, func() []refusalMessage {
-		return append(v.unknown.collect(v.ledger), v.refusals.collect(v.ledger, minuteOf(v.now()))...)
+	v.refusalMessages.write(ctx, func() refusalBatches {
+		var all refusalBatches
+		v.unknown.collect(&all)
+		v.refusals.collect(&all, minuteOf(v.now()))
+		return all
 	})
 }
 
@@ -173,7 +176,7 @@ func (v *Verifier) begin(ctx context.Context, r *Request, a *Answer) error {
 func (v *Verifier) settle(ctx context.Context, r *Request, a *Answer) error {
 	for {
 		if a.Outcome == domain.UseNotFound {
-			v.unknown.count(r.By, a.at)
+			v.unknown.count(r.By, a.at, a.Position)
 			return nil
 		}
 		if err := v.record(ctx, r, a); err != nil {
@@ -255,11 +258,11 @@ func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
 	if r.IP.IsValid() {
 		u.IP = r.IP.String()
 	}
-	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(a.Credential.Org, &u) {
+	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(use{&u, a.Credential.Org, a.Position}) {
 		return nil
 	}
 	ctx, finish := tracing.Start(ctx, "record the use")
-	err := v.recorder.record(ctx, a.Credential.Org, &u, a.deadline)
+	err := v.recorder.record(ctx, use{&u, a.Credential.Org, a.Position}, a.deadline)
 	finish(err)
 	return err
 }

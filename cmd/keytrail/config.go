@@ -37,6 +37,7 @@ type Config struct {
 	NATS             eventstore.ConnectOptions
 	NATSMonitors     []string
 	Replicas         int
+	Node             string
 	UsesMaxAge       time.Duration
 	UsesMaxBytes     int64
 	TrustedProxies   []string
@@ -61,6 +62,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.TLSKey, "tls-key", "", "file with the certificate's key")
 	f.BoolVar(&c.PlainHTTP, "plain-http", false, "serve plain HTTP on an address that other machines reach: behind a proxy that speaks TLS, or in a container")
 	f.Uint64Var(&c.MinFree, "min-free", 256<<20, "record nothing while the data directory's file system has fewer bytes free; 0: do not look")
+	f.StringVar(&c.Node, "node", hostname(), "name of this machine in the uses that it records; default its host name")
 	f.StringVar(&c.Durability, "uses", "durable", "answer a verification when its use is on disk (durable) or at once (relaxed)")
 	f.IntVar(&c.UsesBufferBytes, "uses-buffer-bytes", 128<<20, "memory for uses that wait for the ledger; when it is full, verifications are answered 503")
 	f.IntVar(&c.RefusalsRecorded, "refusals-recorded", 60, "refusals that are recorded one by one where the refused key is the only credential, for each key, outcome and minute; further ones are summed up")
@@ -95,6 +97,23 @@ func (c *Config) ledgerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.NATS.CertFile, "nats-cert", "", "file with the client certificate for NATS")
 	f.StringVar(&c.NATS.KeyFile, "nats-key", "", "file with the client certificate's key")
 	f.IntVar(&c.Replicas, "replicas", 1, "replicas of the streams, when they are created on a cluster")
+}
+
+// hostname is "" where the system has none to tell.
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
+}
+
+// maxNode bounds the name of a node, which is in each message of uses: that of a host.
+const maxNode = 253
+
+// checkNode refuses a name that cannot be told in a log line.
+func (c *Config) checkNode() error {
+	if len(c.Node) > maxNode || strings.ContainsFunc(c.Node, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("--node: must be printable ASCII without spaces, at most %d characters", maxNode)
+	}
+	return nil
 }
 
 func (c *Config) rootKeyFile() string {
@@ -167,6 +186,9 @@ func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 		return s, err
 	}
 	if s.verification, err = c.verifyOptions(); err != nil {
+		return s, err
+	}
+	if err := c.checkNode(); err != nil {
 		return s, err
 	}
 	if s.proxies, err = c.proxyNetworks(); err != nil {

@@ -90,7 +90,7 @@ func (s *service) listen(ctx context.Context) (err error) {
 }
 
 func (s *service) openLedger(ctx context.Context) error {
-	o := eventstore.Options{Replicas: s.Replicas, UsesMaxAge: s.UsesMaxAge, UsesMaxBytes: s.UsesMaxBytes, Logger: s.log, Metrics: s.metrics}
+	o := eventstore.Options{Node: s.Node, Replicas: s.Replicas, UsesMaxAge: s.UsesMaxAge, UsesMaxBytes: s.UsesMaxBytes, Logger: s.log, Metrics: s.metrics}
 	nc, ledger, err := s.connect(ctx, s.nats, o)
 	if err != nil {
 		return err
