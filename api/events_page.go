@@ -71,6 +71,8 @@ type eventShape struct {
 	Org             domain.OrgID `json:"orgid"`
 	Actor           string       `json:"actor,omitempty"`
 	Correlation     string       `json:"correlationid,omitempty"`
+	Node            string       `json:"node,omitempty" doc:"Of a use: the node that decided it."`
+	Decided         string       `json:"decided,omitempty" doc:"Of a use: the position of the events at which it was decided."`
 	Private         string       `json:"private,omitempty" doc:"Binds the event to facts of it that only the service reads."`
 	Data            any          `json:"data" doc:"By type; docs/events.md has a JSON Schema of each."`
 }
