@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -63,7 +64,7 @@ func eachUse(ctx context.Context, l *eventstore.Ledger, do func(domain.Event)) e
 
 func accountingText(r *report) string {
 	var b strings.Builder
-	for _, s := range r.Sizes {
+	for _, s := range slices.Concat(r.Sizes, r.Others) {
 		fmt.Fprintf(&b, "\nAt %s, answers given and found on the ledger as uses: %s.", s.size(), s.Answered)
 	}
 	return b.String() + "\n"

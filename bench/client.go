@@ -18,9 +18,12 @@ import (
 // any scenario uses at the same time.
 var httpClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true, ResponseHeaderTimeout: 5 * time.Minute}}
 
+// newRequest sends in as JSON; nil: nothing; a reader: NDJSON.
 func newRequest(ctx context.Context, method, url, key string, in any) (*http.Request, error) {
-	var content io.Reader
-	if in != nil {
+	content, contentType := io.Reader(nil), jsonContent
+	if lines, ok := in.(io.Reader); ok {
+		content, contentType = lines, []string{"application/x-ndjson"}
+	} else if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return nil, err
@@ -29,7 +32,7 @@ func newRequest(ctx context.Context, method, url, key string, in any) (*http.Req
 	}
 	req, err := http.NewRequestWithContext(ctx, method, url, content)
 	if err == nil {
-		req.Header = http.Header{"Authorization": {"Bearer " + key}, "Content-Type": jsonContent}
+		req.Header = http.Header{"Authorization": {"Bearer " + key}, "Content-Type": contentType}
 	}
 	return req, err
 }

@@ -23,7 +23,7 @@ import (
 // service and not something faster: every outcome once, and in a smoke run every listing.
 func correctness(ctx context.Context, e *env) error {
 	if e.smoke {
-		if _, err := untilIdle(ctx, e.service.pid); err != nil { // uses that are still being counted move keys in a listing
+		if _, err := e.untilIdle(ctx, e.service.pid); err != nil { // uses that are still being counted move keys in a listing
 			return err
 		}
 		for _, question := range listQuestions {

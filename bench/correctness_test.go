@@ -22,7 +22,7 @@ func TestEveryOutcomeIsAskedFor(t *testing.T) {
 }
 
 func TestAListingIsHeldAgainstItsQuestion(t *testing.T) {
-	e := &env{keys: 10, population: population{Orgs: []domain.OrgID{domain.NewOrgID("a")}, Begin: time.UnixMilli(1e12).UTC()}}
+	e := &env{plan: plan{keys: 10}, population: population{Orgs: []domain.OrgID{domain.NewOrgID("a")}, Begin: time.UnixMilli(1e12).UTC()}}
 	k := e.population.shown(0)
 	used, never := k, k
 	used.LastUsedAt = &k.CreatedAt

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/domain"
@@ -18,16 +19,15 @@ import (
 // runs on it, the load generator, and what was found so far.
 type env struct {
 	options
-	keys       int  // in the population
-	largest    bool // no other size has more keys
+	plan
 	population population
-	flags      []string // of the service, beside those of every run
 	service    *service // nil while it is stopped
 	generator  *child
 	rootKey    string
 	verifier   madeKey    // verifies for all organizations, as a gateway's key does
 	mu         sync.Mutex // of result.Answered
-	result     *result
+	result     *result    // of this plan
+	report     *report
 }
 
 func (e *env) data() string   { return filepath.Join(e.dir, "data") }
@@ -42,12 +42,15 @@ func setUp(ctx context.Context, e *env) error {
 		return err
 	}
 	e.rootKey = strings.TrimSpace(string(b))
-	for i := range e.orgs {
+	e.population.Orgs = make([]domain.OrgID, e.orgs)
+	_, err = inParallel(ctx, writers, e.orgs, func(i int) error {
 		var org api.Organization
-		if err := e.root(ctx, http.MethodPost, "/v1/organizations", fields{"name": fmt.Sprintf("bench %d", i)}, &org); err != nil {
-			return err
-		}
-		e.population.Orgs = append(e.population.Orgs, org.ID)
+		err := e.root(ctx, http.MethodPost, "/v1/organizations", fields{"name": fmt.Sprintf("bench %d", i)}, &org)
+		e.population.Orgs[i] = org.ID
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	e.verifier, err = e.createKey(ctx, fields{"keyspace": domain.ManagementKeyspace, "name": "bench", "scopes": []string{"keys:verify"}})
 	return err
@@ -56,7 +59,7 @@ func setUp(ctx context.Context, e *env) error {
 // load drives a server and returns also the processor time that the server used, in seconds.
 // The service's answers are counted.
 func (e *env) load(ctx context.Context, s server, w workload) (m measurement, processor float64, err error) {
-	w.Keys, w.Address, w.Authorization = e.keys, s.address, "Bearer "+e.verifier.Secret
+	w.Population, w.Address, w.Authorization = e.keys, s.address, "Bearer "+e.verifier.Secret
 	before, err1 := processorTime(s.pid)
 	err2 := e.generator.ask(w, &m)
 	after, err3 := processorTime(s.pid)
@@ -64,6 +67,11 @@ func (e *env) load(ctx context.Context, s server, w workload) (m measurement, pr
 		e.count(domain.UseValid, m.Answers)
 	}
 	return m, after - before, errors.Join(err1, err2, err3)
+}
+
+// evenly is a workload of connections that draw from all keys.
+func (e *env) evenly(connections int, d time.Duration) workload {
+	return workload{Sources: []source{{connections, 0, e.keys}}, Duration: d}
 }
 
 // outcomeCounts are how often each outcome was answered or recorded.

@@ -9,6 +9,9 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
+// writers append or ask at the same time where only the sum counts.
+const writers = 64
+
 // A fillTime is how fast the keys were written, straight to the ledger.
 type fillTime struct {
 	Keys    int     `json:"keys"`
@@ -21,7 +24,6 @@ type fillTime struct {
 func fill(ctx context.Context, e *env) error {
 	took, err := timed(func() error {
 		return withLedger(ctx, e.ledger(), func(_ *nats.Conn, l *eventstore.Ledger) error {
-			const writers = 64
 			_, err := inParallel(ctx, writers, e.keys, func(i int) error { return e.population.append(ctx, l, i) })
 			return err
 		})

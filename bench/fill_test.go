@@ -12,7 +12,7 @@ import (
 )
 
 func TestAFilledLedgerHoldsEachKeyOnce(t *testing.T) {
-	e := &env{options: options{dir: t.TempDir()}, keys: 500, result: &result{}}
+	e := &env{options: options{dir: t.TempDir()}, plan: plan{keys: 500}, result: &result{}}
 	e.population = population{Orgs: []domain.OrgID{domain.NewOrgID("a"), domain.NewOrgID("b")}, Begin: time.UnixMilli(1e12).UTC()}
 	if err := fill(t.Context(), e); err != nil {
 		t.Fatal(err)

@@ -3,31 +3,17 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/keytrail/keytrail/internal/backoff"
 )
-
-// A followersReport is what followers of the event stream take away from verification.
-type followersReport struct {
-	Date        time.Time        `json:"date"`
-	Machine     machine          `json:"machine"`
-	Keys        int              `json:"keys"`
-	Connections int              `json:"connections"`
-	Rounds      int              `json:"rounds"`
-	Duration    float64          `json:"turn_seconds"`
-	Load        string           `json:"load_average"` // of the machine when the run began: above zero it was not alone
-	Trials      []followersTrial `json:"turns"`
-}
 
 // A followersTrial is verification under load while a number of followers are connected.
 type followersTrial struct {
@@ -49,42 +35,23 @@ type followerSet struct {
 // idleQuery is that of followers that wait for events which do not happen under load.
 const idleQuery = "type=key.revoked"
 
-// benchFollowers runs verification with followers at the first number of keys.
-func benchFollowers(ctx context.Context, o options, m machine, stdout io.Writer) error {
-	load, _, _ := strings.Cut(output("cat", "/proc/loadavg"), " ")
-	r := &followersReport{
-		Date: time.Now().UTC(), Machine: m, Keys: o.sizes[0], Connections: o.connections[len(o.connections)-1],
-		Rounds: o.rounds, Duration: o.duration.Seconds(), Load: load,
-	}
-	e := &env{options: o, keys: r.Keys, result: &result{Answered: outcomeCounts{}}, flags: []string{"--max-streams", "5000", "--max-streams-per-key", "5000"}}
-	err := e.runAll(ctx, []scenario{
-		{name: "organizations and a verifier's key", service: durable, run: setUp},
-		{name: "filling the ledger", service: stopped, run: fill},
-		{name: "verification with followers", service: durable, run: r.measure},
-		{name: "comparing the answers with the ledger", service: stopped, run: accounting},
-	})
-	if err != nil {
-		return err
-	}
-	return save(r, cmp.Or(o.out, resultName(r.Date, m)+"-followers"), stdout)
-}
-
-// measure runs verification with each set of followers, in an order that changes with the round.
-func (r *followersReport) measure(ctx context.Context, e *env) error {
+// followers runs verification with each set of followers, in an order that changes with the round.
+func followers(ctx context.Context, e *env) error {
+	connections := e.connections[len(e.connections)-1]
 	sets := []followerSet{{0, ""}}
 	for _, n := range e.followers {
 		sets = append(sets, followerSet{n, idleQuery})
 	}
 	sets = append(sets, followerSet{4, ""})
-	for round := range r.Rounds {
+	for round := range e.rounds {
 		for _, c := range sets {
-			t, err := e.followersTrial(ctx, c, r.Connections)
+			t, err := e.followersTrial(ctx, c, connections)
 			if err != nil {
 				return fmt.Errorf("%d followers: %w", c.Followers, err)
 			}
 			e.logf("  round %d, %4d followers of %q: %7.0f verifications/s, p99 %6.0f µs, %d events", round+1, c.Followers, c.Query, t.PerSecond, t.P99, t.Events)
 			t.Round = round
-			r.Trials = append(r.Trials, t)
+			e.report.Followers = append(e.report.Followers, t)
 		}
 		slices.Reverse(sets)
 	}
@@ -106,7 +73,9 @@ func (e *env) followersTrial(ctx context.Context, c followerSet, connections int
 	if t.With, err = e.idleMemory(ctx); err != nil {
 		return t, err
 	}
-	t.measurement, t.Processor, err = e.load(ctx, e.service.server, workload{Connections: connections, WarmUp: e.warmUp, Duration: e.duration})
+	w := e.evenly(connections, e.duration)
+	w.WarmUp = e.warmUp
+	t.measurement, t.Processor, err = e.load(ctx, e.service.server, w)
 	t.Events = all.events.Load()
 	if n := all.ended.Load(); n > 0 {
 		err = errors.Join(err, fmt.Errorf("%d streams ended by themselves", n))
@@ -119,7 +88,7 @@ func (e *env) followersTrial(ctx context.Context, c followerSet, connections int
 
 // idleMemory is the service's own memory when it is idle and its garbage collected, in bytes.
 func (e *env) idleMemory(ctx context.Context) (int64, error) {
-	if _, err := untilIdle(ctx, e.service.pid); err != nil {
+	if _, err := e.untilIdle(ctx, e.service.pid); err != nil {
 		return 0, err
 	}
 	if err := e.service.collectGarbage(ctx); err != nil {
@@ -194,30 +163,29 @@ func (s *streams) expectRevocation(ctx context.Context, e *env, followers int) e
 	return nil
 }
 
-func (r *followersReport) markdown() string {
+func followersTable(r *report) string {
 	t := table{
-		before: "Medians of the rounds; shares are of the turn without followers in the same round, with their range. The readers of the streams\n" +
+		before: "## Followers\n\nVerification with followers of the event stream, durable, at the largest number of connections. Medians of the rounds; shares are of the turn without followers in the same round, with their range. The readers of the streams\n" +
 			"are in the bench's process, on the same processors. Each follower of `type=key.revoked` was sent the revocation that ended its turn.\n",
 		columns: "followers> | of | verifications/s> | share> | p99 µs> | p99 share> | service CPU µs per answer> | memory per follower> | events received/s>",
 	}
 	seen := map[followerSet]bool{}
-	for _, x := range r.Trials {
+	for _, x := range r.Followers {
 		if !seen[x.followerSet] {
 			seen[x.followerSet] = true
-			r.row(&t, x.followerSet)
+			r.followersRow(&t, x.followerSet)
 		}
 	}
-	return fmt.Sprintf("# Followers, %s\n\nCommit %s, %s, %d cores, %s, %s; %d keys, durable, %d connections, %d rounds of %.0f s in changing order. Load average of the machine when the run began: %s.\n%s",
-		r.Date.Format(time.DateOnly), r.Machine.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Keys, r.Connections, r.Rounds, r.Duration, r.Load, &t)
+	return t.String()
 }
 
-func (r *followersReport) row(b *table, c followerSet) {
+func (r *report) followersRow(b *table, c followerSet) {
 	var rate, share, p99, tail, cpu, memory, events []float64
-	for _, t := range r.Trials {
+	for _, t := range r.Followers {
 		if t.followerSet != c {
 			continue
 		}
-		none := r.Trials[slices.IndexFunc(r.Trials, func(n followersTrial) bool { return n.Round == t.Round && n.Followers == 0 })]
+		none := r.Followers[slices.IndexFunc(r.Followers, func(n followersTrial) bool { return n.Round == t.Round && n.Followers == 0 })]
 		rate, share = append(rate, t.PerSecond), append(share, t.PerSecond/none.PerSecond)
 		p99, tail = append(p99, t.P99), append(tail, t.P99/none.P99)
 		cpu, events = append(cpu, t.Processor/float64(t.Answers)*1e6), append(events, float64(t.Events)/r.Duration)

@@ -82,9 +82,9 @@ func listing(ctx context.Context, e *env) error {
 				return fmt.Errorf("%s: %w", question, err)
 			}
 		}
-		e.result.Listing = append(e.result.Listing, first.listed(question))
+		e.report.Listing = append(e.report.Listing, first.listed(question))
 		if n := len(deep.latencies); n > 0 {
-			e.result.Listing = append(e.result.Listing, deep.listed(fmt.Sprintf("%s, pages 2 to %d", question, n+1)))
+			e.report.Listing = append(e.report.Listing, deep.listed(fmt.Sprintf("%s, pages 2 to %d", question, n+1)))
 		}
 	}
 	return nil
@@ -110,12 +110,11 @@ func (p *pages) listed(question string) listLatency {
 }
 
 func listingTable(r *report) string {
-	last := r.largest()
 	t := table{
-		before:  fmt.Sprintf("Listing, pages of %d, one connection, in an organization of %d keys:\n", pageSize, last.Keys/r.Orgs),
+		before:  fmt.Sprintf("Listing, pages of %d, one connection, in one organization:\n", pageSize),
 		columns: "| pages> | items a page> | p50 µs> | p99 µs> | max µs>",
 	}
-	for _, l := range last.Listing {
+	for _, l := range r.Listing {
 		t.row("%s | %d | %.1f | %.0f | %.0f | %.0f", l.Question, l.Pages, l.Items, l.P50, l.P99, l.Max)
 	}
 	return t.String()

@@ -17,24 +17,31 @@ import (
 )
 
 // A workload asks the load generator for one measurement. Every connection is a closed
-// loop: it presents a key drawn evenly from the population, waits for the answer, and
-// presents the next.
+// loop: it presents a key drawn evenly from its source, waits for the answer, and presents
+// the next.
 type workload struct {
-	Keys          int           `json:"keys"` // in the population
+	Population    int           `json:"population"` // how many keys there are
+	Sources       []source      `json:"sources"`
 	Address       string        `json:"address"`
 	Authorization string        `json:"authorization"`
-	Connections   int           `json:"connections"`
 	WarmUp        time.Duration `json:"warm_up"` // answers of this first time are not measured
 	Duration      time.Duration `json:"duration"`
 	CheckKeys     bool          `json:"check_keys"` // also that each answer names the key presented
 }
 
+// A source is connections that draw keys from a part of the population.
+type source struct {
+	Connections int `json:"connections"`
+	From        int `json:"from"` // the first key
+	Keys        int `json:"keys"`
+}
+
 // A measurement is what the generator saw. A wrong answer or a broken connection is an error.
 type measurement struct {
-	Requests  int64   `json:"requests"` // answered within Duration
-	PerSecond float64 `json:"per_second"`
-	percentiles
-	Answers int64 `json:"answers"` // warm-up and last ones included
+	Requests    int64   `json:"requests"` // answered within Duration
+	PerSecond   float64 `json:"per_second"`
+	percentiles         // of the last source's answers
+	Answers     int64   `json:"answers"` // warm-up and last ones included
 }
 
 // A generator is the load generator. It holds the secrets of all keys one after the other:
@@ -42,15 +49,17 @@ type measurement struct {
 type generator struct{ secrets []byte }
 
 func (g *generator) generate(_ context.Context, w workload) (m measurement, err error) {
-	g.mint(w.Keys)
-	loops := make([]*loop, w.Connections)
-	for i := range loops {
-		conn, err := net.Dial("tcp", w.Address)
-		if err != nil {
-			return m, err
+	g.mint(w.Population)
+	var loops []*loop
+	for i, from := range w.Sources {
+		for range from.Connections {
+			conn, err := net.Dial("tcp", w.Address)
+			if err != nil {
+				return m, err
+			}
+			defer conn.Close()
+			loops = append(loops, newLoop(w, i, conn, g.secrets))
 		}
-		defer conn.Close()
-		loops[i] = newLoop(w, conn, g.secrets)
 	}
 	begin := time.Now().Add(w.WarmUp)
 	var running errgroup.Group
@@ -58,12 +67,15 @@ func (g *generator) generate(_ context.Context, w workload) (m measurement, err 
 		running.Go(func() error { return l.run(begin, begin.Add(w.Duration)) })
 	}
 	err = running.Wait()
-	var all latencies
+	var last latencies
 	for _, l := range loops {
-		all = append(all, l.latencies...)
 		m.Answers += l.answers
+		m.Requests += int64(len(l.latencies))
+		if l.source == len(w.Sources)-1 {
+			last = append(last, l.latencies...)
+		}
 	}
-	m.Requests, m.PerSecond, m.percentiles = int64(len(all)), float64(len(all))/w.Duration.Seconds(), all.percentiles()
+	m.PerSecond, m.percentiles = float64(m.Requests)/w.Duration.Seconds(), last.percentiles()
 	return m, err
 }
 
@@ -88,7 +100,9 @@ func (g *generator) mint(keys int) {
 type loop struct {
 	conn      net.Conn
 	reader    *bufio.Reader
-	secrets   []byte
+	source    int    // its number
+	first     int    // key that it draws
+	secrets   []byte // of the keys that it draws
 	request   []byte
 	secretAt  int // where in request the secret is
 	checkKeys bool
@@ -96,9 +110,11 @@ type loop struct {
 	answers   int64
 }
 
-func newLoop(w workload, conn net.Conn, secrets []byte) *loop {
+func newLoop(w workload, number int, conn net.Conn, secrets []byte) *loop {
 	const before, after = `{"key":"`, `","scopes":["` + askedScope + `"]}`
-	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), secrets: secrets, checkKeys: w.CheckKeys}
+	from := w.Sources[number]
+	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), source: number, first: from.From, checkKeys: w.CheckKeys,
+		secrets: secrets[from.From*secretLength : (from.From+from.Keys)*secretLength]}
 	l.request = fmt.Appendf(nil, "POST /v1/verify HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		w.Address, w.Authorization, len(before)+secretLength+len(after), before)
 	l.secretAt = len(l.request)
@@ -124,7 +140,7 @@ func (l *loop) run(begin, end time.Time) error {
 
 var validAnswer = []byte(`"code":"VALID"`)
 
-// ask presents key i.
+// ask presents key i of its source.
 func (l *loop) ask(i int) error {
 	copy(l.request[l.secretAt:], l.secrets[i*secretLength:(i+1)*secretLength])
 	if _, err := l.conn.Write(l.request); err != nil {
@@ -134,8 +150,8 @@ func (l *loop) ask(i int) error {
 	if err != nil {
 		return err
 	}
-	if status != 200 || !bytes.Contains(body, validAnswer) || l.checkKeys && !bytes.Contains(body, []byte(keyOf(i))) {
-		return fmt.Errorf("a wrong answer about key %d: status %d: %.300s", i, status, body)
+	if status != 200 || !bytes.Contains(body, validAnswer) || l.checkKeys && !bytes.Contains(body, []byte(keyOf(l.first+i))) {
+		return fmt.Errorf("a wrong answer about key %d: status %d: %.300s", l.first+i, status, body)
 	}
 	l.answers++
 	return nil

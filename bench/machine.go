@@ -22,7 +22,8 @@ type machine struct {
 	Go     string  `json:"go"`
 	Commit string  `json:"commit"`
 	Disk   string  `json:"file_system"`
-	Fsync  float64 `json:"fsync_us"` // median of a 4 KiB append with fsync where the ledgers are
+	Load   string  `json:"load_average"` // when the run began: above zero the machine had other work
+	Fsync  float64 `json:"fsync_us"`     // median of a 4 KiB append with fsync where the ledgers are
 }
 
 func thisMachine(dir string) (machine, error) {
@@ -36,11 +37,12 @@ func thisMachine(dir string) (machine, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return machine{}, err
 	}
+	load, _, _ := strings.Cut(output("cat", "/proc/loadavg"), " ")
 	_, disk, _ := strings.Cut(output("df", "--output=fstype", dir), "\n")
 	return machine{
 		CPU: processors[0].ModelName, Cores: runtime.NumCPU(), Memory: fmt.Sprintf("%d kB", *memory.MemTotal),
 		Kernel: output("uname", "-sr"), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
-		Commit: commit(), Disk: disk, Fsync: fsync,
+		Commit: commit(), Disk: disk, Load: load, Fsync: fsync,
 	}, nil
 }
 

@@ -1,17 +1,20 @@
 // Bench measures the service against a bare net/http handler, and what else its design
-// promises: memory per key, replay, restart, writes, listing, and that no revoked key is
-// accepted. Everything runs on one machine, as processes of their own:
+// promises: memory per key, rebuild, restart, writes, listing, many organizations, the trail,
+// and that no revoked key is accepted. Everything runs on one machine, as processes of their own:
 //
 //	go run ./bench                       # the whole, some forty minutes
 //	go run ./bench -sizes 1000 -rounds 1 # a look
 //	go run ./bench -smoke                # seconds; checks answers, never time
+//	go run ./bench -only bulk,writes     # these scenarios, and what they build on
+//	go run ./bench -only rebuild -sizes 10000000
+//	go run ./bench -soak 1h              # only when asked for, as the next one
 //	go run ./bench -followers 1,10,100,1000 -sizes 10000 -connections 128
 //
 // Every answer is checked, and in the end the uses on the ledger are compared with the
 // answers that were given: a run that measured wrong answers fails.
 //
-// What is measured is a list of scenarios (scenario.go), each in a file of its name; the
-// type scenario says how to add one.
+// What is measured are scenarios, in plans that share an installation (scenario.go), each in
+// a file of its name; the type plan says how to add one.
 //
 // To see where the time goes, add -profiles DIR. It takes CPU profiles of the service in
 // the first round (relaxed-32.pprof, durable-128.pprof, …), of the baseline, of the
@@ -32,6 +35,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,27 +59,35 @@ func main() {
 
 // The options of a run; parse says what each means.
 type options struct {
-	sizes, connections, followers            numbers
-	orgs, rounds, writes, revocations, pages int
-	duration, warmUp, settle                 time.Duration
-	smoke, keep                              bool
-	out, dir, binary, profiles               string
+	sizes, connections, followers, uses                numbers
+	sizeOrgs, rounds, writes, bulk, revocations, pages int
+	duration, warmUp, settle, idle, soak               time.Duration
+	smoke, keep                                        bool
+	out, dir, binary, profiles                         string
+	only                                               []string // names of scenarios; nil: all that are not optional
 }
 
 func parse(args []string) (o options) {
-	o.sizes, o.connections = numbers{1_000, 100_000, 1_000_000}, numbers{32, 128}
+	o.sizes, o.connections, o.uses, o.idle = numbers{1_000, 100_000, 1_000_000}, numbers{32, 128}, numbers{1_000_000, 10_000_000}, time.Second
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
 	f.Var(&o.sizes, "sizes", "numbers of keys, with commas")
 	f.Var(&o.connections, "connections", "numbers of connections, with commas")
-	f.IntVar(&o.orgs, "orgs", 1, "how many organizations the keys are spread over; listing is measured in one")
-	f.IntVar(&o.rounds, "rounds", 5, "how often the service and the bare handler take turns")
+	f.Var(&o.uses, "uses", "numbers of uses on the ledger when their histories are read, with commas")
+	f.IntVar(&o.sizeOrgs, "orgs", 1, "how many organizations the keys of -sizes are spread over; listing is measured in one")
+	f.IntVar(&o.rounds, "rounds", 3, "how often the service and the bare handler take turns")
 	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long a turn is measured")
 	f.DurationVar(&o.warmUp, "warm-up", 2*time.Second, "how long a turn runs before it is measured")
 	f.DurationVar(&o.settle, "settle", 20*time.Second, "how long an idle service is left alone before its garbage is collected, and again before its memory is read")
 	f.IntVar(&o.writes, "writes", 5000, "how many keys are created and revoked through the API")
+	f.IntVar(&o.bulk, "bulk", 100_000, "how many keys are imported, and then revoked in bulk")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys are revoked while they are being verified")
 	f.IntVar(&o.pages, "pages", 200, "how many pages are listed of each kind")
-	f.Var(&o.followers, "followers", "measure what so many followers, with commas, take away from verification, and nothing else")
+	f.Var(&o.followers, "followers", "measure what so many followers, with commas, take away from verification, and nothing else unless -only says so")
+	f.DurationVar(&o.soak, "soak", 0, "load the service for so long and see that it does not grow, and nothing else unless -only says so")
+	f.Func("only", "names of the scenarios to run, with commas", func(names string) error {
+		o.only = strings.Split(names, ",")
+		return nil
+	})
 	f.BoolVar(&o.smoke, "smoke", false, "tiny sizes; check answers and records, and report no figures")
 	f.BoolVar(&o.keep, "keep", false, "keep the data directories")
 	f.StringVar(&o.out, "out", "", "where the results go, without extension (default bench/results/<date>-<commit>)")
@@ -89,7 +101,19 @@ func parse(args []string) (o options) {
 	}
 	if o.smoke {
 		o.sizes, o.connections, o.rounds, o.duration, o.warmUp = numbers{300}, numbers{4, 16}, 1, 300*time.Millisecond, 0
-		o.orgs, o.writes, o.revocations, o.pages, o.settle = 2, 50, 5, 3, 0
+		o.sizeOrgs, o.writes, o.bulk, o.revocations, o.pages, o.settle, o.idle = 2, 50, 1200, 5, 3, 0, 100*time.Millisecond
+		o.uses, o.followers, o.soak, o.only = numbers{2_000, 5_000}, numbers{3}, time.Second, nil
+		return o
+	}
+	if o.only == nil && o.followers != nil {
+		o.only = append(o.only, "followers")
+	}
+	if o.only == nil && o.soak > 0 {
+		o.only = append(o.only, "soak")
+	}
+	if i := slices.IndexFunc(o.only, func(name string) bool { return !o.known(name) }); i >= 0 {
+		fmt.Fprintf(os.Stderr, "bench: unknown scenario %q\n", o.only[i])
+		os.Exit(2)
 	}
 	return o
 }
@@ -134,19 +158,14 @@ func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.followers != nil {
-		return benchFollowers(ctx, o, m, stdout)
-	}
 	r := &report{
-		Date: time.Now().UTC(), Machine: m, Rounds: o.rounds, Duration: o.duration.Seconds(), Orgs: o.orgs,
+		Date: time.Now().UTC(), Machine: m, Only: o.only, Rounds: o.rounds, Duration: o.duration.Seconds(),
 		Connections: o.connections, Profiled: o.profiles != "",
 	}
-	for i, keys := range o.sizes {
-		e := &env{options: o, keys: keys, largest: i == len(o.sizes)-1, result: &result{Keys: keys, Answered: outcomeCounts{}}}
-		if err := e.runAll(ctx, scenarios); err != nil {
+	for _, p := range o.plans() {
+		if err := r.run(ctx, o, p); err != nil {
 			return err
 		}
-		r.Sizes = append(r.Sizes, e.result)
 	}
 	if o.smoke {
 		_, err := fmt.Fprintln(stdout, "every answer was right, and every use is on the ledger")

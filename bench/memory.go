@@ -32,6 +32,16 @@ func (s *service) memory() (footprint, error) {
 	return footprint{Resident: int64(status.VmRSS), Anonymous: int64(status.RssAnon), Files: int64(status.RssFile)}, err
 }
 
+// peak is the most memory that was resident since the service started, or since forgetPeak.
+func (s *service) peak() (int64, error) {
+	p, err := procfs.NewProc(s.pid)
+	if err != nil {
+		return 0, err
+	}
+	status, err := p.NewStatus()
+	return int64(status.VmHWM), err
+}
+
 // collectGarbage has the service do so, twice: what pools hold survives the first time.
 func (s *service) collectGarbage(ctx context.Context) error {
 	for range 2 {
@@ -48,7 +58,7 @@ func (s *service) collectGarbage(ctx context.Context) error {
 // before.
 func memory(figure func(*result) *footprint) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) error {
-		if _, err := untilIdle(ctx, e.service.pid); err != nil {
+		if _, err := e.untilIdle(ctx, e.service.pid); err != nil {
 			return err
 		}
 		if err := backoff.Sleep(ctx, e.settle); err != nil {
@@ -90,6 +100,9 @@ func (r *result) perKey(bytes int64) float64 { return float64(bytes) / float64(r
 
 func memoryTargets(r *report) []target {
 	last := r.largest()
+	if last == nil || last.Loaded.Resident == 0 {
+		return nil
+	}
 	rested, loaded := last.perKey(last.Full.Anonymous-last.Empty.Anonymous-memtables), last.perKey(last.Loaded.Anonymous-last.Empty.Anonymous-memtables)
 	return []target{
 		{"memory per key at rest after a restart, without mapped files and Badger's two memtables of 16 MiB, " + last.size(), "< 400 bytes", fmt.Sprintf("%.0f bytes", rested), rested >= 400},
@@ -104,6 +117,9 @@ func memoryTable(r *report) string {
 		columns: "keys> | no keys yet> | restarted with all keys> | a key adds> | Go heap in use> | after all load>",
 	}
 	for _, s := range r.Sizes {
+		if s.Full.Resident == 0 {
+			continue
+		}
 		t.row("%d | %s | %s | %.0f bytes | %.1f | %s", s.Keys, s.Empty, s.Full, s.perKey(s.Full.Anonymous-s.Empty.Anonymous), megabytes(s.Full.Heap), s.Loaded)
 	}
 	return t.String()

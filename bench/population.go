@@ -13,8 +13,20 @@ import (
 // A population is the keys of one run. Each is a function of its number, so that the
 // process that writes them and the one that presents them need not share a file.
 type population struct {
-	Orgs  []domain.OrgID // key i belongs to Orgs[i mod len(Orgs)]
-	Begin time.Time      // when the first key was created, whole milliseconds
+	Orgs  []domain.OrgID
+	First int       // the keys below it belong to Orgs[0], the others in turn to the others; 0: all in turn to all
+	Begin time.Time // when the first key was created, whole milliseconds
+}
+
+// orgOf is the organization of key i.
+func (p population) orgOf(i int) domain.OrgID {
+	switch {
+	case p.First == 0:
+		return p.Orgs[i%len(p.Orgs)]
+	case i < p.First:
+		return p.Orgs[0]
+	}
+	return p.Orgs[1+i%(len(p.Orgs)-1)]
 }
 
 const (
@@ -58,7 +70,7 @@ var (
 func (p population) created(i int) domain.KeyCreated {
 	secret, draw := secretOf(i), derive("draw", i)
 	e := domain.KeyCreated{
-		ID: keyOf(i), Org: p.Orgs[i%len(p.Orgs)], Keyspace: domain.DefaultKeyspace,
+		ID: keyOf(i), Org: p.orgOf(i), Keyspace: domain.DefaultKeyspace,
 		Settings: domain.Settings{Name: fmt.Sprintf("%s worker %d", services[draw[0]%8], i), Owner: ownerOf(i), Scopes: []string{askedScope}, Metadata: map[string]string{
 			"environment": environments[draw[1]%3],
 			"team":        fmt.Sprintf("team-%d", draw[2]),

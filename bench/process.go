@@ -20,22 +20,22 @@ func processorTime(pid int) (float64, error) {
 	return stat.CPUTime(), err
 }
 
-// untilIdle waits until a process has rested for a second: work that a load left behind
+// untilIdle waits until a process has rested for a second (-smoke: less): work that a load left behind
 // (usage counts, compactions) must burden neither the next trial nor a look at its
 // memory. It returns the processor time that this work took, in seconds.
-func untilIdle(ctx context.Context, pid int) (float64, error) {
-	const timeout, span, resting = 2 * time.Minute, time.Second, 0.035
+func (e *env) untilIdle(ctx context.Context, pid int) (float64, error) {
+	const timeout, resting = 5 * time.Minute, 0.035
 	first, err := processorTime(pid)
 	for last, begin := first, time.Now(); err == nil; {
 		if time.Since(begin) > timeout {
 			return 0, fmt.Errorf("process %d was not idle after %v", pid, timeout)
 		}
-		if err := backoff.Sleep(ctx, span); err != nil {
+		if err := backoff.Sleep(ctx, e.idle); err != nil {
 			return 0, err
 		}
 		var now float64
 		now, err = processorTime(pid)
-		if now-last <= resting {
+		if now-last <= resting*e.idle.Seconds() {
 			return now - first, err
 		}
 		last = now

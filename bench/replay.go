@@ -121,13 +121,6 @@ func readApplied(ctx context.Context, scratch string, l *eventstore.Ledger, end 
 	return took, errors.Join(err, <-halted, store.Close())
 }
 
-// firstStart is the one that finds no read model and builds it from the ledger.
-func firstStart(ctx context.Context, e *env) error {
-	e.result.FirstReady = e.service.ready.Seconds()
-	_, err := untilIdle(ctx, e.service.pid)
-	return err
-}
-
 // restart is one that finds its read model and keys that were not used yet.
 func restart(_ context.Context, e *env) error {
 	e.result.Ready = append(e.result.Ready, e.service.ready.Seconds())
@@ -136,6 +129,9 @@ func restart(_ context.Context, e *env) error {
 
 func replayTargets(r *report) []target {
 	last := r.largest()
+	if last == nil || last.Replay.Raw == 0 {
+		return nil
+	}
 	share := last.Replay.Applied / last.Replay.Raw
 	return []target{{"replay into an empty read model, as a share of reading, " + last.size(), "≥ 0.5", fmt.Sprintf("%.2f", share), share < 0.5}}
 }
@@ -143,11 +139,14 @@ func replayTargets(r *report) []target {
 func startTable(r *report) string {
 	t := table{
 		before:  "## Start, replay, memory\n",
-		columns: "keys> | filled at keys/s> | read raw, events/s> | decoded> | into the read model> | restart to ready> | ready with an empty read model>",
+		columns: "keys> | filled at keys/s> | read raw, events/s> | decoded> | into the read model> | restart to ready> | ready with an empty read model> | peak memory of that, MB>",
 	}
 	for _, s := range r.Sizes {
-		t.row("%d | %.0f | %.0f | %.0f | %.0f (%.2f of raw) | %.2f s | %.2f s", s.Keys, float64(s.Fill.Keys)/s.Fill.Seconds,
-			s.Replay.Raw, s.Replay.Decoded, s.Replay.Applied, s.Replay.Applied/s.Replay.Raw, median(s.Ready), s.FirstReady)
+		if s.Fill.Seconds == 0 {
+			continue
+		}
+		t.row("%d | %.0f | %.0f | %.0f | %.0f (%.2f of raw) | %.2f s | %.2f s | %.0f", s.Keys, float64(s.Fill.Keys)/s.Fill.Seconds,
+			s.Replay.Raw, s.Replay.Decoded, s.Replay.Applied, s.Replay.Applied/s.Replay.Raw, median(s.Ready), s.Rebuild.Seconds, megabytes(s.Rebuild.Peak))
 	}
 	return t.String()
 }

@@ -17,21 +17,31 @@ import (
 type report struct {
 	Date        time.Time `json:"date"`
 	Machine     machine   `json:"machine"`
+	Only        []string  `json:"only,omitempty"` // the scenarios that were chosen, if not all
 	Rounds      int       `json:"rounds"`
 	Duration    float64   `json:"turn_seconds"`
-	Orgs        int       `json:"organizations"`
 	Connections []int     `json:"connections"`
-	Sizes       []*result `json:"sizes"`
 	Profiled    bool      `json:"profiled,omitempty"` // slowed by it: not figures to quote
+	Sizes       []*result `json:"sizes"`
+	Others      []*result `json:"others,omitempty"` // of other plans
+
+	Created       []writeRate      `json:"create,omitempty"`
+	Revoked       []writeRate      `json:"revoke,omitempty"`
+	Bulk          []bulkRate       `json:"bulk,omitempty"`
+	Refusal       *refusalDelay    `json:"revoke_to_refusal,omitempty"`
+	RefusalBusy   *refusalDelay    `json:"revoke_to_refusal_under_load,omitempty"`
+	Listing       []listLatency    `json:"listing,omitempty"`
+	Organizations []orgsTrial      `json:"many_organizations,omitempty"`
+	Followers     []followersTrial `json:"followers,omitempty"`
 }
 
 // sections are the scenarios' parts of the report.
 var sections = []func(*report) string{
-	targetTable, verificationTable, accountingText, startTable, memoryTable, writesTable, revocationTable, listingTable,
+	targetTable, verificationTable, organizationsTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, followersTable,
 }
 
 func (r *report) targets() []target {
-	return slices.Concat(verificationTargets(r), memoryTargets(r), replayTargets(r), revocationTargets(r))
+	return slices.Concat(verificationTargets(r), organizationsTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r), revocationTargets(r))
 }
 
 // A target is what the design asks of one figure.
@@ -63,9 +73,20 @@ func targetTable(r *report) string {
 	return t.String()
 }
 
-func (r *report) largest() *result { return r.Sizes[len(r.Sizes)-1] }
+// largest is of the largest number of keys; nil if no size was measured.
+func (r *report) largest() *result {
+	if len(r.Sizes) == 0 {
+		return nil
+	}
+	return r.Sizes[len(r.Sizes)-1]
+}
 
-func (r *result) size() string { return fmt.Sprintf("%d keys", r.Keys) }
+func (r *result) size() string {
+	if r.Orgs == 1 {
+		return fmt.Sprintf("%d keys", r.Keys)
+	}
+	return fmt.Sprintf("%d keys of %d organizations", r.Keys, r.Orgs)
+}
 
 func (r *report) markdown() string {
 	var b strings.Builder
@@ -73,7 +94,10 @@ func (r *report) markdown() string {
 	fmt.Fprintf(&b, "# Bench of %s at commit %s\n\n", r.Date.Format(time.DateOnly), m.Commit)
 	fmt.Fprintf(&b, "%s, %d cores, %s memory, %s, %s; %s, 4 KiB append with fsync %.0f µs (median).\n",
 		m.CPU, m.Cores, m.Memory, m.Kernel, m.Go, m.Disk, m.Fsync)
-	fmt.Fprintf(&b, "%d rounds of %.0f s for each server, turn by turn, the load generator on the same machine; keys in %d organization(s).\n", r.Rounds, r.Duration, r.Orgs)
+	fmt.Fprintf(&b, "%d rounds of %.0f s for each server, turn by turn, the load generator on the same machine. Load average when the run began: %s.\n", r.Rounds, r.Duration, m.Load)
+	if r.Only != nil {
+		fmt.Fprintf(&b, "Only %s.\n", strings.Join(r.Only, ", "))
+	}
 	if r.Profiled {
 		b.WriteString("\n**CPU profiles were taken during this run: its figures are too low.**\n")
 	}
@@ -95,7 +119,11 @@ func (t *table) row(format string, figures ...any) {
 	fmt.Fprintf(&t.rows, "| "+format+" |\n", figures...)
 }
 
+// String is empty for a table without rows: what was not measured is not mentioned.
 func (t *table) String() string {
+	if t.rows.Len() == 0 {
+		return ""
+	}
 	names, rule := "|", "|"
 	for name := range strings.SplitSeq(t.columns, "|") {
 		name, right := strings.CutSuffix(strings.TrimSpace(name), ">")
@@ -128,7 +156,7 @@ func resultName(date time.Time, m machine) string {
 }
 
 // save writes a report as JSON and as Markdown, and prints the Markdown.
-func save(r interface{ markdown() string }, name string, stdout io.Writer) error {
+func save(r *report, name string, stdout io.Writer) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err

@@ -6,75 +6,161 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
-// A scenario measures or checks one thing. To add one, write a file of its name that holds
-// its run function, the type of its figures (a field of result) and their table; then name
-// the function in scenarios and the table in sections.
-type scenario struct {
-	name    string
-	service state // what it needs of the service
-	run     func(context.Context, *env) error
-	largest bool // run it only at the largest number of keys
+// A plan is the scenarios that share one installation: a data directory with a population.
+// To add a scenario, write a file of its name that holds its run function, the type of its
+// figures (a field of result if every size has them, else of report) and their table; then
+// name the function in a plan, and the table in sections.
+type plan struct {
+	name      string
+	keys      int
+	orgs      int
+	first     int      // population.First
+	last      bool     // no size after it
+	flags     []string // of the service, beside those of every run
+	scenarios []scenario
 }
 
-// A state is what the service must be, or be started with, before a scenario runs.
+// A scenario measures or checks one thing.
+type scenario struct {
+	name    string // as -only has it
+	service state  // what it needs of the service
+	fresh   bool   // newly started
+	always  bool   // run it whatever -only names: others build on it
+	last    bool   // run it only at the largest number of keys
+	run     func(context.Context, *env) error
+}
+
+// A state is what the service must be before a scenario runs.
 type state string
 
 const (
 	stopped state = "stopped" // the scenario may open the ledger itself
-	running state = "running" // as the scenario before left it
-	relaxed state = "relaxed" // newly started, with this value of --uses
+	relaxed state = "relaxed" // running with this value of --uses
 	durable state = "durable"
 )
 
-// scenarios are in the order in which they run at each number of keys.
-var scenarios = []scenario{
-	{name: "organizations and a verifier's key", service: relaxed, run: setUp},
-	{name: "memory without keys", service: relaxed, run: memory(func(r *result) *footprint { return &r.Empty })},
-	{name: "filling the ledger", service: stopped, run: fill},
+// Scenarios that every plan begins and ends with.
+var (
+	setup   = scenario{name: "setup", service: relaxed, always: true, run: setUp}
+	filling = scenario{name: "fill", service: stopped, always: true, run: fill}
+	account = scenario{name: "accounting", service: stopped, always: true, run: accounting}
+)
+
+// sizePlan is the name of the plans of -sizes.
+const sizePlan = "size"
+
+// sizeScenarios are measured at each number of keys, in this order.
+var sizeScenarios = []scenario{
+	setup,
+	{name: "memory", service: relaxed, run: memory(func(r *result) *footprint { return &r.Empty })},
+	filling,
 	{name: "replay", service: stopped, run: replay},
-	{name: "start without a read model", service: relaxed, run: firstStart},
-	{name: "restart, relaxed", service: relaxed, run: restart},
-	{name: "memory at rest", service: running, run: memory(func(r *result) *footprint { return &r.Full })},
-	{name: "correctness", service: running, run: correctness},
-	{name: "verification, relaxed", service: running, run: verification},
-	{name: "restart, durable", service: durable, run: restart},
-	{name: "correctness", service: running, run: correctness},
-	{name: "verification, durable", service: running, run: verification},
-	{name: "memory after load", service: running, run: memory(func(r *result) *footprint { return &r.Loaded })},
-	{name: "listing", service: running, run: listing, largest: true},
-	{name: "writes", service: running, run: writes, largest: true},
-	{name: "revocation", service: running, run: revocation, largest: true},
-	{name: "revocation under load", service: running, run: revocationUnderLoad, largest: true},
-	{name: "comparing the answers with the ledger", service: stopped, run: accounting},
+	{name: "rebuild", service: relaxed, fresh: true, run: rebuild},
+	{name: "restart", service: relaxed, fresh: true, run: restart},
+	{name: "memory", service: relaxed, run: memory(func(r *result) *footprint { return &r.Full })},
+	{name: "correctness", service: relaxed, always: true, run: correctness},
+	{name: "verification", service: relaxed, run: verification},
+	{name: "restart", service: durable, fresh: true, run: restart},
+	{name: "correctness", service: durable, always: true, run: correctness},
+	{name: "verification", service: durable, run: verification},
+	{name: "memory", service: durable, run: memory(func(r *result) *footprint { return &r.Loaded })},
+	{name: "listing", service: durable, last: true, run: listing},
+	{name: "writes", service: durable, last: true, run: writes},
+	{name: "bulk", service: durable, last: true, run: bulk},
+	{name: "revocation", service: durable, last: true, run: revocation},
+	{name: "revocation", service: durable, last: true, run: revocationUnderLoad},
+	account,
+}
+
+// maxOrgs is how many organizations an installation with very many of them has.
+const maxOrgs = 10_000
+
+// plans are those of a run.
+func (o *options) plans() (all []plan) {
+	largest := o.sizes[len(o.sizes)-1]
+	for i, keys := range o.sizes {
+		all = append(all, plan{name: sizePlan, keys: keys, orgs: o.sizeOrgs, last: i == len(o.sizes)-1, scenarios: sizeScenarios})
+	}
+	spread := func(keys int) int { return min(maxOrgs, max(keys/10, 2)) }
+	all = append(all,
+		plan{name: "organizations", keys: 2 * largest, orgs: spread(largest) + 1, first: largest, scenarios: []scenario{
+			setup, filling,
+			{name: "organizations", service: relaxed, run: organizations},
+			{name: "organizations", service: durable, run: organizations},
+			account,
+		}},
+	)
+	if o.followers != nil {
+		all = append(all, plan{name: "followers", keys: o.sizes[0], orgs: 1, flags: []string{"--max-streams", "5000", "--max-streams-per-key", "5000"}, scenarios: []scenario{
+			setup, filling, {name: "followers", service: durable, run: followers}, account,
+		}})
+	}
+	return all
+}
+
+// chosen are the scenarios of p that are to be run: none if all of them are only what others build on.
+func (o *options) chosen(p plan) (all []scenario) {
+	asked := false
+	for _, s := range p.scenarios {
+		wanted := !s.always && (o.only == nil || slices.Contains(o.only, s.name)) && (p.last || !s.last)
+		if asked = asked || wanted; wanted || s.always {
+			all = append(all, s)
+		}
+	}
+	if !asked {
+		return nil
+	}
+	return all
+}
+
+// known reports whether -only can have a name.
+func (o *options) known(name string) bool {
+	return slices.ContainsFunc(o.plans(), func(p plan) bool {
+		return slices.ContainsFunc(p.scenarios, func(s scenario) bool { return s.name == name && !s.always })
+	})
 }
 
 // A result is what the scenarios found at one number of keys.
 type result struct {
-	Keys        int           `json:"keys"`
-	Fill        fillTime      `json:"fill"`
-	Replay      replayRates   `json:"replay"`
-	FirstReady  float64       `json:"ready_with_empty_read_model_seconds"`
-	Ready       []float64     `json:"restart_to_ready_seconds"`
-	Empty       footprint     `json:"memory_at_0_keys"`
-	Full        footprint     `json:"memory_at_rest"`
-	Loaded      footprint     `json:"memory_after_load"`
-	Rounds      []trial       `json:"rounds"`
-	Created     []writeRate   `json:"create,omitempty"`
-	Revoked     []writeRate   `json:"revoke,omitempty"`
-	Refusal     *refusalDelay `json:"revoke_to_refusal,omitempty"`
-	RefusalBusy *refusalDelay `json:"revoke_to_refusal_under_load,omitempty"`
-	Listing     []listLatency `json:"listing,omitempty"`
-	Answered    outcomeCounts `json:"answered"` // every one of them found on the ledger
+	Plan     string        `json:"plan"`
+	Keys     int           `json:"keys"`
+	Orgs     int           `json:"organizations"`
+	Fill     fillTime      `json:"fill"`
+	Replay   replayRates   `json:"replay"`
+	Rebuild  rebuilt       `json:"rebuild"`
+	Ready    []float64     `json:"restart_to_ready_seconds,omitempty"`
+	Empty    footprint     `json:"memory_at_0_keys"`
+	Full     footprint     `json:"memory_at_rest"`
+	Loaded   footprint     `json:"memory_after_load"`
+	Rounds   []trial       `json:"rounds,omitempty"`
+	Answered outcomeCounts `json:"answered"` // every one of them found on the ledger
 }
 
-// runAll runs scenarios in a directory of their own.
-func (e *env) runAll(ctx context.Context, scenarios []scenario) (err error) {
-	if e.dir, err = os.MkdirTemp(e.dir, fmt.Sprintf("%d-keys-", e.keys)); err != nil {
+// run runs the chosen scenarios of a plan.
+func (r *report) run(ctx context.Context, o options, p plan) error {
+	scenarios := o.chosen(p)
+	if scenarios == nil {
+		return nil
+	}
+	e := &env{options: o, plan: p, report: r, result: &result{Plan: p.name, Keys: p.keys, Orgs: p.orgs, Answered: outcomeCounts{}}}
+	if p.name == sizePlan {
+		r.Sizes = append(r.Sizes, e.result)
+	} else {
+		r.Others = append(r.Others, e.result)
+	}
+	return e.run(ctx, scenarios)
+}
+
+// run runs scenarios in a directory of their own.
+func (e *env) run(ctx context.Context, scenarios []scenario) (err error) {
+	if e.dir, err = os.MkdirTemp(e.dir, e.plan.name+"-"); err != nil {
 		return err
 	}
+	e.population.First = e.first
 	e.population.Begin = time.Now().UTC().Truncate(time.Millisecond).Add(-time.Duration(e.keys) * time.Millisecond)
 	if e.generator, err = startChild(ctx, "load", e.profile("generator")); err != nil {
 		return err
@@ -86,30 +172,27 @@ func (e *env) runAll(ctx context.Context, scenarios []scenario) (err error) {
 		}
 	}()
 	for _, s := range scenarios {
-		if s.largest && !e.largest {
-			continue
-		}
-		e.logf("%d keys: %s", e.keys, s.name)
-		err := e.provide(ctx, s.service)
+		e.logf("%s, %d keys: %s, service %s", e.plan.name, e.keys, s.name, s.service)
+		err := e.provide(ctx, s)
 		if err == nil {
 			err = s.run(ctx, e)
 		}
 		if err != nil {
-			return fmt.Errorf("%d keys: %s: %w", e.keys, s.name, err)
+			return fmt.Errorf("%s, %d keys: %s: %w", e.plan.name, e.keys, s.name, err)
 		}
 	}
 	return nil
 }
 
-// provide brings the service into a state.
-func (e *env) provide(ctx context.Context, s state) error {
-	if s == running {
+// provide brings the service into the state that s needs.
+func (e *env) provide(ctx context.Context, s scenario) error {
+	if e.service != nil && e.service.uses == s.service && !s.fresh {
 		return nil
 	}
-	if err := e.stopService(); err != nil || s == stopped {
+	if err := e.stopService(); err != nil || s.service == stopped {
 		return err
 	}
-	return e.startService(ctx, s)
+	return e.startService(ctx, s.service)
 }
 
 // profile names the file for a CPU profile of a child process, "" if none is asked for.

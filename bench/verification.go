@@ -69,13 +69,14 @@ func (e *env) trial(ctx context.Context, baseline server, t *trial) error {
 			profiled.Go(func() error { return e.service.saveProfile(ctx, file, e.warmUp+e.duration) })
 		}
 	}
-	o := workload{Connections: t.Connections, WarmUp: e.warmUp, Duration: e.duration, CheckKeys: e.smoke && t.Server != bare}
+	o := e.evenly(t.Connections, e.duration)
+	o.WarmUp, o.CheckKeys = e.warmUp, e.smoke && t.Server != bare
 	var err error
 	t.measurement, t.Processor, err = e.load(ctx, target, o)
 	if err := errors.Join(err, profiled.Wait()); err != nil {
 		return err
 	}
-	t.After, err = untilIdle(ctx, target.pid)
+	t.After, err = e.untilIdle(ctx, target.pid)
 	return err
 }
 
@@ -143,7 +144,11 @@ func summarize(trials []trial) summary {
 // verificationTargets are of the largest size. Below 128 connections a durable service has
 // none for its rate: they are too few to share the cost of an fsync.
 func verificationTargets(r *report) (all []target) {
-	first, last := r.Sizes[0], r.largest()
+	last := r.largest()
+	if last == nil || last.Rounds == nil {
+		return nil
+	}
+	first := r.Sizes[0]
 	least := map[state]float64{relaxed: 0.8, durable: 0.6}
 	for _, p := range r.configurations() {
 		c, where := last.compare(p), fmt.Sprintf("%s, %d connections, %s: ", p.uses, p.connections, last.size())
@@ -173,6 +178,9 @@ func verificationTable(r *report) string {
 	}
 	for _, s := range r.Sizes {
 		for _, p := range r.configurations() {
+			if s.Rounds == nil {
+				continue
+			}
 			c := s.compare(p)
 			t.row("%d | %s | %d | %.0f | %.0f | **%.2f** (%.2f–%.2f) | %.0f / %.0f | %.0f / %.0f | %.2f | %.1f | %.1f | %.1f",
 				s.Keys, p.uses, p.connections, c.bare.perSecond, c.service.perSecond, c.ratio, c.ratioMin, c.ratioMax, c.bare.p50, c.bare.p99,
