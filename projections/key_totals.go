@@ -21,7 +21,7 @@ func (t *keyTotals) move(before, after domain.Key) {
 	t[stateOnLedger(after)]++
 }
 
-func (t *keyTotals) load(r rows) error {
+func (t *keyTotals) load(r rowMap) error {
 	_, err := r.get(row(rowKeyTotals), func(v []byte) error {
 		for i := 0; i < len(t) && len(v) > 0; i++ { // a row that was written before a state was added has fewer
 			var n uint64
@@ -34,14 +34,20 @@ func (t *keyTotals) load(r rows) error {
 }
 
 // add changes the row by t.
-func (t keyTotals) add(r rows) error {
+func (t keyTotals) add(r rowMap) error {
 	var sum keyTotals
 	if err := sum.load(r); err != nil {
 		return err
 	}
-	var value []byte
 	for i := range sum {
-		value = append(value, number(uint64(sum[i]+t[i]))...)
+		sum[i] += t[i]
 	}
-	return r.set(row(rowKeyTotals), value)
+	return r.set(row(rowKeyTotals), sum.encode())
+}
+
+func (t keyTotals) encode() (value []byte) {
+	for i := range t {
+		value = append(value, number(uint64(t[i]))...)
+	}
+	return value
 }

@@ -20,7 +20,7 @@ type KeyRow struct {
 func keyRow(id domain.KeyID) []byte { b := id.Bytes(); return row(rowKey, b[:]) }
 
 // loadKey gives the zero KeyRow if there is none. When it was used last is in another table.
-func loadKey(r rows, id domain.KeyID) (k KeyRow, err error) {
+func loadKey(r rowMap, id domain.KeyID) (k KeyRow, err error) {
 	_, err = r.get(keyRow(id), k.decode)
 	return k, err
 }

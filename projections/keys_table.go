@@ -48,7 +48,7 @@ func (t *keysTable) publishing(number uint64) {
 	t.fresh, t.changed = false, t.changed[:0]
 }
 
-func (t *keysTable) writeKeys(r rows, b eventstore.Batch) error {
+func (t *keysTable) writeKeys(r rowMap, b eventstore.Batch) error {
 	var totals keyTotals
 	for i := range b.Records {
 		if err := t.writeKey(r, &b.Records[i], &totals); err != nil {
@@ -61,7 +61,7 @@ func (t *keysTable) writeKeys(r rows, b eventstore.Batch) error {
 	return totals.add(r)
 }
 
-func (t *keysTable) writeKey(r rows, record *eventstore.Record, totals *keyTotals) error {
+func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTotals) error {
 	id, err := domain.ParseKeyID(record.Subject)
 	if err != nil {
 		return nil // an event of another kind of aggregate
@@ -109,7 +109,7 @@ func follows(before domain.Key, id domain.KeyID, record *eventstore.Record) erro
 	return nil
 }
 
-func storeKey(r rows, k domain.Key, revision eventstore.Position) error {
+func storeKey(r rowMap, k domain.Key, revision eventstore.Position) error {
 	value, err := json.Marshal(k)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func storeKey(r rows, k domain.Key, revision eventstore.Position) error {
 
 // moveCredentials brings the credential rows of a key's secrets in line with its state.
 // Secrets that the key has forgotten lose theirs.
-func (t *keysTable) moveCredentials(r rows, before, after domain.Key) error {
+func (t *keysTable) moveCredentials(r rowMap, before, after domain.Key) error {
 	for _, s := range after.Secrets {
 		if err := t.putCredential(r, s.Digest, after.ID, encodeCredential(after, s)); err != nil {
 			return err
@@ -137,7 +137,7 @@ func (t *keysTable) moveCredentials(r rows, before, after domain.Key) error {
 
 // putCredential puts a credential into the place of the key's old one, or last; nil takes the
 // old one out.
-func (t *keysTable) putCredential(r rows, d domain.Digest, id domain.KeyID, credential []byte) error {
+func (t *keysTable) putCredential(r rowMap, d domain.Digest, id domain.KeyID, credential []byte) error {
 	var list []byte
 	if _, err := r.get(row(rowCredential, d[:]), func(v []byte) error {
 		list = replaceCredential(v, id, credential)
@@ -152,7 +152,7 @@ func (t *keysTable) putCredential(r rows, d domain.Digest, id domain.KeyID, cred
 }
 
 // setCredentials makes list the row of d, or takes it away if there is none.
-func (t *keysTable) setCredentials(r rows, d domain.Digest, list []byte) error {
+func (t *keysTable) setCredentials(r rowMap, d domain.Digest, list []byte) error {
 	if !t.fresh {
 		t.changed = append(t.changed, d)
 	}
@@ -165,7 +165,7 @@ func (t *keysTable) setCredentials(r rows, d domain.Digest, list []byte) error {
 // moveIndexes writes the index rows that after has and before had not, and deletes the
 // others. Their value is when the key expires, so that a walk need not load a key which
 // the filter on that leaves out.
-func moveIndexes(r rows, before, after domain.Key) error {
+func moveIndexes(r rowMap, before, after domain.Key) error {
 	var old map[string]bool
 	if before.State != domain.Absent {
 		old = map[string]bool{}

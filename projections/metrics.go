@@ -31,7 +31,7 @@ func (s collector) Collect(all chan<- prometheus.Metric) {
 		}
 	}
 	var totals keyTotals
-	if err := s.keys.read(totals.load); err != nil {
+	if err := s.keys.read(func(r rows) error { return totals.load(r) }); err != nil {
 		all <- prometheus.NewInvalidMetric(keysMetric, err)
 		return
 	}

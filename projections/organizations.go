@@ -20,7 +20,7 @@ type OrganizationRow struct {
 	Revision eventstore.Position
 }
 
-func applyOrganizations(r rows, records []eventstore.Record) error {
+func applyOrganizations(r rowMap, records []eventstore.Record) error {
 	for i := range records {
 		id, err := domain.ParseOrgID(records[i].Subject)
 		if err != nil {
@@ -51,7 +51,7 @@ func applyOrganizations(r rows, records []eventstore.Record) error {
 
 func organizationRow(id domain.OrgID) []byte { b := id.Bytes(); return row(rowOrganization, b[:]) }
 
-func loadOrganization(r rows, id domain.OrgID) (o OrganizationRow, err error) {
+func loadOrganization(r rowMap, id domain.OrgID) (o OrganizationRow, err error) {
 	_, err = r.get(organizationRow(id), func(v []byte) error {
 		n, v := cutNumber(v)
 		o.Revision = eventstore.Position(n)

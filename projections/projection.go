@@ -82,13 +82,13 @@ func (t *tableState) rows(tx *badger.Txn) rows { return rows{tx: tx, table: t.nu
 // A directTable is always at its checkpoint.
 type directTable struct {
 	tableState
-	write func(rows, eventstore.Batch) error
+	write func(rowMap, eventstore.Batch) error
 }
 
 // direct makes tables of which write, of the records of a batch, is all.
-func direct(write func(rows, []eventstore.Record) error) func(*Store, tableState) table {
+func direct(write func(rowMap, []eventstore.Record) error) func(*Store, tableState) table {
 	return func(_ *Store, s tableState) table {
-		return &directTable{s, func(r rows, b eventstore.Batch) error { return write(r, b.Records) }}
+		return &directTable{s, func(r rowMap, b eventstore.Batch) error { return write(r, b.Records) }}
 	}
 }
 

@@ -22,16 +22,16 @@ const keptFor = 48 * time.Hour
 
 // A requestQueue is the requests that are found, in the order in which they came.
 type requestQueue struct {
-	rows
+	rowMap
 	first, next uint64
 }
 
-func applyRequests(r rows, records []eventstore.Record) error {
+func applyRequests(r rowMap, records []eventstore.Record) error {
 	keyed := slices.ContainsFunc(records, func(rec eventstore.Record) bool { return rec.Fingerprint != "" })
 	if !keyed {
 		return nil
 	}
-	q := requestQueue{rows: r}
+	q := requestQueue{rowMap: r}
 	if _, err := r.get(row(rowQueue), func(v []byte) error {
 		q.first, v = cutNumber(v)
 		q.next, _ = cutNumber(v)

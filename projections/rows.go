@@ -17,6 +17,14 @@ type rows struct {
 	table uint16
 }
 
+// A rowMap is the rows of one table as they are written: those of a transaction or, while
+// an empty table is loaded, rows in memory.
+type rowMap interface {
+	get(row []byte, f func([]byte) error) (found bool, err error)
+	set(row, value []byte) error
+	delete(row []byte) error
+}
+
 func (r rows) key(row []byte) []byte {
 	return append(appendTablePrefix(make([]byte, 0, tableKeyHead+len(row)), r.table), row...)
 }
