@@ -65,6 +65,9 @@ func eachUse(ctx context.Context, l *eventstore.Ledger, do func(domain.Event)) e
 func accountingText(r *report) string {
 	var b strings.Builder
 	for _, s := range slices.Concat(r.Sizes, r.Others) {
+		if len(s.Answered) == 0 {
+			continue
+		}
 		fmt.Fprintf(&b, "\nAt %s, answers given and found on the ledger as uses: %s.", s.size(), s.Answered)
 	}
 	return b.String() + "\n"

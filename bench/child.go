@@ -21,6 +21,7 @@ var roles = map[string]role{
 	"baseline": roleOf(serveBaseline),
 	"load":     roleOf(new(generator).generate),
 	"replay":   roleOf(replayLedger),
+	"raw":      roleOf(readAllRaw),
 }
 
 func roleOf[Request, Response any](do func(context.Context, Request) (Response, error)) role {

@@ -24,6 +24,7 @@ type env struct {
 	service    *service // nil while it is stopped
 	generator  *child
 	rootKey    string
+	uses       usesLog    // written straight to the ledger
 	verifier   madeKey    // verifies for all organizations, as a gateway's key does
 	mu         sync.Mutex // of result.Answered
 	result     *result    // of this plan

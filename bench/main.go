@@ -59,7 +59,7 @@ func main() {
 
 // The options of a run; parse says what each means.
 type options struct {
-	sizes, connections, followers, uses                numbers
+	sizes, connections, followers, usesFilled          numbers
 	sizeOrgs, rounds, writes, bulk, revocations, pages int
 	duration, warmUp, settle, idle, soak               time.Duration
 	smoke, keep                                        bool
@@ -68,11 +68,11 @@ type options struct {
 }
 
 func parse(args []string) (o options) {
-	o.sizes, o.connections, o.uses, o.idle = numbers{1_000, 100_000, 1_000_000}, numbers{32, 128}, numbers{1_000_000, 10_000_000}, time.Second
+	o.sizes, o.connections, o.usesFilled, o.idle = numbers{1_000, 100_000, 1_000_000}, numbers{32, 128}, numbers{1_000_000, 10_000_000}, time.Second
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
 	f.Var(&o.sizes, "sizes", "numbers of keys, with commas")
 	f.Var(&o.connections, "connections", "numbers of connections, with commas")
-	f.Var(&o.uses, "uses", "numbers of uses on the ledger when their histories are read, with commas")
+	f.Var(&o.usesFilled, "uses", "numbers of uses on the ledger when their histories are read, with commas")
 	f.IntVar(&o.sizeOrgs, "orgs", 1, "how many organizations the keys of -sizes are spread over; listing is measured in one")
 	f.IntVar(&o.rounds, "rounds", 3, "how often the service and the bare handler take turns")
 	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long a turn is measured")
@@ -102,7 +102,7 @@ func parse(args []string) (o options) {
 	if o.smoke {
 		o.sizes, o.connections, o.rounds, o.duration, o.warmUp = numbers{300}, numbers{4, 16}, 1, 300*time.Millisecond, 0
 		o.sizeOrgs, o.writes, o.bulk, o.revocations, o.pages, o.settle, o.idle = 2, 50, 1200, 5, 3, 0, 100*time.Millisecond
-		o.uses, o.followers, o.soak, o.only = numbers{2_000, 5_000}, numbers{3}, time.Second, nil
+		o.usesFilled, o.followers, o.soak, o.only = numbers{2_000, 5_000}, numbers{3}, time.Second, nil
 		return o
 	}
 	if o.only == nil && o.followers != nil {

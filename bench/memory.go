@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
+	"os"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/procfs"
 
@@ -42,6 +43,11 @@ func (s *service) peak() (int64, error) {
 	return int64(status.VmHWM), err
 }
 
+// forgetPeak lets peak begin at what is resident now.
+func (s *service) forgetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.pid), []byte("5"), 0)
+}
+
 // collectGarbage has the service do so, twice: what pools hold survives the first time.
 func (s *service) collectGarbage(ctx context.Context) error {
 	for range 2 {
@@ -71,26 +77,25 @@ func memory(figure func(*result) *footprint) func(context.Context, *env) error {
 			return err
 		}
 		f, err1 := e.service.memory()
-		var err2 error
-		f.Heap, err2 = e.service.heapInUse(ctx)
+		heap, err2 := e.service.metric(ctx, "go_memstats_heap_inuse_bytes")
+		f.Heap = int64(heap)
 		*figure(e.result) = f
 		return errors.Join(err1, err2)
 	}
 }
 
-var heapMetric = regexp.MustCompile(`(?m)^go_memstats_heap_inuse_bytes (\S+)`)
-
-func (s *service) heapInUse(ctx context.Context) (int64, error) {
+// metric is a figure of /metrics without labels.
+func (s *service) metric(ctx context.Context, name string) (float64, error) {
 	metrics, err := call(ctx, http.MethodGet, s.url("/metrics"), "", nil)
 	if err != nil {
 		return 0, err
 	}
-	found := heapMetric.FindSubmatch(metrics)
-	if found == nil {
-		return 0, fmt.Errorf("no %s in /metrics", heapMetric)
+	_, line, found := strings.Cut(string(metrics), "\n"+name+" ")
+	if !found {
+		return 0, fmt.Errorf("no %s in /metrics", name)
 	}
-	value, err := strconv.ParseFloat(string(found[1]), 64)
-	return int64(value), err
+	value, _, _ := strings.Cut(line, "\n")
+	return strconv.ParseFloat(value, 64)
 }
 
 // memtables is what Badger is told to use, which does not depend on the keys, in bytes.

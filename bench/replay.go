@@ -52,7 +52,7 @@ func replayLedger(ctx context.Context, o replayRequest) (r replayRates, err erro
 		}
 		r.Events = uint64(end)
 		for range 2 {
-			raw, err1 := timed(func() error { return readRaw(ctx, nc, uint64(end)) })
+			raw, err1 := timed(func() error { return readRaw(ctx, nc, "KEYTRAIL_EVENTS", uint64(end)) })
 			decoded, err2 := timed(func() error {
 				return l.Read(ctx, eventstore.Query{Reach: domain.All, Stream: eventstore.Events}, func(eventstore.Batch) error { return nil })
 			})
@@ -75,12 +75,13 @@ func timed(do func() error) (time.Duration, error) {
 	return time.Since(begin), err
 }
 
-func readRaw(ctx context.Context, nc *nats.Conn, end uint64) error {
+// readRaw reads the messages of a stream through nats.go and throws them away.
+func readRaw(ctx context.Context, nc *nats.Conn, stream string, end uint64) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
 	}
-	consumer, err := js.OrderedConsumer(ctx, "KEYTRAIL_EVENTS", jetstream.OrderedConsumerConfig{})
+	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return err
 	}

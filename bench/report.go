@@ -32,16 +32,20 @@ type report struct {
 	RefusalBusy   *refusalDelay    `json:"revoke_to_refusal_under_load,omitempty"`
 	Listing       []listLatency    `json:"listing,omitempty"`
 	Organizations []orgsTrial      `json:"many_organizations,omitempty"`
+	UseSizes      []useSize        `json:"use_sizes,omitempty"`
+	WholeReplay   *wholeReplay     `json:"whole_replay,omitempty"`
 	Followers     []followersTrial `json:"followers,omitempty"`
+	Soak          []soakSample     `json:"soak,omitempty"`
 }
 
 // sections are the scenarios' parts of the report.
 var sections = []func(*report) string{
-	targetTable, verificationTable, organizationsTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, followersTable,
+	targetTable, verificationTable, organizationsTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, followersTable, soakTable,
 }
 
 func (r *report) targets() []target {
-	return slices.Concat(verificationTargets(r), organizationsTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r), revocationTargets(r))
+	return slices.Concat(verificationTargets(r), organizationsTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r),
+		revocationTargets(r), useSizeTargets(r), ndjsonTargets(r))
 }
 
 // A target is what the design asks of one figure.

@@ -94,6 +94,17 @@ func (o *options) plans() (all []plan) {
 			account,
 		}},
 	)
+	trailKeys := min(100_000, largest)
+	all = append(all, plan{name: "trail", keys: trailKeys, orgs: spread(trailKeys), scenarios: []scenario{
+		setup, filling,
+		{name: "bytes", service: stopped, run: useSizes},
+		{name: "ndjson", service: stopped, run: ndjson},
+	}})
+	if o.soak > 0 {
+		all = append(all, plan{name: "soak", keys: largest, orgs: spread(largest), scenarios: []scenario{
+			setup, filling, {name: "soak", service: durable, run: soak}, account,
+		}})
+	}
 	if o.followers != nil {
 		all = append(all, plan{name: "followers", keys: o.sizes[0], orgs: 1, flags: []string{"--max-streams", "5000", "--max-streams-per-key", "5000"}, scenarios: []scenario{
 			setup, filling, {name: "followers", service: durable, run: followers}, account,
