@@ -57,8 +57,10 @@ const garbageEvery = 10 * time.Minute
 // when it is asked.
 func (e *engine) collectGarbage(ctx context.Context) {
 	for backoff.Sleep(ctx, garbageEvery) == nil {
-		for e.db.RunValueLogGC(0.5) == nil && ctx.Err() == nil {
+		now := view{engine: e}.snapshot() // keeps the Badger open
+		for now.db.RunValueLogGC(0.5) == nil && ctx.Err() == nil {
 		}
+		now.release()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -44,11 +45,15 @@ func (t *tableState) save(tx *badger.Txn, c eventstore.Checkpoint, f *flushProgr
 	if t.building {
 		return nil
 	}
-	value, err := json.Marshal(catalogEntry{Version: t.version, Table: t.number, Checkpoint: &c, Flush: f})
+	return tx.Set(catalogKey(t.name), catalogEntry{Version: t.version, Table: t.number, Checkpoint: &c, Flush: f}.encode())
+}
+
+func (c catalogEntry) encode() []byte {
+	value, err := json.Marshal(c)
 	if err != nil {
-		return err
+		panic(err) // numbers and times alone
 	}
-	return tx.Set(catalogKey(t.name), value)
+	return value
 }
 
 // loadCatalog finds each projection's table, gives new ones and new versions an empty
@@ -58,42 +63,72 @@ func (t *tableState) save(tx *badger.Txn, c eventstore.Checkpoint, f *flushProgr
 func (e *engine) loadCatalog() error {
 	var fresh []table
 	for _, p := range e.projections {
-		entry, err := e.catalogEntry(p.name)
+		t, known, err := e.openTable(e.db, p)
 		if err != nil {
 			return err
 		}
-		t := e.newTable(p, entry.Table)
-		if entry.Version != p.version || entry.Checkpoint == nil {
+		if !known {
 			fresh = append(fresh, t) // under the old number, until its own is in the catalog
-		} else if err := e.db.View(func(tx *badger.Txn) error { return t.resume(t.state().rows(tx), entry) }); err != nil {
-			return err
 		}
 		e.tables = append(e.tables, t)
 	}
 	for _, t := range fresh {
-		t.state().number = e.freeNumber()
+		t.state().number = freeNumber(e.usedNumbers())
 		if err := e.saveEmpty(context.Background(), t); err != nil {
 			return err
 		}
 	}
-	return e.dropStrayTables()
+	if len(fresh) > 0 && e.loadsInBulk() {
+		return nil // a load leaves no stray tables
+	}
+	return e.dropStrayTables(context.Background())
 }
 
-func (e *engine) newTable(p projection, number uint16) table {
-	return p.table(e.store, tableState{projection: p, db: e.db, number: number})
-}
-
-func (e *engine) catalogEntry(name string) (entry catalogEntry, err error) {
-	err = e.db.View(func(tx *badger.Txn) error {
-		item, err := tx.Get(catalogKey(name))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
+// openTable goes on where the catalog says that a projection is. Rows of another version, or
+// none, are not known.
+func (e *engine) openTable(db *database, p projection) (t table, known bool, err error) {
+	err = db.View(func(tx *badger.Txn) error {
+		entry, err := readCatalog(tx, p.name)
 		if err != nil {
 			return err
 		}
-		return item.Value(func(v []byte) error { return json.Unmarshal(v, &entry) })
+		t = e.newTable(db, p, entry.Table)
+		if known = entry.Version == p.version && entry.Checkpoint != nil; !known {
+			return nil
+		}
+		return t.resume(t.state().rows(tx), entry)
 	})
+	return t, known, err
+}
+
+// openTables opens those of a Badger that has them all.
+func (e *engine) openTables(db *database) (tables []table, err error) {
+	for _, p := range e.projections {
+		t, known, err := e.openTable(db, p)
+		if err == nil && !known {
+			err = fmt.Errorf("the catalog lacks %s", p.name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, t)
+	}
+	return tables, nil
+}
+
+func (e *engine) newTable(db *database, p projection, number uint16) table {
+	return p.table(e.store, tableState{projection: p, db: db.DB, number: number})
+}
+
+func readCatalog(tx *badger.Txn, name string) (entry catalogEntry, err error) {
+	item, err := tx.Get(catalogKey(name))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return entry, nil
+	}
+	if err != nil {
+		return entry, err
+	}
+	err = item.Value(func(v []byte) error { return json.Unmarshal(v, &entry) })
 	return entry, err
 }
 
@@ -106,9 +141,8 @@ func (e *engine) saveEmpty(ctx context.Context, t table) error {
 	return e.db.Update(func(tx *badger.Txn) error { return t.state().save(tx, eventstore.Checkpoint{}, nil) })
 }
 
-// freeNumber is the number of a table that is none of e's.
-func (e *engine) freeNumber() uint16 {
-	used := e.usedNumbers()
+// freeNumber is the number of a table that is not used.
+func freeNumber(used map[uint16]bool) uint16 {
 	for n := uint16(1); ; n++ {
 		if !used[n] {
 			return n
@@ -129,14 +163,14 @@ func (e *engine) usedNumbers() map[uint16]bool {
 
 // dropStrayTables empties every table that no projection uses: an old version's, or one
 // that a rebuild left behind when it was cut off.
-func (e *engine) dropStrayTables() error {
+func (e *engine) dropStrayTables(ctx context.Context) error {
 	used := e.usedNumbers()
 	for {
 		number, err := e.strayTable(used)
 		if err != nil || number == 0 {
 			return err
 		}
-		if err := e.dropTable(context.Background(), number); err != nil {
+		if err := e.dropTable(ctx, number); err != nil {
 			return err
 		}
 	}

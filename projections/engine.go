@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -30,12 +29,15 @@ type engine struct {
 	store       *Store
 	stream      eventstore.Stream
 	projections []projection
-	db          *badger.DB
 	published   atomic.Pointer[snapshot]
 
-	write    sync.Mutex // guards these three and what is in the tables
-	tables   []table    // those that count, in the order of projections
-	building table      // of the rebuild under way; nil: there is none
+	loading  sync.Mutex     // held during a load, outside of write
+	removing sync.WaitGroup // databases that are not in use any more
+
+	write    sync.Mutex // guards these four and what is in the tables
+	db       *database
+	tables   []table // those that count, in the order of projections
+	building table   // of the rebuild under way; nil: there is none
 	halted   bool
 
 	unflushed  chan struct{} // readable: something is buffered
@@ -47,14 +49,14 @@ type engine struct {
 // been compared with the ledger.
 func openEngine(s *Store, dir string, stream eventstore.Stream) (*engine, error) {
 	dir = filepath.Join(dir, stream.String())
-	db, err := badger.Open(badgerOptions(dir, s.log))
+	db, err := openDatabase(dir, s.log)
 	if err != nil {
-		return nil, fmt.Errorf("open the read model in %s: %w", dir, err)
+		return nil, err
 	}
 	ours := slices.DeleteFunc(slices.Clone(projections), func(p projection) bool { return p.stream != stream })
 	e := &engine{store: s, stream: stream, projections: ours, db: db, unflushed: make(chan struct{}, 1), flushAsked: make(chan struct{}, 1)}
 	err = e.loadCatalog()
-	e.published.Store(newSnapshot(db.NewTransaction(false), 0, make([]publishedTable, len(ours)), false))
+	e.published.Store(newSnapshot(db, 0, make([]publishedTable, len(ours)), false))
 	if err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -63,6 +65,7 @@ func openEngine(s *Store, dir string, stream eventstore.Stream) (*engine, error)
 
 func (e *engine) close() error {
 	e.published.Load().release()
+	e.removing.Wait()
 	return e.db.Close()
 }
 
@@ -71,6 +74,9 @@ func (e *engine) close() error {
 func (e *engine) run(ctx context.Context, l *eventstore.Ledger) {
 	for {
 		err := e.skipGone(ctx, l)
+		if err == nil {
+			err = e.loadEmpty(ctx, l)
+		}
 		if err == nil {
 			err = l.Follow(ctx, e.stream, e.oldest(), batchSize(e.stream), func(b eventstore.Batch) error { return e.handle(ctx, b) })
 		}
@@ -119,7 +125,11 @@ func (e *engine) skipGone(ctx context.Context, l *eventstore.Ledger) error {
 func (e *engine) oldest() eventstore.Checkpoint {
 	e.write.Lock()
 	defer e.write.Unlock()
-	return slices.MinFunc(e.tables, func(t, u table) int { return cmp.Compare(t.reached().Position, u.reached().Position) }).reached()
+	return leastReached(e.tables)
+}
+
+func leastReached(tables []table) eventstore.Checkpoint {
+	return slices.MinFunc(tables, func(t, u table) int { return cmp.Compare(t.reached().Position, u.reached().Position) }).reached()
 }
 
 // handle applies a batch to all tables and publishes what they wrote.
@@ -145,7 +155,7 @@ func (e *engine) handle(ctx context.Context, b eventstore.Batch) error {
 // apply writes what b means for each table, and the new checkpoints, in one transaction, or in
 // several, each whole, if one cannot hold it all.
 func (e *engine) apply(tables []table, b eventstore.Batch) error {
-	err := e.db.Update(func(tx *badger.Txn) error {
+	err := tables[0].state().db.Update(func(tx *badger.Txn) error {
 		for _, t := range tables {
 			if err := t.apply(tx, b); err != nil {
 				return err
@@ -186,7 +196,7 @@ func (e *engine) publish() {
 	if slices.Equal(tables, before.tables) && e.halted == before.halted {
 		return
 	}
-	next := newSnapshot(e.db.NewTransaction(false), before.number+1, tables, e.halted)
+	next := newSnapshot(e.db, before.number+1, tables, e.halted)
 	for _, t := range e.tables {
 		t.publishing(next.number)
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -137,7 +139,7 @@ func (s *Store) BeginRebuild(ctx context.Context, name string) error {
 	defer v.engine.endBuilding()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err := v.engine.replay(ctx, fresh, func(eventstore.Position, eventstore.Position) {
+	err := v.engine.replay(ctx, []table{fresh}, func(eventstore.Position, eventstore.Position) {
 		if fresh.state().checkpoint.Position > 0 {
 			cancel()
 		}
@@ -190,4 +192,41 @@ func (s *Store) EditCatalog(name string, edit func(entry map[string]json.RawMess
 		}
 		return tx.Set(catalogKey(name), value)
 	})
+}
+
+// SetMinLoaded makes empty tables be loaded from n messages on, until the test ends.
+func SetMinLoaded(t *testing.T, n eventstore.Position) {
+	before := minLoaded
+	t.Cleanup(func() { minLoaded = before })
+	minLoaded = n
+}
+
+// A LoadStep is how far a load comes before the end of the process.
+type LoadStep int
+
+// The steps of a load.
+const (
+	LoadRead  LoadStep = iota // a part of the new Badger is written
+	LoadBuilt                 // it counts from the next start on
+)
+
+// BeginLoad does a load up to a step, and leaves the rest undone as a crash would.
+func (s *Store) BeginLoad(ctx context.Context, name string, step LoadStep) error {
+	v := s.find(name)
+	l := v.engine.newLoad([]int{v.slot})
+	if err := l.read(ctx, func(eventstore.Position, eventstore.Position) {}); err != nil {
+		return err
+	}
+	if step == LoadRead {
+		dir, err := v.engine.db.buildingDir()
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "000001.sst"), []byte("a part"), 0o600)
+	}
+	next, err := l.build()
+	if err != nil {
+		return err
+	}
+	return next.Close()
 }

@@ -26,6 +26,9 @@ func (e *engine) matchLedger(ctx context.Context, l *eventstore.Ledger) error {
 	if err != nil {
 		return err
 	}
+	if e.loadsInBulk() {
+		return nil // loadEmpty leaves nothing of them
+	}
 	for _, number := range before {
 		if err := e.dropTable(ctx, number); err != nil {
 			return err
@@ -48,7 +51,7 @@ func (e *engine) replaceByEmpty(ctx context.Context, slots []int) (before []uint
 		old := e.tables[slot]
 		e.store.log.ErrorContext(ctx, "the read model does not match the ledger and is built again; if the ledger was not replaced on purpose, it lost events",
 			"projection", old.state().name, "position", old.reached().Position)
-		fresh := e.newTable(e.projections[slot], e.freeNumber())
+		fresh := e.newTable(e.db, e.projections[slot], freeNumber(e.usedNumbers()))
 		if err := e.saveEmpty(ctx, fresh); err != nil {
 			return before, err
 		}

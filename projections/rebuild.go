@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ type rebuilds struct {
 }
 
 type rebuild struct {
-	name      string
+	names     []string      // of the projections; one, unless it is a load of empty tables
 	status    RebuildStatus // under the mu of rebuilds
 	cancelled chan struct{} // closed to cancel it
 	done      chan struct{} // closed when it has ended
@@ -83,16 +84,35 @@ func (all *rebuilds) start(name string) error {
 	defer all.mu.Unlock()
 	switch {
 	case all.running == nil:
-	case all.running.name == name:
+	case slices.Contains(all.running.names, name):
 		return nil
 	default:
 		return domain.ErrRebuildRunning
 	}
-	r := &rebuild{name: name, cancelled: make(chan struct{}), done: make(chan struct{}),
-		status: RebuildStatus{State: RebuildRunning, StartedAt: time.Now().UTC()}}
-	all.running, all.latest[name] = r, r
-	all.queue <- r
+	all.running = all.add([]string{name})
+	all.queue <- all.running
 	return nil
+}
+
+// add makes a rebuild the latest of its projections. mu is held.
+func (all *rebuilds) add(names []string) *rebuild {
+	r := &rebuild{names: names, cancelled: make(chan struct{}), done: make(chan struct{}),
+		status: RebuildStatus{State: RebuildRunning, StartedAt: time.Now().UTC()}}
+	for _, name := range names {
+		all.latest[name] = r
+	}
+	return r
+}
+
+// begin adds a load of empty tables, which waits for no other rebuild.
+func (all *rebuilds) begin(names []string) *rebuild {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	r := all.add(names)
+	if all.running == nil {
+		all.running = r
+	}
+	return r
 }
 
 // cancel gives the rebuild that ends; nil: none of that name runs.
@@ -100,7 +120,7 @@ func (all *rebuilds) cancel(name string) *rebuild {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	r := all.running
-	if r == nil || r.name != name {
+	if r == nil || !slices.Contains(r.names, name) {
 		return nil
 	}
 	select {
@@ -140,7 +160,9 @@ func (all *rebuilds) end(r *rebuild, err error, cancelled bool) {
 	case err != nil:
 		r.status.State, r.status.Error = RebuildFailed, "the log has the cause"
 	}
-	all.running = nil
+	if all.running == r {
+		all.running = nil
+	}
 	close(r.done)
 }
 
@@ -161,10 +183,42 @@ func (s *Store) runRebuilds(ctx context.Context) {
 // rebuild fills a new table and switches to it. Of one that is cancelled or fails nothing is
 // left, and of one that is cut off when ctx ends nothing after the next start.
 func (s *Store) rebuild(ctx context.Context, r *rebuild) (cancelled bool, err error) {
-	v := s.find(r.name)
-	e := v.engine
-	building, cancel := context.WithCancel(ctx)
+	building, cancel := r.context(ctx)
 	defer cancel()
+	v := s.find(r.names[0])
+	p := func(at, end eventstore.Position) { s.rebuilds.progress(r, at, end) }
+	if v.engine.loadsInBulk() {
+		err = v.engine.load(building, []int{v.slot}, p)
+	} else {
+		err = v.engine.rebuildTable(ctx, building, v.slot, p)
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "a rebuild did not come to its end; the projection stays as it was", "projection", r.names[0], "err", err)
+	}
+	return building.Err() != nil, err
+}
+
+// loadInBulk loads empty tables, which is a rebuild as well: it is seen, and can be cancelled.
+func (s *Store) loadInBulk(ctx context.Context, e *engine, slots []int) error {
+	var names []string
+	for _, slot := range slots {
+		names = append(names, e.projections[slot].name)
+	}
+	r := s.rebuilds.begin(names)
+	building, cancel := r.context(ctx)
+	defer cancel()
+	err := e.load(building, slots, func(at, end eventstore.Position) { s.rebuilds.progress(r, at, end) })
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "tables are not loaded in bulk; they are filled event by event", "projections", names, "err", err)
+	}
+	s.rebuilds.end(r, err, building.Err() != nil)
+	debug.FreeOSMemory() // what the load needed for a moment
+	return err
+}
+
+// context ends also when r is cancelled.
+func (r *rebuild) context(ctx context.Context) (context.Context, context.CancelFunc) {
+	building, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
 		case <-r.cancelled:
@@ -172,25 +226,28 @@ func (s *Store) rebuild(ctx context.Context, r *rebuild) (cancelled bool, err er
 		case <-building.Done():
 		}
 	}()
-	fresh := e.beginBuilding(v.slot)
+	return building, cancel
+}
+
+// rebuildTable fills a new table in the same Badger, until building ends.
+func (e *engine) rebuildTable(ctx, building context.Context, slot int, p progress) error {
+	fresh := e.beginBuilding(slot)
 	defer e.endBuilding()
-	unused, err := e.buildAndReplace(building, v.slot, fresh, func(at, end eventstore.Position) { s.rebuilds.progress(r, at, end) })
+	unused, err := e.buildAndReplace(building, slot, fresh, p)
 	if err != nil {
 		unused = fresh.state().number
-		s.log.WarnContext(ctx, "a rebuild did not come to its end; the projection stays as it was", "projection", r.name, "err", err)
 	}
-	cancelled = building.Err() != nil
 	if dropping := e.dropTable(ctx, unused); dropping != nil {
-		s.log.WarnContext(ctx, "rows of a table that is not in use are left; the next start deletes them", "projection", r.name, "err", dropping)
+		e.store.log.WarnContext(ctx, "rows of a table that is not in use are left; the next start deletes them", "projection", fresh.state().name, "err", dropping)
 	}
-	return cancelled, err
+	return err
 }
 
 // beginBuilding gives a new table, whose number is taken until endBuilding.
 func (e *engine) beginBuilding(slot int) table {
 	e.write.Lock()
 	defer e.write.Unlock()
-	e.building = e.newTable(e.projections[slot], e.freeNumber())
+	e.building = e.newTable(e.db, e.projections[slot], freeNumber(e.usedNumbers()))
 	e.building.state().building = true
 	return e.building
 }
@@ -205,71 +262,90 @@ func (e *engine) endBuilding() {
 type progress func(at, end eventstore.Position)
 
 func (e *engine) buildAndReplace(ctx context.Context, slot int, fresh table, p progress) (before uint16, err error) {
-	if err := e.dropTable(ctx, fresh.state().number); err != nil { // one before may have left rows
+	now := fresh.state()
+	if err := e.dropTable(ctx, now.number); err != nil { // one before may have left rows
 		return 0, err
 	}
-	return e.replace(ctx, slot, fresh, p)
+	err = e.replace(ctx, []table{fresh}, p, func() error {
+		now.building = false
+		if err := now.db.Update(func(tx *badger.Txn) error { return now.save(tx, now.checkpoint, nil) }); err != nil {
+			now.building = true
+			return err
+		}
+		before = e.tables[slot].state().number
+		e.tables[slot] = fresh
+		return nil
+	})
+	return before, err
 }
 
 // replaceTimeout bounds how long everything stands still for the last step of a rebuild.
 const replaceTimeout = 2 * time.Second
 
-// replace fills fresh and puts it into a slot. What little comes after the ledger's end was
-// reached is read while the engine stands still.
-func (e *engine) replace(ctx context.Context, slot int, fresh table, p progress) (before uint16, err error) {
+// replace brings fresh tables up to date, and puts them with install into the place of those of
+// the same projections. What little comes after the ledger's end was reached is read while
+// the engine stands still.
+func (e *engine) replace(ctx context.Context, fresh []table, p progress, install func() error) error {
 	for {
 		if err := e.replay(ctx, fresh, p); err != nil {
-			return 0, err
+			return err
 		}
 		last, cancel := context.WithTimeout(ctx, replaceTimeout)
-		before, err = e.tryReplace(last, slot, fresh, p)
+		err := e.tryReplace(last, fresh, p, install)
 		late := last.Err() != nil
 		cancel()
 		if err == nil || !late || ctx.Err() != nil {
-			return before, err
+			return err
 		}
 	}
 }
 
-func (e *engine) tryReplace(ctx context.Context, slot int, fresh table, p progress) (before uint16, err error) {
+func (e *engine) tryReplace(ctx context.Context, fresh []table, p progress, install func() error) error {
 	e.write.Lock()
 	defer e.write.Unlock()
-	old, now := e.tables[slot], fresh.state()
-	for now.checkpoint.Position < old.reached().Position {
+	for e.lack(fresh) {
 		if err := e.replay(ctx, fresh, p); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	now.building = false
-	if err := e.db.Update(func(tx *badger.Txn) error { return now.save(tx, now.checkpoint, nil) }); err != nil {
-		now.building = true
-		return 0, err
+	if err := install(); err != nil {
+		return err
 	}
-	e.tables[slot] = fresh
 	e.publish()
-	return old.state().number, nil
+	return nil
 }
 
-// replay reads on from where t is to the ledger's end. Messages that are gone count as read.
-func (e *engine) replay(ctx context.Context, t table, p progress) error {
+// lack reports whether one of fresh is behind the table in use.
+func (e *engine) lack(fresh []table) bool {
+	return slices.ContainsFunc(fresh, func(t table) bool {
+		now := t.state()
+		return now.checkpoint.Position < e.tables[e.store.find(now.name).slot].reached().Position
+	})
+}
+
+// replay reads on from where the tables are to the ledger's end. Messages that are gone count
+// as read.
+func (e *engine) replay(ctx context.Context, tables []table, p progress) error {
 	l := e.store.ledger.Load()
-	q := eventstore.Query{Stream: e.stream, Reach: domain.All, After: t.reached().Position, Max: batchSize(e.stream)}
+	q := eventstore.Query{Stream: e.stream, Reach: domain.All, After: leastReached(tables).Position, Max: batchSize(e.stream)}
 	err := l.Read(ctx, q, func(b eventstore.Batch) error {
 		defer func() { p(b.Checkpoint.Position, b.Checkpoint.Position+eventstore.Position(b.Pending)) }()
-		return e.apply([]table{t}, b)
+		return e.apply(tables, b)
 	})
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
 	gone, err := l.Gone(ctx, e.stream)
-	if err == nil {
-		err = t.flush()
-	}
-	if err = errors.Join(err, ctx.Err()); err != nil {
+	if err != nil {
 		return err
 	}
-	t.skip(gone)
-	at := t.state().checkpoint.Position
+	for _, t := range tables {
+		if err := errors.Join(t.flush(), ctx.Err()); err != nil {
+			return err
+		}
+		t.skip(gone)
+	}
+	at := tables[0].state().checkpoint.Position
 	p(at, at)
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 // verification has no need of: what it must see is published before it is acknowledged. Nor
 // does a publication wait for the queries that read the one before.
 type snapshot struct {
+	db         *database
 	tx         *badger.Txn
 	users      atomic.Int64 // readers, and one more while it is the published one; at 0 tx is discarded
 	number     uint64       // counts publications
@@ -30,8 +31,9 @@ type publishedTable struct {
 	position eventstore.Position
 }
 
-func newSnapshot(tx *badger.Txn, number uint64, tables []publishedTable, halted bool) *snapshot {
-	s := &snapshot{tx: tx, number: number, tables: tables, halted: halted, position: tables[0].position, superseded: make(chan struct{})}
+func newSnapshot(db *database, number uint64, tables []publishedTable, halted bool) *snapshot {
+	db.readers.Add(1)
+	s := &snapshot{db: db, tx: db.NewTransaction(false), number: number, tables: tables, halted: halted, position: tables[0].position, superseded: make(chan struct{})}
 	for _, t := range tables {
 		s.position = min(s.position, t.position)
 	}
@@ -57,6 +59,7 @@ func (s *snapshot) acquire() bool {
 func (s *snapshot) release() {
 	if s.users.Add(-1) == 0 {
 		s.tx.Discard()
+		s.db.readers.Done()
 	}
 }
 

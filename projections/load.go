@@ -1,0 +1,321 @@
+package projections
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/ristretto/v2/z"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A loader fills an empty table from a whole stream. It takes in the records first and then
+// gives all rows in order, so that they can be written as sorted files, several times faster
+// than through a log and memtables. They are the very rows that apply leaves.
+type loader interface {
+	add(eventstore.Batch) error
+	write(*rowWriter) error
+}
+
+// A loadable table can be filled by a loader.
+type loadable interface{ loader() loader }
+
+// A memoryLoader has the rows of a table in memory, where the table's own write puts them. It
+// is for tables that are small beside that of keys.
+type memoryLoader struct {
+	rows  memoryRows
+	apply func(rowMap, eventstore.Batch) error
+}
+
+func (t *directTable) loader() loader { return &memoryLoader{memoryRows{}, t.write} }
+
+func (l *memoryLoader) add(b eventstore.Batch) error { return l.apply(l.rows, b) }
+
+func (l *memoryLoader) write(w *rowWriter) error {
+	for _, key := range slices.Sorted(maps.Keys(l.rows)) {
+		if err := w.set([]byte(key), l.rows[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memoryRows are a rowMap.
+type memoryRows map[string][]byte
+
+func (m memoryRows) get(row []byte, f func([]byte) error) (found bool, err error) {
+	value, found := m[string(row)]
+	if found {
+		err = f(value)
+	}
+	return found, err
+}
+
+func (m memoryRows) set(row, value []byte) error { m[string(row)] = value; return nil }
+func (m memoryRows) delete(row []byte) error     { delete(m, string(row)); return nil }
+
+// A rowWriter writes rows into a new Badger, in the order of their keys.
+type rowWriter struct {
+	sorted *badger.StreamWriter
+	buffer *z.Buffer
+	prefix []byte // of the table's rows
+	key    []byte
+}
+
+// writtenAtOnce is how many bytes of rows are passed on to Badger together.
+const writtenAtOnce = 1 << 20
+
+func (w *rowWriter) set(row, value []byte) error {
+	w.key = append(append(w.key[:0], w.prefix...), row...)
+	badger.KVToBuffer(&pb.KV{Key: w.key, Value: value, Version: 1}, w.buffer)
+	if w.buffer.LenNoPadding() < writtenAtOnce {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *rowWriter) flush() error {
+	err := w.sorted.Write(w.buffer)
+	w.buffer.Reset()
+	return err
+}
+
+// copy writes all rows of a transaction whose keys have a prefix.
+func (w *rowWriter) copy(tx *badger.Txn, prefix []byte) error {
+	w.prefix = nil
+	it := tx.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 100})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := it.Item().Value(func(v []byte) error { return w.set(it.Item().Key(), v) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A load fills some of an engine's tables anew from the ledger's beginning, in a Badger that is
+// built beside the one in use and then takes its place. Its steps, and what a crash leaves:
+//
+//  1. The loaders read the stream once, and keep in memory what they need. Nothing is left.
+//  2. A Badger is built: the catalog, the tables that stay as the published snapshot has
+//     them, and the rows of the loaders. It does not count, and the next start removes it.
+//  3. A rename makes it the one that counts. The next start goes on with it.
+//  4. It is brought up to date, and the engine changes over to it. The one before is removed,
+//     at the next start if not now.
+type load struct {
+	engine *engine
+	tables map[int]loadedTable   // by slot
+	end    eventstore.Checkpoint // of the records in the loaders
+}
+
+type loadedTable struct {
+	*tableState
+	loader loader
+}
+
+// loadsInBulk reports whether all tables are loadable: those of events are.
+func (e *engine) loadsInBulk() bool {
+	return !slices.ContainsFunc(e.tables, func(t table) bool { _, ok := t.(loadable); return !ok })
+}
+
+// load fills the tables in some slots anew. One goroutine at a time does.
+func (e *engine) load(ctx context.Context, slots []int, p progress) error {
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	l := e.newLoad(slots)
+	if err := l.read(ctx, p); err != nil {
+		return err
+	}
+	next, err := l.build()
+	if err != nil {
+		return err
+	}
+	tables, err := e.openTables(next)
+	if err == nil {
+		err = e.changeOver(ctx, next, tables, p)
+	}
+	if err != nil {
+		return errors.Join(err, next.remove())
+	}
+	return nil
+}
+
+func (e *engine) newLoad(slots []int) *load {
+	e.write.Lock()
+	defer e.write.Unlock()
+	l := &load{engine: e, tables: map[int]loadedTable{}}
+	used := e.usedNumbers()
+	for _, slot := range slots {
+		t := e.newTable(e.db, e.projections[slot], freeNumber(used))
+		used[t.state().number] = true
+		l.tables[slot] = loadedTable{t.state(), t.(loadable).loader()}
+	}
+	return l
+}
+
+func (l *load) read(ctx context.Context, p progress) error {
+	q := eventstore.Query{Stream: l.engine.stream, Reach: domain.All}
+	err := l.engine.store.ledger.Load().Read(ctx, q, func(b eventstore.Batch) error {
+		for _, t := range l.tables {
+			if err := t.loader.add(b); err != nil {
+				return fmt.Errorf("projection %s: %w", t.name, err)
+			}
+		}
+		l.end = b.Checkpoint
+		p(b.Checkpoint.Position, b.Checkpoint.Position+eventstore.Position(b.Pending))
+		return nil
+	})
+	return errors.Join(err, ctx.Err())
+}
+
+// build writes a new Badger, and makes it the one that counts.
+func (l *load) build() (*database, error) {
+	log := l.engine.store.log
+	now := view{engine: l.engine}.snapshot()
+	defer now.release()
+	dir, err := now.db.buildingDir()
+	if err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(badgerOptions(dir, log).WithBaseTableSize(loadedFileSize))
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(l.fill(db, now), db.Close()); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return now.db.successor(log)
+}
+
+// loadedFileSize makes the files that a StreamWriter writes, which are 32 times as large, take
+// 16 MiB, and about three times that in memory while they are written.
+const loadedFileSize = 512 << 10
+
+// fill writes all rows into db.
+func (l *load) fill(db *badger.DB, now *snapshot) error {
+	w := &rowWriter{sorted: db.NewStreamWriter(), buffer: z.NewBuffer(2*writtenAtOnce, "rows")}
+	defer w.sorted.Cancel()
+	if err := w.sorted.Prepare(); err != nil {
+		return err
+	}
+	if err := l.writeRows(w, now); err != nil {
+		return err
+	}
+	return errors.Join(w.flush(), w.sorted.Flush())
+}
+
+// writeRows writes the catalog, and the tables in the order of their numbers.
+func (l *load) writeRows(w *rowWriter, now *snapshot) error {
+	if err := l.writeCatalog(w, now); err != nil {
+		return err
+	}
+	for _, slot := range l.byNumber(now) {
+		prefix := tablePrefix(l.number(slot, now))
+		var err error
+		if t, filled := l.tables[slot]; filled {
+			w.prefix = prefix
+			err = t.loader.write(w)
+		} else {
+			err = w.copy(now.tx, prefix)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// number is that of a slot's table in the new Badger.
+func (l *load) number(slot int, now *snapshot) uint16 {
+	if t, filled := l.tables[slot]; filled {
+		return t.number
+	}
+	return now.tables[slot].number
+}
+
+func (l *load) byNumber(now *snapshot) (slots []int) {
+	for slot := range l.engine.projections {
+		slots = append(slots, slot)
+	}
+	slices.SortFunc(slots, func(a, b int) int { return cmp.Compare(l.number(a, now), l.number(b, now)) })
+	return slots
+}
+
+func (l *load) writeCatalog(w *rowWriter, now *snapshot) error {
+	entries := map[string]catalogEntry{}
+	for slot, p := range l.engine.projections {
+		entry, err := readCatalog(now.tx, p.name)
+		if err != nil {
+			return err
+		}
+		if t, filled := l.tables[slot]; filled {
+			entry = catalogEntry{Version: p.version, Table: t.number, Checkpoint: &l.end}
+		}
+		entries[p.name] = entry
+	}
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		if err := w.set(catalogKey(name), entries[name].encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changeOver brings the tables of a new Badger up to date and puts it into the place of the
+// engine's.
+func (e *engine) changeOver(ctx context.Context, next *database, tables []table, p progress) error {
+	return e.replace(ctx, tables, p, func() error {
+		before := e.db
+		e.db, e.tables = next, tables
+		e.removing.Go(func() {
+			if err := before.remove(); err != nil {
+				e.store.log.Warn("a Badger that is not in use any more is left; the next start removes it", "stream", e.stream.String(), "err", err)
+			}
+		})
+		return nil
+	})
+}
+
+// minLoaded is the number of messages from which on a load is faster than applying them.
+var minLoaded = eventstore.Position(5000)
+
+// loadEmpty loads the tables that have taken nothing in: all of them at the first start, and
+// those of a new version or of another ledger. When the load fails, and when there is little to
+// load, they are filled as the stream is followed, which stops at what cannot be applied.
+func (e *engine) loadEmpty(ctx context.Context, l *eventstore.Ledger) error {
+	slots := e.emptySlots()
+	if len(slots) == 0 {
+		return nil
+	}
+	end, err := l.End(ctx, e.stream)
+	if err != nil {
+		return err
+	}
+	if end >= minLoaded && e.store.loadInBulk(ctx, e, slots) == nil {
+		return nil
+	}
+	return e.dropStrayTables(ctx)
+}
+
+// emptySlots are those of an engine that loads in bulk.
+func (e *engine) emptySlots() (slots []int) {
+	e.write.Lock()
+	defer e.write.Unlock()
+	if !e.loadsInBulk() {
+		return nil
+	}
+	for slot, t := range e.tables {
+		if t.reached().Position == 0 {
+			slots = append(slots, slot)
+		}
+	}
+	return slots
+}

@@ -1,0 +1,115 @@
+package projections_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+	"github.com/keytrail/keytrail/projections"
+)
+
+// A load leaves the very rows that applying the events one by one does: at the first start, of
+// each new version, and in a rebuild of each projection.
+func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
+	l := eventstoretest.New(t)
+	h := newHistory(t, l)
+	s, _ := run(t, t.TempDir(), l)
+	projections.SetMinLoaded(t, 1)
+	rapid.Check(t, func(r *rapid.T) {
+		h.some(r)
+		catchUp(t, s, l)
+		applied := dump(t, s)
+		dir := t.TempDir()
+		loaded, stop := run(t, dir, l)
+		defer stop()
+		same(t, "loaded and applied", applied, dump(t, loaded))
+		name := rapid.SampledFrom([]string{"keys", "organizations", "requests"}).Draw(r, "projection")
+		rebuilt(t, loaded, name)
+		same(t, "rebuilt and applied", applied, dump(t, loaded))
+		h.some(r)
+		catchUp(t, s, l)
+		catchUp(t, loaded, l)
+		same(t, "followed after a load", dump(t, s), dump(t, loaded))
+		stop()
+		again, stopAgain := run(t, dir, l)
+		defer stopAgain()
+		same(t, "opened again", dump(t, s), dump(t, again))
+	})
+}
+
+// some writes random events, and some requests with an Idempotency-Key.
+func (h *history) some(r *rapid.T) {
+	for range rapid.IntRange(1, 40).Draw(r, "created") {
+		h.create()
+	}
+	for range rapid.IntRange(0, 60).Draw(r, "changed") {
+		h.change()
+	}
+}
+
+// Readers see whole tables while another Badger takes the place of the one they read, however
+// often.
+func TestReadersDuringALoad(t *testing.T) {
+	l := eventstoretest.New(t)
+	h := newHistory(t, l)
+	for range 200 {
+		h.create()
+	}
+	s, _ := run(t, t.TempDir(), l)
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				before, after, err := s.DuringAQuery(func() {})
+				if err != nil || before < 200 || after != before {
+					t.Errorf("a query finds %d keys and then %d, %v", before, after, err)
+				}
+				var c projections.Credential
+				k := h.keys[h.ids[0]]
+				if found, err := s.Credential(&k.Secrets[0].Digest, domain.Only(k.Org), &c); err != nil || !found {
+					t.Errorf("the credential is found: %v, %v", found, err)
+				}
+			}
+		})
+	}
+	for range 3 {
+		rebuilt(t, s, "keys")
+		rebuilt(t, s, "organizations")
+	}
+	cancel()
+	readers.Wait()
+}
+
+// Of a load that was cut off nothing counts, and nothing is left.
+func TestALoadThatWasCutOff(t *testing.T) {
+	l := eventstoretest.New(t)
+	h := newHistory(t, l)
+	for range 50 {
+		h.create()
+	}
+	dir := t.TempDir()
+	s, stop := run(t, dir, l)
+	for _, step := range []projections.LoadStep{projections.LoadRead, projections.LoadBuilt} {
+		if err := s.BeginLoad(t.Context(), "keys", step); err != nil {
+			t.Fatal(err)
+		}
+		h.create()
+		stop()
+		s, stop = run(t, dir, l)
+		fresh, stopFresh := run(t, t.TempDir(), l)
+		same(t, "after a load that was cut off", dump(t, fresh), dump(t, s))
+		stopFresh()
+		entries, err := os.ReadDir(filepath.Join(dir, eventstore.Events.String()))
+		if err != nil || len(entries) != 1 {
+			t.Errorf("the directory has %v, %v", entries, err)
+		}
+	}
+}
