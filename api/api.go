@@ -49,6 +49,8 @@ type server struct {
 
 	trail *eventstore.Trail
 
+	bulk chan struct{} // the slots of bulk requests' parts
+
 	backingUp sync.Mutex // held while a back-up is made
 
 	gatewayWaits atomic.Int64 // requests of gateways that wait for a position
@@ -70,7 +72,8 @@ func New(o Options) http.Handler {
 		huma.ValidateStrictCasing = true  // NAME is not name
 		huma.DefaultArrayNullable = false // a list is empty, never null
 	})
-	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger)}
+	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger),
+		bulk: make(chan struct{}, bulkSlots)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil                                             // no $schema member in answers
 	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // these are our own

@@ -39,6 +39,14 @@ type service struct {
 	commands *commands.Handler
 }
 
+// A keyIndex is the read model as commands.KeyIndex.
+type keyIndex struct{ store *projections.Store }
+
+func (i keyIndex) KnownKey(org domain.OrgID, id domain.KeyID) (domain.Key, eventstore.Position, bool) {
+	k, err := i.store.Key(domain.Only(org), id)
+	return k.Key, k.Revision, err == nil
+}
+
 func start(t testing.TB) *service { return startWith(t, nil, func(*api.Options) {}) }
 
 // startWith is start with commands on a log that faults makes of the real one, and with
@@ -55,12 +63,12 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, l) }()
 	s := &service{t: t, nats: nats, ledger: l, store: store}
-	handler := commands.New(l, commands.Options{Index: store})
+	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if faults != nil {
-		handler = commands.New(faults(l), commands.Options{Index: store})
+		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}})
 	}
 	s.commands = handler
 	v := verify.New(store, l, verify.Options{})

@@ -5,24 +5,24 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/keytrail/keytrail/domain"
 )
 
-// bulkAtOnce is how many parts of one request are carried out at once.
-const bulkAtOnce = 8
+// bulkSlots is how many parts of all bulk requests together are carried out at once: two
+// atomic batches, one that is on its way to the ledger and the next. Tests lower it.
+var bulkSlots = 2000
 
-// inParallel carries out each part of a request, several at once, and gives the results to
-// done, one at a time. When the ledger has not answered one part in its time, the parts that
-// have not begun are refused: each of them would wait as long.
-func inParallel[P, R any](parts []P, do func(P) (R, error), done func(i int, result R, err error)) {
+// inParallel carries out each part of a request, many at once, and gives the results to
+// done, one at a time. Requests that run together take turns. When the ledger has not answered one part in its
+// time, the parts that have not begun are refused: each of them would wait as long.
+func inParallel[P, R any](s *server, parts []P, do func(P) (R, error), done func(i int, result R, err error)) {
 	var mu sync.Mutex
 	var outage atomic.Bool
-	var tasks errgroup.Group
-	tasks.SetLimit(bulkAtOnce)
+	var tasks sync.WaitGroup
 	for i, part := range parts {
-		tasks.Go(func() error {
+		s.bulk <- struct{}{}
+		tasks.Go(func() {
+			defer func() { <-s.bulk }()
 			var result R
 			var err error = domain.ErrLedgerUnavailable
 			if !outage.Load() {
@@ -34,8 +34,7 @@ func inParallel[P, R any](parts []P, do func(P) (R, error), done func(i int, res
 			mu.Lock()
 			defer mu.Unlock()
 			done(i, result, err)
-			return nil
 		})
 	}
-	_ = tasks.Wait() // each failure went to done
+	tasks.Wait()
 }

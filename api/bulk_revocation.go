@@ -10,15 +10,15 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-const maxBulk = 1000 // keys that one request revokes
+const maxBulk = 10_000 // keys that one request revokes
 
 type revokeKeysRequest struct {
 	WriteHeaders
 	Body struct {
-		IDs    []string    `json:"ids,omitempty" maxItems:"1000" nullable:"false" doc:"Either the keys' ids …"`
+		IDs    []string    `json:"ids,omitempty" maxItems:"10000" nullable:"false" doc:"Either the keys' ids …"`
 		Filter *bulkFilter `json:"filter,omitempty" doc:"… or what a listing would be filtered by."`
 		DryRun bool        `json:"dry_run,omitempty" doc:"Count, and change nothing."`
-		Limit  int         `json:"limit,omitempty" minimum:"0" maximum:"1000" doc:"With a filter: keys in this request, default 1000."`
+		Limit  int         `json:"limit,omitempty" minimum:"0" maximum:"10000" doc:"With a filter: keys in this request, default 10000."`
 		Cursor string      `json:"cursor,omitempty" maxLength:"2048" doc:"With a filter: next_cursor of the request before; start, or nothing, is the beginning."`
 		ReasonBody
 	}
@@ -129,7 +129,7 @@ const firstCursor = "start"
 func (s *server) revokeEach(ctx context.Context, p domain.Principal, ids []string, in *revokeKeysRequest, a *revokeKeysAnswer) error {
 	var last eventstore.Position
 	again := false
-	inParallel(ids, func(id string) (commands.KeyResult, error) { return s.revokeOne(ctx, p, id, in) },
+	inParallel(s, ids, func(id string) (commands.KeyResult, error) { return s.revokeOne(ctx, p, id, in) },
 		func(i int, r commands.KeyResult, err error) {
 			last = max(last, r.Position)
 			switch {

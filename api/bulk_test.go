@@ -154,6 +154,7 @@ func TestABulkRevocationThatIsAbandonedIsRepeated(t *testing.T) {
 
 // While the ledger is away, a request of many parts does not wait for it once for each.
 func TestABulkWaitsOnceForALedgerThatIsAway(t *testing.T) {
+	api.SetBulkSlots(t, 8)
 	var tries atomic.Int32
 	s := startWith(t, before(func(context.Context, string, string) error {
 		tries.Add(1)

@@ -33,3 +33,11 @@ func SetScrapeEvery(t *testing.T, d time.Duration) {
 	t.Cleanup(func() { scrapeEvery = before })
 	scrapeEvery = d
 }
+
+// SetBulkSlots bounds how many parts of bulk requests an API that is made until the test ends
+// carries out at once.
+func SetBulkSlots(t *testing.T, n int) {
+	before := bulkSlots
+	t.Cleanup(func() { bulkSlots = before })
+	bulkSlots = n
+}

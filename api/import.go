@@ -66,7 +66,7 @@ func (s *server) importKeys(w http.ResponseWriter, r *http.Request, p domain.Pri
 	}
 	a := importAnswer{Results: make([]importResult, len(lines))}
 	var last eventstore.Position
-	inParallel(lines, func(line []byte) (commands.KeyResult, error) { return s.importLine(r.Context(), p, line) },
+	inParallel(s, lines, func(line []byte) (commands.KeyResult, error) { return s.importLine(r.Context(), p, line) },
 		func(i int, result commands.KeyResult, err error) {
 			last = max(last, result.Position)
 			var problem *Problem

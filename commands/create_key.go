@@ -52,7 +52,7 @@ func (c *CreateKey) check() error {
 
 func (h *Handler) create(ctx context.Context, c CreateKey, f domain.Format, secret domain.Secret) (KeyResult, error) {
 	id := domain.NewKeyID(c.Org, c.CommandID)
-	result, err := h.onKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
+	result, err := h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
 		at, settings := h.now(), c.Settings
 		if c.TTL != 0 {
 			settings.ExpiresAt = at.Add(time.Duration(c.TTL))

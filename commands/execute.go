@@ -26,13 +26,23 @@ type result[A any] struct {
 	changed  bool                // the command wrote an event, in this call or an earlier one
 }
 
+// An assumption is what an aggregate is taken for before its history is loaded: that it has
+// none, or what the read model says. The append names the position, so that an assumption
+// which is wrong costs a conflict, and never correctness; only an event is written on it, and
+// nothing is refused. nil: the history is loaded first.
+type assumption[A any] struct {
+	state    A
+	position eventstore.Position
+}
+
 // execute carries out a command on one aggregate: it loads the history, decides, and appends
 // at most one event, on the condition that the history has not grown meanwhile. It is the
 // only place that does so and that tries again, until ctx or eventstore.Deadline ends.
 //
 // A command whose event is in the history already has been carried out. That one look-up
-// covers lost acknowledgements, repeated requests and Idempotency-Key alike.
-func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, decide func(A) (domain.Event, error)) (_ result[A], err error) {
+// covers lost acknowledgements, repeated requests and Idempotency-Key alike. An assumption must
+// be of a history without the command.
+func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, assumed *assumption[A], decide func(A) (domain.Event, error)) (_ result[A], err error) {
 	ctx, finish := tracing.Start(ctx, "decide")
 	defer func() { finish(err) }()
 	ctx, cancel := context.WithTimeout(ctx, eventstore.Deadline)
@@ -41,6 +51,30 @@ func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventst
 
 	command := eventstore.Command{ID: r.CommandID, Fingerprint: r.Fingerprint, Actor: r.By.ID, Correlation: r.Correlation}
 	var current result[A]
+	unsure := false // an append may have written the event although it failed
+	write := func(event domain.Event) error {
+		at, err := h.ledger.Append(ctx, ref, current.position, command, event)
+		if err != nil {
+			unsure = unsure || eventstore.FailureOf(err) == eventstore.Unknown
+			return err
+		}
+		P(&current.state).Apply(event)
+		current.position, current.changed = at, true
+		h.log.DebugContext(ctx, "event written", "type", domain.TypeOf(event), "aggregate", ref.ID, "position", at)
+		return nil
+	}
+	if assumed != nil && r.IfMatch == 0 {
+		current.state, current.position = assumed.state, assumed.position
+		if event, err := decide(current.state); err == nil && event != nil {
+			if err = write(event); err == nil {
+				return current, nil
+			}
+			if eventstore.FailureOf(err) == eventstore.Refused {
+				return result[A]{}, err
+			}
+		}
+		current = result[A]{}
+	}
 	var search historySearch
 	for attempt := 0; ; attempt++ {
 		// 1. Load the history: all of it at first, then what came since the last attempt.
@@ -58,7 +92,7 @@ func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventst
 			return result[A]{}, domain.ErrIdempotencyMismatch
 		}
 		if search.found {
-			current.replayed, current.changed = attempt == 0, true
+			current.replayed, current.changed = !unsure, true
 			return current, nil
 		}
 		if r.IfMatch != 0 && r.IfMatch != end {
@@ -71,11 +105,7 @@ func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventst
 
 		// 3. Append. After an error the event may be written all the same, or another writer
 		// was quicker: the next load tells.
-		at, err := h.ledger.Append(ctx, ref, end, command, event)
-		if err == nil {
-			P(&current.state).Apply(event)
-			current.position, current.changed = at, true
-			h.log.DebugContext(ctx, "event written", "type", domain.TypeOf(event), "aggregate", ref.ID, "position", at, "attempt", attempt)
+		if err = write(event); err == nil {
 			return current, nil
 		}
 		if eventstore.FailureOf(err) == eventstore.Refused {

@@ -5,7 +5,7 @@
 //
 // A command carries its own identity. Repeating it, because an acknowledgement was lost or
 // a client sent it again, finds the event that it already wrote and answers the same,
-// without the secret (idempotency.go). No command decides by what the read model says.
+// without the secret (idempotency.go). No command is refused by what the read model says.
 package commands
 
 import (
@@ -32,6 +32,7 @@ type Options struct {
 	Random    io.Reader
 	Logger    *slog.Logger
 	Index     RequestIndex // nil: none but what this handler carried out itself
+	Keys      KeyIndex     // nil: none
 	ImportIDs [32]byte     // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
@@ -42,6 +43,7 @@ type Handler struct {
 	clock     func() time.Time
 	random    io.Reader
 	requests  requests
+	keys      KeyIndex
 	importIDs [32]byte
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
@@ -60,7 +62,7 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.ImportIDs == [32]byte{} {
 		_, _ = rand.Read(o.ImportIDs[:]) // it ends the program if it fails
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, importIDs: o.ImportIDs,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, importIDs: o.ImportIDs,
 		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
@@ -75,7 +77,16 @@ type KeyResult struct {
 
 // onKey carries out a command on a key.
 func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, decide func(domain.Key) (domain.Event, error)) (KeyResult, error) {
-	o, err := executeOnce(ctx, h, eventstore.KeyRef(org, id), r, decide)
+	return h.onAssumedKey(ctx, org, id, r, nil, decide)
+}
+
+// onNewKey carries out a command on a key that most likely has no history.
+func (h *Handler) onNewKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, decide func(domain.Key) (domain.Event, error)) (KeyResult, error) {
+	return h.onAssumedKey(ctx, org, id, r, &assumption[domain.Key]{}, decide)
+}
+
+func (h *Handler) onAssumedKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, assumed *assumption[domain.Key], decide func(domain.Key) (domain.Event, error)) (KeyResult, error) {
+	o, err := executeOnce(ctx, h, eventstore.KeyRef(org, id), r, assumed, decide)
 	return KeyResult{Key: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
 }
 
@@ -88,7 +99,7 @@ type OrganizationResult struct {
 
 // onOrganization carries out a command on an organization.
 func (h *Handler) onOrganization(ctx context.Context, id domain.OrgID, r Request, decide func(domain.Organization) (domain.Event, error)) (OrganizationResult, error) {
-	o, err := executeOnce(ctx, h, eventstore.OrganizationRef(id), r, decide)
+	o, err := executeOnce(ctx, h, eventstore.OrganizationRef(id), r, nil, decide)
 	return OrganizationResult{Organization: o.state, Position: o.position, Replayed: o.replayed}, err
 }
 

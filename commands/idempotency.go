@@ -97,12 +97,12 @@ type doneRequest struct {
 // command id is refused, whatever aggregate it is about. It is looked for only if the
 // aggregate's own history does not have the command, so that of two requests which raced on
 // two nodes each finds what it did.
-func executeOnce[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, decide func(A) (domain.Event, error)) (result[A], error) {
+func executeOnce[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventstore.Ref, r Request, assumed *assumption[A], decide func(A) (domain.Event, error)) (result[A], error) {
 	if r.Fingerprint == "" {
-		return execute[A, P](ctx, h, ref, r, decide)
+		return execute[A, P](ctx, h, ref, r, assumed, decide)
 	}
 	begun, done, repeated := false, false, false
-	o, err := execute[A, P](ctx, h, ref, r, func(state A) (_ domain.Event, err error) {
+	o, err := execute[A, P](ctx, h, ref, r, assumed, func(state A) (_ domain.Event, err error) {
 		if !begun {
 			repeated, err = h.requests.begin(r, ref)
 			begun = err == nil

@@ -35,9 +35,12 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 		return KeyResult{}, err
 	}
 	id := h.importedID(c.Org, c.Digest)
+	if k, at, found := h.knownKey(c.Org, id); found && k.Imported {
+		return KeyResult{Key: k, Position: at, Replayed: true, Changed: true}, nil // only its import makes this id
+	}
 	// The command is the import of this digest, by any caller, any number of times.
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
-	return h.onKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
+	return h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
 		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Settings: c.Settings,
 			Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By})
 	})

@@ -23,7 +23,18 @@ func (h *Handler) RevokeKey(ctx context.Context, c RevokeKey) (KeyResult, error)
 	if err := valid(c); err != nil {
 		return KeyResult{}, err
 	}
-	return h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (domain.Event, error) {
+	decide := func(k domain.Key) (domain.Event, error) {
 		return k.Revoke(domain.RevokeKey{Reason: c.Reason, Comment: c.Comment, At: h.now(), By: c.By})
-	})
+	}
+	var assumed *assumption[domain.Key]
+	if c.Fingerprint == "" && c.IfMatch == 0 { // else the history tells whether the request was carried out, or is stale
+		k, at, found := h.knownKey(c.Org, c.Key)
+		if event, err := decide(k); found && event == nil && err == nil {
+			return KeyResult{Key: k, Position: at}, nil // revoked, which is final
+		}
+		if found {
+			assumed = &assumption[domain.Key]{k, at}
+		}
+	}
+	return h.onAssumedKey(ctx, c.Org, c.Key, c.Request, assumed, decide)
 }

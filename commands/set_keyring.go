@@ -12,7 +12,7 @@ import (
 // processes that set different ones at the same time the ledger lets one win.
 func (h *Handler) SetKeyring(ctx context.Context, fingerprint string, replace bool) (domain.Keyring, error) {
 	r := Request{By: domain.System}
-	o, err := execute(ctx, h, eventstore.KeyringRef(), r, func(k domain.Keyring) (domain.Event, error) {
+	o, err := execute(ctx, h, eventstore.KeyringRef(), r, nil, func(k domain.Keyring) (domain.Event, error) {
 		return k.Set(domain.SetKeyring{Fingerprint: fingerprint, Replace: replace, At: h.now(), By: r.By})
 	})
 	return o.state, err

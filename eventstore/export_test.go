@@ -1,6 +1,11 @@
 package eventstore
 
-import "context"
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 // Consumers is how many the server has for a stream.
 func (l *Ledger) Consumers(ctx context.Context, s Stream) (int, error) {
@@ -13,3 +18,28 @@ func (l *Ledger) Consumers(ctx context.Context, s Stream) (int, error) {
 
 // SetRing makes the ring of a tail that is not yet running hold n records.
 func (t *Trail) SetRing(n int) { t.ringRecords = n }
+
+// AroundSingles makes f stand around each first try to append an event by itself.
+func (l *Ledger) AroundSingles(f func(do func() error) error) {
+	inner := l.commits.single
+	l.commits.single = func(ctx context.Context, m *nats.Msg) (ack *jetstream.PubAck, err error) {
+		err = f(func() error { ack, err = inner(ctx, m); return err })
+		return ack, err
+	}
+}
+
+// AroundBatches makes f stand around each append of an atomic batch of n events.
+func (l *Ledger) AroundBatches(f func(n int, do func() error) error) {
+	inner := l.commits.batch
+	l.commits.batch = func(ctx context.Context, messages []*nats.Msg) (last Position, err error) {
+		err = f(len(messages), func() error { last, err = inner(ctx, messages); return err })
+		return last, err
+	}
+}
+
+// Waiting is how many events wait for a batch.
+func (l *Ledger) Waiting() int {
+	l.commits.mu.Lock()
+	defer l.commits.mu.Unlock()
+	return len(l.commits.waiting)
+}

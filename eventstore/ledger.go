@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type Ledger struct {
 	log       *slog.Logger
 	latency   *prometheus.HistogramVec
 	errors    *prometheus.CounterVec
+	commits   groupCommit
 	suspended atomic.Pointer[error]
 
 	heartbeatSubject string // of this process
@@ -35,9 +37,8 @@ type Ledger struct {
 }
 
 // Append writes e after the aggregate's event at position after, 0: as its first. It is
-// repeated under one message id until it is answered; FailureOf classifies its error. An
-// earlier try that was written although its answer was lost makes the next one a conflict
-// on one replica, and a success on three.
+// repeated under one message id until it is answered; FailureOf classifies its error.
+// Events that are appended at the same time may share an atomic batch.
 func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command, e domain.Event) (p Position, err error) {
 	ctx, finish := tracing.Start(ctx, "append to the ledger")
 	defer func() { finish(err) }()
@@ -51,34 +52,62 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 	if err != nil {
 		return 0, &failed{Refused, err}
 	}
-	p, err = l.publish(ctx, Events, m, jetstream.WithExpectLastSequencePerSubject(uint64(after)))
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(uint64(after), 10))
+	p, err = l.record(ctx, Events, func(ctx context.Context) (*jetstream.PubAck, error) { return l.commit(ctx, m) })
 	if err != nil {
 		return 0, fmt.Errorf("append %s to %s after %d: %w", domain.TypeOf(e), ref, after, err)
 	}
 	return p, nil
 }
 
+// commit appends m, at first together with others that come at the same time, then by itself.
+func (l *Ledger) commit(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, Deadline)
+	defer cancel()
+	ack, err := l.commits.append(ctx, m)
+	if err == nil || decided(err) || ctx.Err() != nil {
+		return ack, err
+	}
+	return l.repeat(ctx, m, FailureOf(err) == Unknown)
+}
+
 // publish appends m, whose message id makes repeating it safe: the streams' duplicate
 // window is longer than Deadline.
-func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg, opts ...jetstream.PublishOpt) (p Position, err error) {
-	opts = append(opts, jetstream.WithRetryAttempts(0)) // retry repeats
-	start, h := time.Now(), &l.health[s]
-	applied := Position(h.applied.Load()) // before it is sent
-	duplicate := false                    // an earlier call had written it
-	err = retry(ctx, func(ctx context.Context) error {
-		ack, err := l.js.PublishMsg(ctx, m, opts...)
-		if err == nil {
-			p, duplicate = Position(ack.Sequence), ack.Duplicate
-		}
+func (l *Ledger) publish(ctx context.Context, s Stream, m *nats.Msg) (Position, error) {
+	return l.record(ctx, s, func(ctx context.Context) (*jetstream.PubAck, error) { return l.repeat(ctx, m, false) })
+}
+
+// repeat appends m by itself, until that is answered. sent tells that an earlier try may have
+// written it.
+func (l *Ledger) repeat(ctx context.Context, m *nats.Msg, sent bool) (ack *jetstream.PubAck, err error) {
+	err = retry(ctx, func(ctx context.Context) (err error) {
+		ack, err = l.publishOnce(ctx, m)
+		sent = sent || FailureOf(classify(err)) == Unknown
 		return err
 	})
+	if sent && FailureOf(err) == Conflict {
+		err = &failed{Unknown, err} // with that try's own event, perhaps
+	}
+	return ack, err
+}
+
+func (l *Ledger) publishOnce(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	return l.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0)) // retry repeats
+}
+
+// record makes an append, measures it, and notes its position.
+func (l *Ledger) record(ctx context.Context, s Stream, append func(context.Context) (*jetstream.PubAck, error)) (Position, error) {
+	start, h := time.Now(), &l.health[s]
+	applied := Position(h.applied.Load()) // before it is sent
+	ack, err := append(ctx)
 	l.latency.WithLabelValues(s.String()).Observe(time.Since(start).Seconds())
 	if err != nil {
 		l.errors.WithLabelValues(s.String(), FailureOf(err).String()).Inc()
 		return 0, err
 	}
 	l.acknowledge()
-	if p <= applied && !duplicate {
+	p := Position(ack.Sequence)
+	if p <= applied && !ack.Duplicate { // a duplicate was written by an earlier call
 		l.log.ErrorContext(ctx, "the ledger gave a position away for the second time", "stream", s.String(), "position", p, "applied", applied)
 		h.mismatch.Store(true)
 		h.suspectLoss()

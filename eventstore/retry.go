@@ -28,7 +28,7 @@ func retry(ctx context.Context, ask func(context.Context) error) error {
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := try(ctx, ask)
-		if err == nil || FailureOf(err) == Conflict || FailureOf(err) == Refused {
+		if err == nil || decided(err) {
 			return err
 		}
 		if backoff.Sleep(ctx, backoff.Jitter(pause)) != nil {
@@ -36,6 +36,9 @@ func retry(ctx context.Context, ask func(context.Context) error) error {
 		}
 	}
 }
+
+// decided reports whether an error is the answer, whatever is tried again.
+func decided(err error) bool { return FailureOf(err) == Conflict || FailureOf(err) == Refused }
 
 // try asks once, for tryTimeout at most.
 func try(ctx context.Context, ask func(context.Context) error) error {

@@ -46,7 +46,7 @@ func configs(o Options) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		forAll(jetstream.StreamConfig{
 			Name: Events.name(), Subjects: []string{Events.subjects()}, DenyDelete: true, DenyPurge: true,
-			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, Discard: jetstream.DiscardNew,
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, Discard: jetstream.DiscardNew, AllowAtomicPublish: true,
 		}),
 		forAll(jetstream.StreamConfig{
 			Name: Uses.name(), Subjects: []string{Uses.subjects()}, DenyDelete: true,
@@ -106,6 +106,7 @@ func faults(have, want jetstream.StreamConfig) []fault {
 		fault{have.AllowMsgTTL || have.SubjectDeleteMarkerTTL != 0, "lets messages end themselves; take allow_msg_ttl away"},
 		fault{have.AllowMsgCounter, "adds numbers up instead of keeping messages; take allow_msg_counter away"},
 		fault{have.AllowDirect || have.MirrorDirect, "is read from any replica, which may lack what was acknowledged; take allow_direct and mirror_direct away"},
+		fault{want.AllowAtomicPublish && !have.AllowAtomicPublish, "takes no atomic batches; set allow_atomic"},
 		fault{have.RePublish != nil, "copies its messages to other subjects; take republish away"},
 	)
 }

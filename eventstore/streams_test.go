@@ -63,6 +63,7 @@ func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
 		{uses, func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true }, "allow_msg_counter"},
 		{events, func(c *jetstream.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
 		{uses, func(c *jetstream.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
+		{events, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, "allow_atomic"},
 		{events, func(c *jetstream.StreamConfig) {
 			c.RePublish = &jetstream.RePublish{Source: "keytrail.events.>", Destination: "copies.>"}
 		}, "republish"},

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	linesAtOnce   = 1000 // lines of an import that go into one request
-	failuresShown = 20   // lines that are told one by one; the others are counted
+	linesAtOnce   = 10_000   // lines of an import that go into one request, at most
+	bytesAtOnce   = 15 << 20 // and their size: a request may have 16 MiB
+	failuresShown = 20       // lines that are told one by one; the others are counted
 )
 
 type imported struct {
@@ -87,7 +88,7 @@ func (i *importer) run(in io.Reader) error {
 			return fmt.Errorf("line %d: %w", i.number, err)
 		}
 		i.chunk.Write(append(line, '\n'))
-		if i.number%linesAtOnce == 0 {
+		if i.number-i.first+1 == linesAtOnce || i.chunk.Len() > bytesAtOnce {
 			if err := i.flush(); err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ type revocation struct {
 func revokeCommand(c *client) *cobra.Command {
 	var r revocation
 	cmd := &cobra.Command{Use: "revoke [KEY_ID…]", Short: "Revoke keys for good",
-		Long: `Revoke the keys that are named, or all that the filters choose, a thousand at a time.
+		Long: `Revoke the keys that are named, or all that the filters choose, ten thousand at a time.
 It is safe to interrupt and to repeat: revoking a revoked key changes nothing.`}
 	filter := filterFlags(cmd.Flags())
 	cmd.Flags().StringVar(&r.reason, "reason", "unspecified", oneOf(domain.Reasons))
