@@ -83,7 +83,7 @@ func (q *question) read(r *http.Request) (err error) {
 	keyspace, _, below := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), authorizePrefix), "/")
 	var query url.Values
 	if !below {
-		if query, err = parseParameters(r, "scope", "refuse", "after"); err != nil {
+		if query, err = parseParameters(r, []string{"scope"}, "refuse", "after"); err != nil {
 			return err
 		}
 	}

@@ -15,24 +15,27 @@ import (
 // auditScope is what a reader of events needs, for as long as it reads.
 const auditScope = "audit:read"
 
+// eventStream is the content type of Server-Sent Events.
+const eventStream = "text/event-stream"
+
 // events answers a page; with Accept: application/x-ndjson, all there is up to now, an
 // event a line; with text/event-stream, what there is and then what comes.
 func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Principal) error {
 	q, err := s.parseEvents(r, p)
-	if err == nil {
-		err = s.trail.Check(r.Context(), q.cursor)
-	}
 	if err != nil {
 		return err
 	}
 	accept := r.Header.Get("Accept")
-	replay, follow := strings.Contains(accept, "application/x-ndjson"), strings.Contains(accept, "text/event-stream")
+	replay, follow := strings.Contains(accept, "application/x-ndjson"), strings.Contains(accept, eventStream)
 	if replay || follow || q.wait > 0 {
 		done, err := s.acquireStream(w, p)
 		if err != nil {
 			return err
 		}
 		defer done()
+		if err := s.trail.Check(r.Context(), q.cursor); err != nil {
+			return err
+		}
 	}
 	switch {
 	case replay:
@@ -81,14 +84,19 @@ var (
 func (s *server) documentEvents() description {
 	answer := s.jsonAnswer(eventPage{})
 	answer["application/x-ndjson"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "All events up to now, one a line."}}
-	answer["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "Events as they come; Last-Event-ID goes on behind one."}}
+	answer[eventStream] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "Events as they come; Last-Event-ID goes on behind one."}}
 	limit := intSchema(1, 1000)
 	limit.Default = 100
+	order := oneOf([]string{"asc", "desc"})
+	order.Default = "asc"
 	return description{summary: "Read, replay or follow the ledger's events", details: "Accept chooses a page, a replay or a stream.", answer: answer,
 		parameters: []*huma.Param{queryParam("org_id", "Of this organization.", textSchema()), queryParam("key_id", "Of this key.", textSchema()),
 			queryParam("type", "Of these types, one by one or with commas.", listSchema(eventType("").Schema(nil))),
-			queryParam("actor", "By this principal.", textSchema()), queryParam("from", "From this time on.", timeSchema()), queryParam("to", "Before this time.", timeSchema()),
-			queryParam("cursor", "The next_cursor of the page before.", textSchema()), queryParam("limit", "Events in a page.", limit),
+			queryParam("actor", "By this principal.", textSchema()),
+			queryParam("code", "Uses with these outcomes, one by one or with commas.", listSchema(outcome("").Schema(nil))),
+			queryParam("ip", "Uses from this address or network.", textSchema()), queryParam("from", "From this time on.", timeSchema()), queryParam("to", "Before this time.", timeSchema()),
+			queryParam("order", "Oldest or newest first. What is waited for or followed is asc.", order),
+			queryParam("cursor", "The next_cursor of the page before, in the same order.", textSchema()), queryParam("limit", "Events in a page.", limit),
 			queryParam("wait", "How long a page that would be empty waits for an event, up to 60s.", textSchema()),
 			afterParam("Wait until the read model has this position, which was the Keytrail-Position of a write's answer."),
 			headerParam("Last-Event-ID", "Go on behind this event; it comes before cursor.")}}

@@ -54,8 +54,8 @@ func (s *server) waitForEvents(r *http.Request, q eventQuery) (eventstore.Page, 
 // eventPage is what pageEvents writes.
 type eventPage struct {
 	Items      []eventShape `json:"items"`
-	NextCursor string       `json:"next_cursor" doc:"Where the next page begins, also at the end."`
-	AtEnd      bool         `json:"at_end" doc:"There was nothing more yet."`
+	NextCursor string       `json:"next_cursor" doc:"Where the next page begins, also at the end. A page may have fewer events than the limit and not be at the end."`
+	AtEnd      bool         `json:"at_end" doc:"Nothing that matches lay beyond this page when it was made."`
 }
 
 // eventShape is a CloudEvent as eventstore.Record writes it.

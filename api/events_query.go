@@ -2,7 +2,9 @@ package api
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -22,7 +24,7 @@ type eventQuery struct {
 }
 
 func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery, err error) {
-	v, err := parseParameters(r, "type", "org_id", "key_id", "actor", "from", "to", "cursor", "limit", "wait", "after")
+	v, err := parseParameters(r, []string{"type", "code"}, "org_id", "key_id", "actor", "ip", "from", "to", "order", "cursor", "limit", "wait", "after")
 	if err != nil {
 		return q, err
 	}
@@ -46,16 +48,59 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 			q.filter.Reach = domain.Only(k.Org) // its subject alone is read
 		}
 	}
-	if v.Has("type") {
-		q.filter.Types = strings.Split(strings.Join(v["type"], ","), ",")
-		for _, t := range q.filter.Types {
-			if !slices.Contains(eventTypes, t) {
-				return q, domain.InvalidField("type", "must be one or more of "+strings.Join(eventTypes, ", ")+", with commas")
-			}
+	if q.filter.Types, err = parseList(v, "type", eventTypes); err != nil {
+		return q, err
+	}
+	if q.filter.Codes, err = parseList(v, "code", domain.Outcomes[:]); err != nil {
+		return q, err
+	}
+	if v.Has("ip") {
+		if q.filter.Network, err = parseNetwork(v.Get("ip")); err != nil {
+			return q, domain.InvalidField("ip", "must be an address or a network, like 192.0.2.7 or 2001:db8::/32")
 		}
 	}
 	q.filter.Actor = v.Get("actor")
-	return q, q.parseRange(v, r.Header.Get("Last-Event-ID"))
+	return q, q.parseRange(v, r.Header)
+}
+
+// parseList reads a parameter whose values come one by one or with commas, nil if it is not given.
+func parseList[S ~string](v url.Values, name string, words []S) (list []S, err error) {
+	if !v.Has(name) {
+		return nil, nil
+	}
+	for _, text := range strings.Split(strings.Join(v[name], ","), ",") {
+		if !slices.Contains(words, S(text)) {
+			return nil, domain.InvalidField(name, "must be one or more of "+joinWords(words)+", with commas")
+		}
+		list = append(list, S(text))
+	}
+	return list, nil
+}
+
+func joinWords[S ~string](words []S) string {
+	var all []string
+	for _, w := range words {
+		all = append(all, string(w))
+	}
+	return strings.Join(all, ", ")
+}
+
+var errNetwork = errors.New("not a network")
+
+// parseNetwork reads a network or one address. An IPv4 one that is written as IPv6 is the same.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return a.Unmap().Prefix(a.Unmap().BitLen())
+	}
+	const mapped = 96 // bits before the IPv4 address
+	p, err := netip.ParsePrefix(s)
+	if err == nil && p.Addr().Is4In6() {
+		if p.Bits() < mapped {
+			return p, errNetwork
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
+	}
+	return p.Masked(), err
 }
 
 // eventTypes are the values of the parameter type.
@@ -67,7 +112,7 @@ var eventTypes = func() (names []string) {
 }()
 
 // parseRange reads which of the events that the filter chooses are asked for.
-func (q *eventQuery) parseRange(v url.Values, lastEventID string) (err error) {
+func (q *eventQuery) parseRange(v url.Values, h http.Header) (err error) {
 	for _, p := range []struct {
 		name string
 		at   *time.Time
@@ -78,8 +123,11 @@ func (q *eventQuery) parseRange(v url.Values, lastEventID string) (err error) {
 			}
 		}
 	}
-	if q.cursor, err = eventstore.ParseCursor(cmp.Or(lastEventID, v.Get("cursor"))); err != nil {
+	if q.cursor, err = eventstore.ParseCursor(cmp.Or(h.Get("Last-Event-ID"), v.Get("cursor"))); err != nil {
 		return domain.InvalidField("cursor", "must be a next_cursor, or the id of a followed event, that this service gave")
+	}
+	if err := q.parseOrder(v, h); err != nil {
+		return err
 	}
 	q.limit = 100
 	if v.Has("limit") {
@@ -91,6 +139,23 @@ func (q *eventQuery) parseRange(v url.Values, lastEventID string) (err error) {
 		if q.wait, err = time.ParseDuration(v.Get("wait")); err != nil || q.wait < 0 || q.wait > time.Minute {
 			return domain.InvalidField("wait", "must be a duration from 0s to 60s")
 		}
+	}
+	return nil
+}
+
+// parseOrder reads which way the cursor moves. What is waited for comes at the end.
+func (q *eventQuery) parseOrder(v url.Values, h http.Header) error {
+	descending := v.Get("order") == "desc"
+	switch {
+	case v.Has("order") && !descending && v.Get("order") != "asc":
+		return domain.InvalidField("order", "must be asc or desc")
+	case q.cursor == eventstore.Cursor{}:
+		q.cursor.Descending = descending
+	case q.cursor.Descending != descending:
+		return domain.InvalidField("cursor", "is of a page in the other order; go on in the order that it was given in, or begin again without one")
+	}
+	if descending && (v.Has("wait") || strings.Contains(h.Get("Accept"), eventStream)) {
+		return domain.InvalidField("order", "is asc for events that are waited for")
 	}
 	return nil
 }

@@ -23,13 +23,11 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQue
 	defer done()
 	var chunk []byte
 	checked := time.Now()
-	err := s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Entry) error {
-		event, err := e.CloudEvent()
-		if err != nil {
+	err := s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Record) (err error) {
+		if chunk, err = e.AppendCloudEvent(chunk); err != nil {
 			return err
 		}
-		chunk = append(append(chunk, event...), '\n')
-		if len(chunk) < chunkBytes {
+		if chunk = append(chunk, '\n'); len(chunk) < chunkBytes {
 			return nil
 		}
 		if time.Since(checked) > recheckEvery {
@@ -58,7 +56,7 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQue
 // of each event is the cursor behind it, so that a client that comes back with Last-Event-ID
 // misses none.
 func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
-	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Content-Type", eventStream)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	ctx, done := s.whileServing(r.Context())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -246,5 +247,67 @@ func TestAFollowerSeesItsOrganizationAlone(t *testing.T) {
 		if strings.Contains(event, `"n`) || strings.Contains(event, `"VALID"`) {
 			seen++
 		}
+	}
+}
+
+// TestTheNewestEventsComeFirst by pages, whose cursor keeps its place while the trail grows.
+func TestTheNewestEventsComeFirst(t *testing.T) {
+	s := start(t)
+	var want []string
+	for i := range 5 {
+		want = append(want, s.org(fmt.Sprint("o", i)))
+	}
+	slices.Reverse(want)
+	var got []string
+	cursor := ""
+	for {
+		page := s.must(s.root, "GET", "/v1/events?order=desc&type=organization.created&limit=2&cursor="+cursor, "")
+		for _, e := range page["items"].([]any) {
+			got = append(got, e.(map[string]any)["subject"].(string))
+		}
+		s.org("late")
+		if cursor = page["next_cursor"].(string); page["at_end"].(bool) {
+			break
+		}
+	}
+	if got = got[:min(len(got), len(want))]; !slices.Equal(got, want) {
+		t.Errorf("they are %v, not %v", got, want)
+	}
+	status, _, text := s.do(s.root, "GET", "/v1/events?order=desc&type=organization.created", "", "Accept", "application/x-ndjson")
+	if first, _, _ := strings.Cut(text, "\n"); status != 200 || !strings.Contains(first, `"late"`) {
+		t.Errorf("the replay begins with %s", first)
+	}
+}
+
+// TestUsesAreFoundByOutcomeAndAddress, and by nothing that could be misread.
+func TestUsesAreFoundByOutcomeAndAddress(t *testing.T) {
+	s := start(t)
+	id, secret := s.create(s.root, `{"org_id":"`+s.org("acme")+`","name":"ci"}`)
+	for _, ip := range []string{"192.0.2.7", "::ffff:198.51.100.1", "2001:db8::1"} {
+		s.must(s.root, "POST", "/v1/verify", `{"key":"`+secret+`","ip":"`+ip+`"}`)
+	}
+	s.must(s.root, "POST", "/v1/keys/"+id+"/revoke", "")
+	s.must(s.root, "POST", "/v1/verify", `{"key":"`+secret+`"}`)
+	for query, want := range map[string]int{"code=REVOKED": 1, "code=VALID": 3, "code=VALID,REVOKED": 4, "code=VALID&code=REVOKED": 4, "code=EXPIRED": 0, "ip=192.0.2.7": 1,
+		"ip=192.0.2.99/24": 1, "ip=198.51.100.1": 1, "ip=::ffff:198.51.100.0/120": 1, "ip=::/0": 1, "ip=0.0.0.0/0": 2, "ip=2001:db8::/32&code=REVOKED": 0, "ip=0.0.0.0/0&type=key.created": 0} {
+		for _, order := range []string{"asc", "desc"} {
+			page := s.must(s.root, "GET", "/v1/events?key_id="+id+"&order="+order+"&"+query, "")
+			if items := page["items"].([]any); len(items) != want || page["at_end"] != true {
+				t.Errorf("%s finds %v", query, page)
+			}
+		}
+	}
+	ascending := s.must(s.root, "GET", "/v1/events?limit=1", "")["next_cursor"].(string)
+	descending := s.must(s.root, "GET", "/v1/events?limit=1&order=desc", "")["next_cursor"].(string)
+	for query, field := range map[string]string{"code=REVOKE": "code", "code=": "code", "code=VALID,": "code", "ip=": "ip", "ip=1.2.3": "ip", "ip=10.0.0.0/33": "ip", "ip=fe80::1%25eth0": "ip",
+		"ip=::ffff:0.0.0.0/90": "ip", "ip=10.0.0.1&ip=10.0.0.2": "ip", "order=down": "order", "order=": "order", "order=desc&wait=1s": "order",
+		"order=desc&cursor=" + ascending: "cursor", "cursor=" + descending: "cursor"} {
+		status, _, text := s.do(s.root, "GET", "/v1/events?"+query, "")
+		if status != 400 || !strings.Contains(text, `"field":"`+field+`"`) {
+			t.Errorf("%s: %d %s", query, status, text)
+		}
+	}
+	if status, _, text := s.do(s.root, "GET", "/v1/events?order=desc", "", "Accept", "text/event-stream"); status != 400 || !strings.Contains(text, `"order"`) {
+		t.Errorf("followed backwards: %d %s", status, text)
 	}
 }

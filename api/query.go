@@ -21,14 +21,14 @@ func parseQuery(r *http.Request) (url.Values, error) {
 }
 
 // parseParameters is the query of a route that is written by hand: it has no parameters but the
-// known ones, and each once, but for list.
-func parseParameters(r *http.Request, list string, known ...string) (url.Values, error) {
+// known ones, and each once, but for lists.
+func parseParameters(r *http.Request, lists []string, known ...string) (url.Values, error) {
 	query, err := parseQuery(r)
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		switch values := query[name]; {
-		case name == list:
+		case slices.Contains(lists, name):
 		case !slices.Contains(known, name):
-			return nil, domain.InvalidField(clip(name), "is not a parameter here; they are: "+strings.Trim(list+", "+strings.Join(known, ", "), ", "))
+			return nil, domain.InvalidField(clip(name), "is not a parameter here; they are: "+strings.Join(slices.Concat(lists, known), ", "))
 		case len(values) > 1:
 			return nil, errRepeated(name)
 		}

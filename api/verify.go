@@ -80,7 +80,7 @@ func (m *middleware) decide(v *verification, w *responseRecorder, r *http.Reques
 
 // verifyAfter waits for the position that the query names.
 func (s *server) verifyAfter(r *http.Request) error {
-	query, err := parseParameters(r, "", "after")
+	query, err := parseParameters(r, nil, "after")
 	if err != nil {
 		return err
 	}

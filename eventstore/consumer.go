@@ -50,6 +50,7 @@ type consumer struct {
 	stream     jetstream.Stream
 	name       string
 	pending    uint64 // messages that matched when it was made
+	inFlight   int    // messages that it asks for ahead
 	heartbeats heartbeats
 
 	messages    chan *nats.Msg
@@ -68,12 +69,12 @@ var (
 )
 
 // newConsumer makes a consumer within one try.
-func (l *Ledger) newConsumer(ctx context.Context, s Stream, config jetstream.ConsumerConfig, h heartbeats, wake chan struct{}) (*consumer, error) {
+func (l *Ledger) newConsumer(ctx context.Context, s Stream, config jetstream.ConsumerConfig, inFlight int, h heartbeats, wake chan struct{}) (*consumer, error) {
 	config.AckPolicy, config.MaxDeliver = jetstream.AckNonePolicy, 1
 	config.MemoryStorage, config.Replicas = true, 1 // it is made anew when its server is lost
 	config.InactiveThreshold = inactiveThreshold
-	c := &consumer{nc: l.nc, stream: l.streams[s], heartbeats: h, wake: wake,
-		messages: make(chan *nats.Msg, 2*maxInFlight)} // with room for what is no message
+	c := &consumer{nc: l.nc, stream: l.streams[s], heartbeats: h, wake: wake, inFlight: inFlight,
+		messages: make(chan *nats.Msg, inFlight+maxInFlight)} // with room for what is no message
 	c.connection = l.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	var made jetstream.Consumer
 	err := try(ctx, func(ctx context.Context) (err error) {
@@ -148,11 +149,11 @@ func (c *consumer) nextWithin(d time.Duration) (*nats.Msg, error) {
 
 // pull asks for more when half of what was asked for has come.
 func (c *consumer) pull() error {
-	if c.outstanding > maxInFlight/2 {
+	if c.outstanding > c.inFlight/2 {
 		return nil
 	}
-	n := maxInFlight - c.outstanding
-	c.outstanding = maxInFlight
+	n := c.inFlight - c.outstanding
+	c.outstanding = c.inFlight
 	request := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, n, pullExpires, c.heartbeats.interval)
 	if err := c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.stream.CachedInfo().Config.Name+"."+c.name, c.sub.Subject, []byte(request)); err != nil {
 		return &interrupted{err}

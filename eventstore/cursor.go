@@ -6,19 +6,21 @@ import (
 	"errors"
 )
 
-// A Cursor is how far both streams have been read: each up to a position, that one included,
-// and in a message of uses up to an index.
+// A Cursor is how far both streams have been read: each up to a position or, descending, down to
+// one, that one included, and in a message of uses up or down to an index. What is appended
+// later comes after an ascending cursor and never after a descending one.
 type Cursor struct {
-	At    [2]Position `json:"p"` // by stream
-	Index int         `json:"i"` // of the last use that was read in the message at At[Uses]
+	At         [2]Position `json:"p"` // by stream; 0: reading has not begun
+	Index      int         `json:"i"` // of the last use that was read in the message at At[Uses]
+	Descending bool        `json:"d,omitempty"`
 }
 
-// wholeMessage is the Index of a cursor after all uses of a message.
+// wholeMessage is the Index of an ascending cursor after all uses of a message.
 const wholeMessage = 1 << 20
 
 var errCursor = errors.New("not a cursor")
 
-// ParseCursor reads what String wrote. "" is before everything.
+// ParseCursor reads what String wrote. "" is before everything, in ascending order.
 func ParseCursor(s string) (c Cursor, err error) {
 	if s == "" {
 		return c, nil
@@ -35,7 +37,7 @@ func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// after is the last message of which nothing is left to be read.
+// after is the last message of which an ascending cursor leaves nothing to be read.
 func (c Cursor) after(s Stream) Position {
 	if s == Uses && c.Index < wholeMessage && c.At[s] > 0 {
 		return c.At[s] - 1
@@ -43,13 +45,25 @@ func (c Cursor) after(s Stream) Position {
 	return c.At[s]
 }
 
+// upto is the last message of which a descending cursor that has begun leaves something to be
+// read.
+func (c Cursor) upto(s Stream) Position {
+	if s == Uses && c.Index > 0 {
+		return c.At[s]
+	}
+	return c.At[s] - 1
+}
+
 // covers reports whether r was read already.
 func (c Cursor) covers(r *Record) bool {
 	at := c.At[r.Stream]
-	return r.Position < at || r.Position == at && (r.Stream == Events || r.Index <= c.Index)
+	if r.Position != at {
+		return r.Position < at != c.Descending
+	}
+	return r.Stream == Events || r.Index == c.Index || r.Index < c.Index != c.Descending
 }
 
-// Move puts c after r.
+// Move puts c, which is ascending, after r.
 func (c *Cursor) Move(r *Record) {
 	c.At[r.Stream] = r.Position
 	if r.Stream == Uses {
@@ -57,14 +71,34 @@ func (c *Cursor) Move(r *Record) {
 	}
 }
 
-// moveTo puts c after the message at p, unless it is there already.
+// moveBefore makes r the next record of its stream.
+func (c *Cursor) moveBefore(r *Record) {
+	switch {
+	case c.Descending && r.Stream == Uses:
+		c.At[Uses], c.Index = r.Position, r.Index+1
+	case c.Descending:
+		c.At[Events] = r.Position + 1
+	case r.Stream == Uses && r.Index > 0:
+		c.At[Uses], c.Index = r.Position, r.Index-1
+	default:
+		c.moveTo(r.Stream, r.Position-1)
+	}
+}
+
+// moveTo puts c past the message at p, unless it is there already.
 func (c *Cursor) moveTo(s Stream, p Position) {
-	if p <= c.after(s) {
+	index := wholeMessage
+	if c.Descending {
+		index = 0
+		if p > c.upto(s) {
+			return
+		}
+	} else if p <= c.after(s) {
 		return
 	}
 	c.At[s] = p
 	if s == Uses {
-		c.Index = wholeMessage
+		c.Index = index
 	}
 }
 

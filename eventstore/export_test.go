@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"testing"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,4 +43,11 @@ func (l *Ledger) Waiting() int {
 	l.commits.mu.Lock()
 	defer l.commits.mu.Unlock()
 	return len(l.commits.waiting)
+}
+
+// SetReplayRecords makes replays want n records at once.
+func SetReplayRecords(t *testing.T, n int) {
+	before := replayRecords
+	replayRecords = n
+	t.Cleanup(func() { replayRecords = before })
 }

@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -13,28 +14,87 @@ type Filter struct {
 	Key      domain.KeyID
 	Types    []string
 	Actor    string
-	From, To time.Time // From is included, To is not
+	From, To time.Time        // From is included, To is not
+	Codes    []domain.Outcome // uses with one of these outcomes
+	Network  netip.Prefix     // uses from there; an IPv4 network is not written as an IPv6 one
 }
 
 // Matches reports whether f chooses r.
 func (f *Filter) Matches(r *Record) bool {
 	return f.Reach.Includes(r.Org) && (f.Key == "" || r.Subject == string(f.Key)) &&
 		(f.Types == nil || slices.Contains(f.Types, r.Type)) && (f.Actor == "" || r.Actor == f.Actor) &&
-		(f.From.IsZero() || !r.Time.Before(f.From)) && (f.To.IsZero() || r.Time.Before(f.To))
+		(f.From.IsZero() || !r.Time.Before(f.From)) && (f.To.IsZero() || r.Time.Before(f.To)) &&
+		(f.Codes == nil || slices.Contains(f.Codes, outcome(r.Event))) && (!f.Network.IsValid() || f.cameFrom(r.Event))
+}
+
+// outcome is a use's. Presented secrets of no key had one too.
+func outcome(e domain.Event) domain.Outcome {
+	switch e := e.(type) {
+	case domain.KeyUsed:
+		return e.Code
+	case domain.CredentialsRefused:
+		return domain.UseNotFound
+	}
+	return ""
+}
+
+// cameFrom reports whether a use, or one that it stands for, came from f's network.
+func (f *Filter) cameFrom(e domain.Event) bool {
+	u, ok := e.(domain.KeyUsed)
+	return ok && (f.contains(u.IP) || slices.ContainsFunc(u.Addresses, f.contains))
+}
+
+func (f *Filter) contains(ip string) bool {
+	a, err := netip.ParseAddr(ip)
+	return err == nil && f.Network.Contains(a.Unmap().WithZone(""))
 }
 
 // excludes reports whether f chooses nothing of a stream: a reader of changes need not look
 // at the uses, of which there are a thousand times as many.
 func (f *Filter) excludes(s Stream) bool {
-	return f.Reach == domain.Reach{} || f.Types != nil && !slices.ContainsFunc(f.Types, func(name string) bool { return types[name].Use == (s == Uses) })
+	return f.Reach == domain.Reach{} || s == Events && f.usesAlone() ||
+		f.Types != nil && !slices.ContainsFunc(f.Types, func(name string) bool { return types[name].Use == (s == Uses) })
 }
+
+// usesAlone reports whether f asks for what only a use has.
+func (f *Filter) usesAlone() bool { return f.Codes != nil || f.Network.IsValid() }
 
 // query reads what f may choose of a stream: the ledger can filter by subject alone.
 func (f *Filter) query(s Stream) Query {
 	q := Query{Stream: s, Reach: f.Reach}
-	if s == Events && f.Reach.Org != "" && f.Key != "" {
-		ref := KeyRef(f.Reach.Org, f.Key)
-		q.Ref = &ref
+	if s == Uses {
+		q.uses = f.wants()
+	} else if f.Key != "" {
+		q.Ref = f.keyRef()
+	}
+	return q
+}
+
+// keyRef names f's key, in whatever organization if f reaches all.
+func (f *Filter) keyRef() *Ref {
+	ref := KeyRef(f.Reach.Org, f.Key)
+	if f.Reach.All {
+		ref.Org = "*"
+	}
+	return &ref
+}
+
+// wants looks at the beginning of a use's line, so that the rest of most is not read; nil: f may
+// choose any.
+func (f *Filter) wants() func(*useLine) bool {
+	if f.Reach.All && f.Key == "" && f.Codes == nil {
+		return nil
+	}
+	return func(u *useLine) bool {
+		return f.Reach.Includes(u.Org) && (f.Key == "" || u.ID == string(f.Key)) && (f.Codes == nil || slices.Contains(f.Codes, u.Code))
+	}
+}
+
+// useQuery asks an index for the messages that may have uses which f chooses.
+func (f *Filter) useQuery() UseQuery {
+	q := UseQuery{Org: f.Reach.Org, Key: f.Key}
+	if len(f.Codes) == 1 && f.Codes[0] != domain.UseValid {
+		q.Code = f.Codes[0]
 	}
 	return q
 }
@@ -50,11 +110,10 @@ var typeBit = func() map[string]uint64 {
 
 // typeBits are the bits of the types that f chooses.
 func (f *Filter) typeBits() (bits uint64) {
-	if f.Types == nil {
-		return ^bits
-	}
-	for _, name := range f.Types {
-		bits |= typeBit[name]
+	for _, t := range domain.EventTypes {
+		if (f.Types == nil || slices.Contains(f.Types, t.Name)) && (t.Use || !f.usesAlone()) {
+			bits |= typeBit[t.Name]
+		}
 	}
 	return bits
 }

@@ -1,6 +1,11 @@
 package eventstore
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/keytrail/keytrail/domain"
+)
 
 // A type without a bit of its own would be kept from subscriptions to it.
 func TestEveryTypeHasABit(t *testing.T) {
@@ -10,5 +15,44 @@ func TestEveryTypeHasABit(t *testing.T) {
 			t.Errorf("%s has the bit %b", name, bit)
 		}
 		all |= bit
+	}
+}
+
+// TestAFilterOfUsesChoosesUsesAlone: by where they came from, each of a sum's addresses
+// included, and by outcome.
+func TestAFilterOfUsesChoosesUsesAlone(t *testing.T) {
+	use := func(code domain.Outcome, ip string, more ...string) domain.Event {
+		return domain.KeyUsed{Code: code, IP: ip, Addresses: more}
+	}
+	from := func(network string) Filter { return Filter{Network: netip.MustParsePrefix(network)} }
+	codes := Filter{Codes: []domain.Outcome{domain.UseRevoked, domain.UseNotFound}}
+	for _, c := range []struct {
+		filter Filter
+		event  domain.Event
+		want   bool
+	}{
+		{from("192.0.2.0/24"), use("", "192.0.2.9"), true},
+		{from("192.0.2.0/24"), use("", "::ffff:192.0.2.9"), true},
+		{from("192.0.2.0/24"), use("", "192.0.3.9"), false},
+		{from("192.0.2.0/24"), use("", ""), false},
+		{from("0.0.0.0/0"), use("", ""), false},
+		{from("192.0.2.0/24"), use("", "198.51.100.1", "203.0.113.1", "192.0.2.255"), true},
+		{from("2001:db8::/32"), use("", "2001:db8::1"), true},
+		{from("fe80::/10"), use("", "fe80::1%eth0"), true},
+		{from("::/0"), use("", "192.0.2.9"), false},
+		{from("::/0"), domain.CredentialsRefused{}, false},
+		{from("::/0"), domain.KeyRevoked{}, false},
+		{codes, use(domain.UseRevoked, ""), true},
+		{codes, use(domain.UseValid, ""), false},
+		{codes, domain.CredentialsRefused{}, true},
+		{codes, domain.KeyRevoked{}, false},
+	} {
+		c.filter.Reach = domain.All
+		if got := c.filter.Matches(&Record{Event: c.event}); got != c.want {
+			t.Errorf("%v and %v choose %#v: %t", c.filter.Network, c.filter.Codes, c.event, got)
+		}
+		if !c.filter.excludes(Events) || c.filter.excludes(Uses) || c.filter.typeBits() != typeBit["key.used"]|typeBit["credentials.refused"] {
+			t.Error("what is of uses alone is looked for elsewhere")
+		}
 	}
 }

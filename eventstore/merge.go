@@ -4,213 +4,151 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// read merges both streams: it calls handle with the records after c that f's queries find, in
-// the order in which they were stored, up to what is the end when it begins, and moves c after
-// each. It reports whether it came to the end.
-func (t *Trail) read(ctx context.Context, f Filter, c *Cursor, handle func(*Record) error) (atEnd bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var m merge
-	defer func() {
-		cancel()
-		m.wait()
-	}()
-	if err := t.skipToStart(ctx, f, c); err != nil {
-		return false, err
-	}
-	for s := range m {
-		if m[s], err = t.openSource(ctx, f, Stream(s), c); err != nil {
-			return false, err
-		}
-	}
-	for {
-		r, err := m.next(ctx)
-		if err != nil {
-			return false, err
-		}
-		if r == nil {
-			break
-		}
-		if c.covers(r) {
-			continue
-		}
-		c.Move(r)
-		if err := handle(r); err != nil {
-			return false, err
-		}
-	}
-	for _, s := range m {
-		complete, err := t.moveToEnd(ctx, s, c)
-		if err != nil || !complete {
-			return false, err
-		}
-	}
-	return true, nil
+// A merge reads both streams as one, ascending or descending.
+//
+// Each stream is in its own order. Between the two, a use is placed after the event at the
+// position at which it was decided, which its message has. Nodes lag behind each other, so that
+// these positions do not always rise along the stream of uses. Ascending, no use comes before
+// the event at its position; it may come after later events, which a use before it has
+// called for. Descending, the same holds among the uses of one batch; across the border of two,
+// an event may come before a use that was decided after it. Nothing is lost or given twice.
+type merge struct {
+	trail   *Trail
+	filter  Filter
+	work    work
+	begin   Cursor
+	sources [2]source // by stream
+	bytes   int       // of the messages that were looked at
+	stops   []func()  // end what reads the sources
 }
 
-// maxDelay is how long after it happened an event may have been stored for a Filter's From to
-// find it.
-const maxDelay = time.Minute
+// work bounds what a merge does, and tells it how much is wanted. A zero bound is none.
+type work struct {
+	records int // that are wanted at once
+	bytes   int // of messages that are looked at
+	until   time.Time
+}
 
-// skipToStart moves a new cursor to where a stream has the first events that f may choose.
-func (t *Trail) skipToStart(ctx context.Context, f Filter, c *Cursor) error {
+// replayRecords is how many records a replay wants at once.
+var replayRecords = 1000
+
+// errWorkDone ends a merge whose work is at its bounds.
+var errWorkDone = errors.New("enough was looked at")
+
+// merge begins to read what f chooses after c, in c's order, up to what are the ends now. It
+// must be closed.
+func (t *Trail) merge(ctx context.Context, f Filter, c Cursor, w work) (*merge, error) {
+	m := &merge{trail: t, filter: f, work: w, begin: c}
+	var spans [2]span
 	for _, s := range Streams {
-		if c.At[s] > 0 || f.From.IsZero() || f.excludes(s) {
-			continue
+		var err error
+		if spans[s], err = t.span(ctx, f, c, s); err != nil {
+			return nil, err
 		}
-		p, err := t.ledger.seek(ctx, s, f.From.Add(-maxDelay))
+		if c.Descending && c.At[s] == 0 {
+			m.begin.At[s] = spans[s].upto + 1
+		}
+	}
+	for _, s := range Streams {
+		m.sources[s] = newSource(s, spans[s], m.parts(ctx, s, spans[s]), c.Descending)
+	}
+	return m, nil
+}
+
+// close ends what reads.
+func (m *merge) close() {
+	for _, stop := range m.stops {
+		stop()
+	}
+}
+
+// peek is the record that comes next, nil at the end of both streams. It is good until the next
+// call of take.
+func (m *merge) peek(ctx context.Context) (*Record, error) {
+	for {
+		for i := range m.sources {
+			if err := m.receive(ctx, &m.sources[i]); err != nil {
+				return nil, err
+			}
+		}
+		s := m.first()
+		if s == nil {
+			return nil, nil
+		}
+		if s.records[0].Event != nil {
+			return &s.records[0], nil
+		}
+		if err := m.load(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// receive waits for a record of s, until its end.
+func (m *merge) receive(ctx context.Context, s *source) error {
+	for len(s.records) == 0 && len(s.parts) > 0 {
+		// Each source is read a bit, so that one page after the other comes to the end.
+		if s.reached != 0 && m.workDone() {
+			return errWorkDone
+		}
+		b, err := s.parts[0](ctx)
 		if err != nil {
 			return err
 		}
-		c.moveTo(s, p)
+		m.bytes += b.bytes
+		s.accept(b, m.begin.Descending)
 	}
 	return nil
 }
 
-// moveToEnd moves c to the end of a stream that was read to it, so that what the query left out
-// is not looked at again. The server that read may lag behind the stream's leader, which is
-// therefore asked whether something is left.
-func (t *Trail) moveToEnd(ctx context.Context, s *source, c *Cursor) (complete bool, err error) {
-	stream := s.query.Stream
-	if read := max(s.read, c.after(stream)); read < s.end {
-		next, err := t.ledger.get(ctx, stream, read+1, jetstream.WithGetMsgSubject(s.query.subject()))
-		if err == nil && next.Position <= s.end {
-			return false, nil
-		}
-		if err != nil && !errors.Is(err, ErrNoSuchPosition) {
-			return false, err
-		}
-	}
-	c.moveTo(stream, s.end)
-	return true, nil
+func (m *merge) workDone() bool {
+	return m.work.bytes > 0 && m.bytes >= m.work.bytes || !m.work.until.IsZero() && time.Now().After(m.work.until)
 }
 
-// A merge has one source for each stream.
-type merge [2]*source
-
-// next is the record that was stored first of those that the sources have next, nil if both are
-// at their end. It is good until next is called again.
-func (m *merge) next(ctx context.Context) (*Record, error) {
-	var first *source
-	var stored time.Time
-	for _, s := range m {
-		r, err := s.peek(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if r != nil && (first == nil || r.Stored.Before(stored)) {
-			first, stored = s, r.Stored
-		}
+// load reads the next event of s, of which only the position is known, and drops it if the
+// filter does not choose it.
+func (m *merge) load(ctx context.Context, s *source) error {
+	if m.workDone() {
+		return errWorkDone
 	}
-	if first == nil {
-		return nil, nil
+	raw, err := m.trail.ledger.get(ctx, s.stream, s.records[0].Position)
+	if err != nil {
+		return err
 	}
-	r := &first.records[0]
-	first.records = first.records[1:]
-	return r, nil
+	m.bytes += len(raw.Data)
+	s.records[0], err = readEvent(&raw)
+	if err == nil && !m.filter.Matches(&s.records[0]) {
+		s.drop()
+	}
+	return err
 }
 
-// wait returns when the sources' goroutines have ended; their context must have.
-func (m *merge) wait() {
-	for _, s := range m {
-		if s == nil || s.batches == nil {
-			continue
-		}
-		for range s.batches {
-		}
-	}
-}
-
-// A source is one stream, read batch by batch in a goroutine of its own. That waits until a
-// batch is released before it reads the next one into the same memory.
-type source struct {
-	query    Query
-	end      Position      // of the stream when reading began
-	batches  chan []Record // closed after the last one; nil: nothing is left to read
-	released chan struct{}
-	read     Position // how far it has been read, once batches is closed
-	err      error    // of the reading, once batches is closed
-	records  []Record // of the last batch: those that next has not returned yet
-	held     bool     // the last batch is not released yet
-}
-
-// openSource begins to read what f may choose of a stream after c. It moves c to the end of a
-// stream that f excludes.
-func (t *Trail) openSource(ctx context.Context, f Filter, stream Stream, c *Cursor) (*source, error) {
-	s := &source{query: f.query(stream)}
-	var err error
-	if s.end, err = t.ledger.End(ctx, stream); err != nil {
-		return nil, err
-	}
-	if c.At[stream] > s.end {
-		return nil, ErrBeyondEnd
-	}
-	if f.excludes(stream) {
-		c.moveTo(stream, s.end)
-	}
-	s.query.After = c.after(stream)
-	if s.query.After == s.end {
-		return s, nil
-	}
-	s.batches, s.released = make(chan []Record), make(chan struct{})
-	go func() {
-		defer close(s.batches)
-		s.err = t.ledger.Read(ctx, s.query, func(b Batch) error {
-			s.read = b.Checkpoint.Position
-			return s.deliver(ctx, b.Records)
-		})
-	}()
-	return s, nil
-}
-
-// deliver sends a batch and waits until it is released.
-func (s *source) deliver(ctx context.Context, records []Record) error {
-	select {
-	case s.batches <- records:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case <-s.released:
+// first is the source whose next record comes first, nil if both are at their end.
+func (m *merge) first() *source {
+	events, uses := &m.sources[Events], &m.sources[Uses]
+	switch {
+	case len(uses.records) == 0 && len(events.records) == 0:
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case len(uses.records) == 0:
+		return events
+	case len(events.records) == 0:
+		return uses
+	case (events.records[0].Position <= uses.decided()) != m.begin.Descending:
+		return events
 	}
+	return uses
 }
 
-// peek is the next record, nil at the end of the stream. It waits for one.
-func (s *source) peek(ctx context.Context) (*Record, error) {
-	for s.batches != nil {
-		if len(s.records) == 0 {
-			if err := s.receive(ctx); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if s.records[0].Position <= s.end {
-			return &s.records[0], nil
-		}
-		s.records = s.records[1:] // stored after the reading began
-	}
-	return nil, nil
-}
+// take goes past the record that peek gave.
+func (m *merge) take() { m.first().drop() }
 
-// receive releases the last batch and waits for the next one; after the last, batches is nil.
-func (s *source) receive(ctx context.Context) error {
-	if s.held {
-		select {
-		case s.released <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// place is the cursor before the next record.
+func (m *merge) place() Cursor {
+	c := m.begin
+	for i := range m.sources {
+		m.sources[i].move(&c)
 	}
-	s.records, s.held = <-s.batches
-	if s.held {
-		return nil
-	}
-	s.batches = nil
-	return errors.Join(s.err, ctx.Err())
+	return c
 }

@@ -8,12 +8,16 @@ import (
 
 // A Query is the part of a stream that Read reads.
 type Query struct {
-	Stream Stream
-	After  Position
-	Reach  domain.Reach
-	Ref    *Ref // one aggregate of the events stream, whatever the reach
-	Live   bool // go on until ctx ends; else stop at what is the end when Read begins
-	Max    int  // messages in a batch at most; 0: 500
+	Stream   Stream
+	After    Position
+	Upto     Position // unless Live; 0: what is the end when Read begins
+	Reach    domain.Reach
+	Ref      *Ref // one aggregate of the events stream, whatever the reach
+	Live     bool // go on until ctx ends; else stop at Upto
+	Max      int  // messages in a batch at most; 0: 500
+	Prefetch int  // messages that are asked for ahead; 0: 500
+
+	uses func(*useLine) bool // chooses among the uses of a message; nil: those within Reach
 }
 
 // subject is what the subjects of the messages that q finds match.
@@ -29,8 +33,8 @@ func (q *Query) subject() string {
 
 // wants chooses the uses of a message; nil: all of them.
 func (q *Query) wants() func(*useLine) bool {
-	if q.Reach.All {
-		return nil
+	if q.uses != nil || q.Reach.All {
+		return q.uses
 	}
 	return func(u *useLine) bool { return q.Reach.Includes(u.Org) }
 }

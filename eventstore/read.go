@@ -62,6 +62,9 @@ func (l *Ledger) Read(ctx context.Context, q Query, handle func(Batch) error) er
 		return err
 	}
 	r := reader{ledger: l, query: q, handle: handle, created: info.Created, end: Position(info.State.LastSeq), heartbeats: pageHeartbeats}
+	if q.Upto != 0 {
+		r.end = min(r.end, q.Upto)
+	}
 	if !q.Live && r.end <= q.After {
 		return nil
 	}
@@ -86,7 +89,8 @@ type reader struct {
 	heartbeats heartbeats
 	follow     *followState // nil: it is no Follow
 	created    time.Time    // of the stream
-	end        Position     // of the stream when Read began
+	end        Position     // unless the query is live: the last message that is read
+	passed     bool         // a message after end has come
 	messages   []Raw        // the memory of the last batch's
 	records    []Record     // likewise
 }
@@ -95,6 +99,9 @@ type reader struct {
 func (r *reader) read(ctx context.Context) error {
 	if r.query.Max == 0 {
 		r.query.Max = defaultBatch
+	}
+	if r.query.Prefetch == 0 {
+		r.query.Prefetch = maxInFlight
 	}
 	logged := false
 	for {
@@ -124,7 +131,7 @@ func (r *reader) consume(ctx context.Context) error {
 		}
 		wake = r.follow.health.wake
 	}
-	c, err := r.ledger.newConsumer(ctx, r.query.Stream, r.query.consumerConfig(), r.heartbeats, wake)
+	c, err := r.ledger.newConsumer(ctx, r.query.Stream, r.query.consumerConfig(), r.query.Prefetch, r.heartbeats, wake)
 	if err != nil {
 		return &interrupted{fmt.Errorf("read %s: %w", r.query.Stream, err)}
 	}
@@ -161,10 +168,15 @@ func (r *reader) readBatches(ctx context.Context, c *consumer) error {
 		if err := errors.Join(r.deliver(b), err); err != nil {
 			return err
 		}
-		if !r.query.Live && (b.Pending == 0 || b.Checkpoint.Position >= r.end) {
+		if !r.query.Live && (b.Pending == 0 || r.atEnd(b)) {
 			return nil
 		}
 	}
+}
+
+// atEnd reports whether nothing that is asked for comes after b.
+func (r *reader) atEnd(b Batch) bool {
+	return !r.query.Live && (r.passed || b.Checkpoint.Position >= r.end)
 }
 
 // batch is m with what the client has received after it.
@@ -174,7 +186,7 @@ func (r *reader) batch(c *consumer, m *nats.Msg) (b Batch, err error) {
 		if err := r.add(c, &b, m); err != nil {
 			return b, err
 		}
-		if n == r.query.Max || b.Pending == 0 {
+		if n == r.query.Max || b.Pending == 0 || r.atEnd(b) {
 			return b, nil
 		}
 		if m, err = c.nextWithin(time.Millisecond); err != nil {
@@ -190,6 +202,9 @@ func (r *reader) add(c *consumer, b *Batch, m *nats.Msg) error {
 		return err
 	}
 	raw := Raw{Position: Position(meta.Sequence.Stream), Subject: m.Subject, Header: m.Header, Data: m.Data, Stored: meta.Timestamp}
+	if r.passed = !r.query.Live && raw.Position > r.end; r.passed {
+		return nil
+	}
 	if b.Records, err = r.decode(b.Records, &raw); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // TestAFilterMatchesItsOrganizationAlone: between tenants there is nothing else.
 func TestAFilterMatchesItsOrganizationAlone(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	follower := trail.Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
 	defer follower.Close()
 	history(t, l, 2, 60)
@@ -48,7 +48,7 @@ func collect(t testing.TB, f *eventstore.Subscription, n, limit int) (got []*eve
 // what a replay gets, once, each stream in order.
 func TestFollowersMissNothing(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	trail.SetRing(8)
 	history(t, l, 3, 30)
 	middle, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}, 20)
@@ -119,7 +119,7 @@ func TestFollowersMissNothing(t *testing.T) {
 // TestASlowReaderFallsOutOfTheRing and misses nothing: it reads the ledger until it is back.
 func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	trail.SetRing(8)
 	slow, quick := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}), trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 	defer slow.Close()
@@ -142,8 +142,8 @@ func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
 // replayedTo is what lies before a cursor.
 func replayedTo(t testing.TB, trail *eventstore.Trail, c eventstore.Cursor) (before []*eventstore.Entry) {
 	after := map[string]bool{}
-	if err := trail.Replay(t.Context(), eventstore.Filter{Reach: domain.All}, c, func(e *eventstore.Entry) error {
-		after[identities([]*eventstore.Entry{e})[0]] = true
+	if err := trail.Replay(t.Context(), eventstore.Filter{Reach: domain.All}, c, func(r *eventstore.Record) error {
+		after[identities([]*eventstore.Entry{{Record: *r}})[0]] = true
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func consumers(t testing.TB, l *eventstore.Ledger) (n int) {
 func TestFollowersCostTheLedgerNothing(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	history(t, l, 4, 10)
 	var followers []*eventstore.Subscription
 	for i := range 50 {
@@ -208,7 +208,7 @@ func TestFollowersCostTheLedgerNothing(t *testing.T) {
 
 func TestAnEventIsEncodedOnceForAllFollowers(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	var pages [2][]byte
 	var followers [2]*eventstore.Subscription
 	for i := range followers {
@@ -235,7 +235,7 @@ func TestAnEventIsEncodedOnceForAllFollowers(t *testing.T) {
 func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	f := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 	defer f.Close()
 	if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
@@ -283,7 +283,7 @@ func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 // a Next that reads it without the lock.
 func TestNextWithAnEndedContext(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	s := trail.Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
 	defer s.Close()
 	if _, err := s.Next(t.Context(), time.Now(), 10); err != nil {

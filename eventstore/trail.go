@@ -28,14 +28,15 @@ func (e *Entry) CloudEvent() ([]byte, error) {
 type Page struct {
 	Entries []*Entry
 	Next    Cursor
-	AtEnd   bool // there was nothing more yet
+	AtEnd   bool // nothing that matches lay beyond it when it was made
 }
 
-// A Trail reads both streams as one: each in its own order, and between them by the time of
-// storing. It is safe for concurrent use. There are two locks, Trail.mu and tail.mu, and they
-// are taken in this order.
+// A Trail reads both streams as one. Each is in its own order. Between them the place of a use
+// is after the event at which it was decided, see merge.go. It is safe for concurrent use.
+// There are two locks, Trail.mu and tail.mu, and they are taken in this order.
 type Trail struct {
 	ledger      *Ledger
+	index       TrailIndex    // nil: everything is read on the ledger
 	catchUps    chan struct{} // a semaphore: one for each subscription that reads the ledger itself
 	ringRecords int
 
@@ -43,18 +44,11 @@ type Trail struct {
 	tail *tail // that new subscriptions join; nil: there is none
 }
 
-// NewTrail is the trail of l.
-func NewTrail(l *Ledger) *Trail {
-	return &Trail{ledger: l, catchUps: make(chan struct{}, maxCatchUps), ringRecords: ringRecords}
+// NewTrail is the trail of l. What index has is read there where that is less than to read the
+// ledger; nil: there is none.
+func NewTrail(l *Ledger, index TrailIndex) *Trail {
+	return &Trail{ledger: l, index: index, catchUps: make(chan struct{}, maxCatchUps), ringRecords: ringRecords}
 }
-
-// maxScanned bounds the records that one page looks at, and pageTimeout its time.
-const (
-	maxScanned  = 20_000
-	pageTimeout = 30 * time.Second
-)
-
-var errPageFull = errors.New("the page is full")
 
 // ErrBeyondEnd says that a cursor lies beyond the ledger's end: it is not of this ledger, or
 // the ledger was restored to an older state since.
@@ -66,49 +60,88 @@ func (t *Trail) Check(ctx context.Context, c Cursor) error {
 		if c.At[s] == 0 {
 			continue
 		}
-		end, err := t.ledger.End(ctx, s)
-		if err != nil {
+		if _, err := t.end(ctx, s, c); err != nil {
 			return err
-		}
-		if c.At[s] > end {
-			return ErrBeyondEnd
 		}
 	}
 	return nil
 }
 
-// Page reads at most limit entries after c.
+// end is the end of a stream. It refuses a cursor beyond it.
+func (t *Trail) end(ctx context.Context, s Stream, c Cursor) (Position, error) {
+	end, err := t.ledger.End(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	last := end
+	if c.Descending {
+		last++
+	}
+	if c.At[s] > last {
+		return 0, ErrBeyondEnd
+	}
+	return end, nil
+}
+
+// The bounds of the work for one page: the messages that are looked at, some hundred thousand
+// uses, and the time after which no more is begun. A page that they end has a cursor to go on
+// from. pageTimeout is when a ledger that does not answer is given up.
+const (
+	maxPageBytes = 8 << 20
+	maxPageTime  = 5 * time.Second
+	pageTimeout  = 30 * time.Second
+)
+
+// Page reads at most limit entries after c, in c's order. It has fewer also where looking for
+// them would take too long; AtEnd tells that there are no more.
 func (t *Trail) Page(ctx context.Context, f Filter, c Cursor, limit int) (Page, error) {
 	own, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	page, scanned := Page{Next: c}, 0
-	atEnd, err := t.read(own, f, &page.Next, func(r *Record) error {
-		if f.Matches(r) {
-			page.Entries = append(page.Entries, &Entry{Record: *r})
-		}
-		scanned++
-		if scanned == maxScanned || len(page.Entries) == limit {
-			return errPageFull
-		}
-		return nil
-	})
-	page.AtEnd = atEnd
-	if errors.Is(err, errPageFull) {
-		err = nil
+	page := Page{Next: c}
+	m, err := t.merge(own, f, c, work{records: limit + 1, bytes: maxPageBytes, until: time.Now().Add(maxPageTime)})
+	if err == nil {
+		defer m.close()
+		err = page.fill(own, m, limit)
 	}
-	if own.Err() != nil && ctx.Err() == nil {
+	switch {
+	case own.Err() != nil && ctx.Err() == nil && len(page.Entries) == 0:
 		err = domain.ErrLedgerUnavailable
+	case own.Err() != nil && ctx.Err() == nil, errors.Is(err, errWorkDone):
+		err = nil
 	}
 	return page, err
 }
 
-// Replay calls handle with each entry after c, up to what is the end when it begins.
-func (t *Trail) Replay(ctx context.Context, f Filter, c Cursor, handle func(*Entry) error) error {
-	_, err := t.read(ctx, f, &c, func(r *Record) error {
-		if !f.Matches(r) {
-			return nil
+// fill takes entries out of m, and looks whether there is one more than go into the page.
+func (p *Page) fill(ctx context.Context, m *merge, limit int) error {
+	for {
+		r, err := m.peek(ctx)
+		p.Next = m.place()
+		p.AtEnd = r == nil && err == nil
+		if r == nil || len(p.Entries) == limit {
+			return err
 		}
-		return handle(&Entry{Record: *r})
-	})
-	return err
+		p.Entries = append(p.Entries, &Entry{Record: *r})
+		m.take()
+	}
+}
+
+// Replay calls handle with each record after c, up to what is the end when it begins. A record
+// is good until handle returns.
+func (t *Trail) Replay(ctx context.Context, f Filter, c Cursor, handle func(*Record) error) error {
+	m, err := t.merge(ctx, f, c, work{records: replayRecords})
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	for {
+		r, err := m.peek(ctx)
+		if r == nil {
+			return err
+		}
+		if err := handle(r); err != nil {
+			return err
+		}
+		m.take()
+	}
 }

