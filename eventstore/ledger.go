@@ -168,6 +168,11 @@ func (l *Ledger) next(ctx context.Context, ref Ref, after Position) (Record, err
 	return r, nil
 }
 
+// Message is one message as the stream's leader has it; ErrNoSuchPosition if it has none there.
+func (l *Ledger) Message(ctx context.Context, s Stream, p Position) (Raw, error) {
+	return l.get(ctx, s, p)
+}
+
 // get asks the stream's leader for one message; ErrNoSuchPosition if it has none there.
 func (l *Ledger) get(ctx context.Context, s Stream, p Position, opts ...jetstream.GetMsgOpt) (Raw, error) {
 	var m *jetstream.RawStreamMsg

@@ -7,7 +7,7 @@ import (
 )
 
 // A UseQuery asks for messages of uses: those after After, up to Upto, or the other way round
-// if Descending. An empty field asks for any.
+// if Descending. Upto is at most what is indexed. An empty field asks for any.
 type UseQuery struct {
 	Org         domain.OrgID
 	Key         domain.KeyID

@@ -1,14 +1,12 @@
 package projections
 
 import (
-	"context"
 	"log/slog"
-	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 
-	"github.com/keytrail/keytrail/internal/backoff"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // memTableSize is how much Badger collects in memory before it writes a file. It bounds a
@@ -21,7 +19,7 @@ const (
 
 // badgerOptions are all that touch time, size or durability. There are two Badgers, one for
 // each stream.
-func badgerOptions(dir string, log *slog.Logger) badger.Options {
+func badgerOptions(dir string, s eventstore.Stream, log *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		// Durability. Nothing here needs a sync of its own: rows and the position that they
 		// stand for are in one transaction, and what a power cut takes is read again from
@@ -30,7 +28,7 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		// A damaged block is a row that is missing and so a key that is refused, not another
 		// row. It costs less than 1 µs a block.
 		WithChecksumVerificationMode(options.OnBlockRead).
-		WithVerifyValueChecksum(false). // the values lie in the blocks
+		WithVerifyValueChecksum(true). // of those that do not lie in the blocks
 		// One version of a row counts, and each table has one writer.
 		WithNumVersionsToKeep(1).WithDetectConflicts(false).
 		// Memory.
@@ -42,26 +40,22 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		// least that Badger takes, leave the processor to verification.
 		WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(20).WithNumCompactors(2).
 		WithCompactL0OnClose(false). // a stop does not wait for it
-		// Values lie beside their keys up to the most that Badger allows. Only the row of a
-		// digest that thousands of organizations have imported is larger, see collectGarbage.
-		// Badger maps twice the size of a value log file, and on some systems takes it on disk.
-		WithValueThreshold(1 << 20).WithValueLogFileSize(64 << 20).
+		// Badger maps twice the size of a value log file, and on some systems takes it on disk;
+		// a billion uses are 500 of these. keepRetention gives the space back.
+		WithValueThreshold(valueThreshold(s)).WithValueLogFileSize(128 << 20).
 		WithMetricsEnabled(false). // its expvar names are global
 		WithLogger(badgerLog{log})
 }
 
-// garbageEvery is how often Badger is asked to rewrite value log files that are half unused.
-const garbageEvery = 10 * time.Minute
-
-// collectGarbage gives back what large values took that are deleted: Badger does so only
-// when it is asked.
-func (e *engine) collectGarbage(ctx context.Context) {
-	for backoff.Sleep(ctx, garbageEvery) == nil {
-		now := view{engine: e}.snapshot() // keeps the Badger open
-		for now.db.RunValueLogGC(0.5) == nil && ctx.Err() == nil {
-		}
-		now.release()
+// valueThreshold is the size from which a value goes to the value log, where it is written once:
+// copies of messages of uses. Other values lie beside their keys, up to the most that Badger allows;
+// of those of the events only the row of a digest that thousands of organizations have imported is
+// larger.
+func valueThreshold(s eventstore.Stream) int64 {
+	if s == eventstore.Uses {
+		return 1 << 10
 	}
+	return 1 << 20
 }
 
 // badgerLog passes Badger's warnings and errors on, without the values in them, which may

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	badger "github.com/dgraph-io/badger/v4"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A database is one Badger of an engine, in a directory whose name is a number. Of several the
@@ -18,6 +19,7 @@ import (
 // the one or the other.
 type database struct {
 	*badger.DB
+	stream  eventstore.Stream
 	root    string
 	number  int
 	readers sync.WaitGroup // the snapshots of it
@@ -27,7 +29,7 @@ type database struct {
 const unfinishedDatabase = "building"
 
 // openDatabase opens the one that counts in root, or a new one, and removes all else.
-func openDatabase(root string, log *slog.Logger) (*database, error) {
+func openDatabase(root string, s eventstore.Stream, log *slog.Logger) (*database, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
@@ -35,7 +37,7 @@ func openDatabase(root string, log *slog.Logger) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openNumbered(root, max(number, 1), log)
+	return openNumbered(root, s, max(number, 1), log)
 }
 
 // lastDatabase is the number of the one that counts, 0 if there is none, and the only one left.
@@ -54,10 +56,10 @@ func lastDatabase(root string) (last int, err error) {
 	return last, err
 }
 
-func openNumbered(root string, number int, log *slog.Logger) (*database, error) {
-	d := &database{root: root, number: number}
+func openNumbered(root string, s eventstore.Stream, number int, log *slog.Logger) (*database, error) {
+	d := &database{stream: s, root: root, number: number}
 	var err error
-	if d.DB, err = badger.Open(badgerOptions(d.dir(), log)); err != nil {
+	if d.DB, err = badger.Open(badgerOptions(d.dir(), s, log)); err != nil {
 		return nil, fmt.Errorf("open the read model in %s: %w", d.dir(), err)
 	}
 	return d, nil
@@ -79,7 +81,7 @@ func (d *database) successor(log *slog.Logger) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openNumbered(d.root, d.number+1, log)
+	return openNumbered(d.root, d.stream, d.number+1, log)
 }
 
 // remove closes it when its last reader has gone, and deletes it.

@@ -30,6 +30,7 @@ type engine struct {
 	stream      eventstore.Stream
 	projections []projection
 	published   atomic.Pointer[snapshot]
+	gone        atomic.Uint64 // the ledger has no messages up to it
 
 	loading  sync.Mutex     // held during a load, outside of write
 	removing sync.WaitGroup // databases that are not in use any more
@@ -49,7 +50,7 @@ type engine struct {
 // been compared with the ledger.
 func openEngine(s *Store, dir string, stream eventstore.Stream) (*engine, error) {
 	dir = filepath.Join(dir, stream.String())
-	db, err := openDatabase(dir, s.log)
+	db, err := openDatabase(dir, stream, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +113,7 @@ func (e *engine) skipGone(ctx context.Context, l *eventstore.Ledger) error {
 	if err != nil {
 		return err
 	}
+	e.gone.Store(uint64(gone.Position))
 	e.write.Lock()
 	defer e.write.Unlock()
 	for _, t := range e.tables {
@@ -191,7 +193,7 @@ func (e *engine) publish() {
 	before := e.published.Load()
 	tables := make([]publishedTable, len(e.tables))
 	for i, t := range e.tables {
-		tables[i] = publishedTable{t.state().number, t.state().checkpoint.Position}
+		tables[i] = publishedTable{t.state().number, t.state().checkpoint.Position, t.state().unflushed}
 	}
 	if slices.Equal(tables, before.tables) && e.halted == before.halted {
 		return
@@ -268,7 +270,7 @@ func (e *engine) buffered() (records int) {
 	e.write.Lock()
 	defer e.write.Unlock()
 	for _, t := range e.tables {
-		records += t.buffered()
+		records = max(records, t.buffered())
 	}
 	return records
 }

@@ -94,14 +94,14 @@ type usageWriter struct {
 
 // flush writes on from where f is, and reports whether all is written.
 func (w *usageWriter) flush(b *usageBuffer, f *flushProgress) (done bool, err error) {
-	walk := w.walkUsage()
+	walk := w.ascending(rowUsage)
 	defer walk.it.Close()
 	for at := b.from(f.Key); at < len(b.all); at++ {
 		k := &b.all[at]
 		if f.Key != k.key {
 			f.Key, f.Counters = k.key, 0
 		}
-		u, found, err := walk.load(k.key)
+		u, found, err := loadUsage(walk, k.key)
 		if err != nil {
 			return false, err
 		}

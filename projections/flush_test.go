@@ -241,7 +241,9 @@ func TestUsesThatAreGoneAreNotWaitedFor(t *testing.T) {
 	if err != nil || report.Totals[domain.UseValid] != 1 {
 		t.Errorf("%+v, %v", report, err)
 	}
-	rebuilt(t, s, "usage") // from nothing
+	for _, name := range []string{"usage", "postings", "messages"} {
+		rebuilt(t, s, name) // from nothing
+	}
 	m.use(1, noon)
 	m.send()
 	catchUp(t, s, l)

@@ -185,7 +185,7 @@ func (l *load) build() (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(badgerOptions(dir, log).WithBaseTableSize(loadedFileSize))
+	db, err := badger.Open(badgerOptions(dir, now.db.stream, log).WithBaseTableSize(loadedFileSize))
 	if err != nil {
 		return nil, err
 	}

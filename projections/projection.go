@@ -23,7 +23,10 @@ var projections = []projection{
 	{"keys", 7, eventstore.Events, newKeysTable},
 	{"organizations", 3, eventstore.Events, direct(applyOrganizations)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
+	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},
 	{"usage", 4, eventstore.Uses, newUsageTable},
+	{"postings", 1, eventstore.Uses, newPostingsTable},
+	{"messages", 1, eventstore.Uses, newMessagesTable},
 }
 
 // Names are the names of all projections.
@@ -36,8 +39,8 @@ func Names() (names []string) {
 
 // A table is the rows of one projection and takes in the records that they follow from.
 // There are two kinds: a direct table writes rows in the transaction of the batch; a
-// buffered one, which is that of usage, adds up in memory and is flushed with a checkpoint
-// of its own. One goroutine at a time calls it.
+// buffered one, which those of usage and of posting lists are, collects in memory and is flushed
+// with a checkpoint of its own. One goroutine at a time calls it.
 type table interface {
 	state() *tableState
 
@@ -69,6 +72,7 @@ type tableState struct {
 	db         *badger.DB
 	number     uint16
 	checkpoint eventstore.Checkpoint // what the rows stand for
+	unflushed  *postingsBuffer       // what queries read beside the rows; nil: nothing
 
 	// building: the rows do not count yet. The catalog still names the old table, so that a
 	// crash finds that one and drops this.

@@ -66,7 +66,7 @@ func TestAVersionIsNotBuiltOnTheRowsOfAnother(t *testing.T) {
 	for _, versions := range []string{"raised", "back"} {
 		t.Run(versions, func(t *testing.T) {
 			if versions == "raised" {
-				for _, name := range []string{"keys", "organizations", "requests", "usage"} {
+				for _, name := range projections.Names() {
 					projections.RaiseVersion(t, name)
 				}
 			}

@@ -2,7 +2,9 @@ package projections_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,8 +58,10 @@ func TestRequestsAreKeptForTwoDaysAndThenForgotten(t *testing.T) {
 			t.Errorf("hour %d: %q, found %v, %v", hour, fingerprint, found, err)
 		}
 	}
-	if n := len(dump(t, s)); n > 2*2*49+1 {
-		t.Errorf("%d rows are left", n)
+	left := dump(t, s)
+	maps.DeleteFunc(left, func(row, _ string) bool { return !strings.HasPrefix(row, "requests ") })
+	if len(left) > 2*2*49+1 {
+		t.Errorf("%d rows are left", len(left))
 	}
 }
 

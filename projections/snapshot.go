@@ -27,8 +27,9 @@ type snapshot struct {
 
 // A publishedTable is a projection's, in the order of the engine's tables.
 type publishedTable struct {
-	number   uint16 // 0: none has been published yet
-	position eventstore.Position
+	number    uint16 // 0: none has been published yet
+	position  eventstore.Position
+	unflushed *postingsBuffer // what came after position, as far as it is in memory; nil: nothing is kept there
 }
 
 func newSnapshot(db *database, number uint64, tables []publishedTable, halted bool) *snapshot {

@@ -32,7 +32,8 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, organizations, requests, usage view
+	keys, organizations, requests, orgEvents view // of the events
+	usage, postings, messages                view // of the uses
 
 	credentials *cache // kept in line with the published rows of keys by its table
 }
@@ -50,7 +51,8 @@ func Open(dir string, o Options) (*Store, error) {
 		}
 		s.engines[stream] = e
 	}
-	s.keys, s.organizations, s.requests, s.usage = s.find("keys"), s.find("organizations"), s.find("requests"), s.find("usage")
+	s.keys, s.organizations, s.requests, s.orgEvents = s.find("keys"), s.find("organizations"), s.find("requests"), s.find("org_events")
+	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})
 	}
@@ -87,7 +89,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 	for _, e := range s.engines {
 		tasks.Go(func() error { e.run(ctx, l); return nil })
 		tasks.Go(func() error { e.keepFlushing(ctx); return nil })
-		tasks.Go(func() error { e.collectGarbage(ctx); return nil })
+		tasks.Go(func() error { e.keepRetention(ctx, l); return nil })
 	}
 	tasks.Go(func() error { s.warm(ctx, l); return nil })
 	tasks.Go(func() error { s.runRebuilds(ctx); return nil })

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+	"github.com/keytrail/keytrail/projections"
 )
 
 func TestRowsFollowFromTheLedgerAlone(t *testing.T) {
@@ -32,7 +33,7 @@ func TestRowsFollowFromTheLedgerAlone(t *testing.T) {
 	}
 	fresh, _ := run(t, t.TempDir(), l)
 	same(t, "incremental and fresh", incremental, dump(t, fresh))
-	for _, name := range []string{"keys", "organizations", "requests", "usage"} {
+	for _, name := range projections.Names() {
 		rebuilt(t, s, name)
 	}
 	same(t, "before and after a rebuild", incremental, dump(t, s))

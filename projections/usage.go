@@ -1,13 +1,10 @@
 package projections
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
-
-	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -91,9 +88,8 @@ type usage struct {
 	latest counts // of that hour
 }
 
-func loadUsage(r rows, id domain.KeyID) (u usage, found bool, err error) {
-	bits := id.Bytes()
-	found, err = r.get(row(rowUsage, bits[:]), u.decode)
+func loadUsage(r rowMap, key [idSize]byte) (u usage, found bool, err error) {
+	found, err = r.get(row(rowUsage, key[:]), u.decode)
 	return u, found, err
 }
 
@@ -114,41 +110,8 @@ func (u *usage) decode(v []byte) (err error) {
 	return err
 }
 
-// A usageWalk reads the rows of keys in ascending order. Among many keys the next row is
-// mostly some steps away, which is several times cheaper than to look it up.
-type usageWalk struct {
-	rows
-	it *badger.Iterator
-}
-
-func (r rows) walkUsage() usageWalk {
-	return usageWalk{r, r.tx.NewIterator(badger.IteratorOptions{Prefix: r.key([]byte{rowUsage})})}
-}
-
-// stepsBeforeSeek is how many rows it passes before it looks the next one up.
-const stepsBeforeSeek = 8
-
-// load finds the row of a key.
-func (w usageWalk) load(key [idSize]byte) (u usage, found bool, err error) {
-	full := w.key(row(rowUsage, key[:]))
-	if !w.it.Valid() {
-		w.it.Seek(full)
-	}
-	for step := 0; w.it.Valid() && bytes.Compare(w.it.Item().Key(), full) < 0; step++ {
-		if step < stepsBeforeSeek {
-			w.it.Next()
-		} else {
-			w.it.Seek(full)
-		}
-	}
-	if w.it.Valid() && bytes.Equal(w.it.Item().Key(), full) {
-		return u, true, w.it.Item().Value(u.decode)
-	}
-	return u, false, nil
-}
-
 func loadLastUsed(r rows, id domain.KeyID) (time.Time, error) {
-	u, found, err := loadUsage(r, id)
+	u, found, err := loadUsage(r, id.Bytes())
 	if err != nil || !found {
 		return time.Time{}, err
 	}

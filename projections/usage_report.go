@@ -54,7 +54,7 @@ func (s *Store) Usage(id domain.KeyID, from, to time.Time, step time.Duration) (
 		}
 	}
 	err = s.usage.read(func(r rows) error {
-		u, found, err := loadUsage(r, id)
+		u, found, err := loadUsage(r, bits)
 		if err != nil || !found {
 			return err
 		}
