@@ -119,7 +119,7 @@ func (b bulkRate) what() string { return fmt.Sprintf("%s, %d keys", b.What, b.Ke
 
 func bulkTable(r *report) string {
 	t := table{
-		before:  fmt.Sprintf("In bulk, requests of %d keys one after the other, each key verified after:\n", bulkSize),
+		before:  fmt.Sprintf("## In bulk\n\nRequests of %d keys, one after the other; each key is verified before and after.\n", bulkSize),
 		columns: "| seconds> | keys/s>",
 	}
 	for _, b := range r.Bulk {

@@ -167,7 +167,7 @@ func ndjsonTargets(r *report) []target {
 
 func ndjsonTable(r *report) string {
 	t := table{
-		before:  "## The trail\n\nThe whole of it as NDJSON through the API to one client, and its messages read raw from JetStream in one process with the server.\n",
+		before:  "## The whole trail\n\nAs NDJSON through the API to one client, and its messages read raw from JetStream in one process with the server.\n",
 		columns: "| events> | events/s> | events/s a core> | resident before and at most, MB>",
 	}
 	if x := r.WholeReplay; x != nil {

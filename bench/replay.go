@@ -143,7 +143,7 @@ func startTable(r *report) string {
 		columns: "keys> | filled at keys/s> | read raw, events/s> | decoded> | into the read model> | restart to ready> | ready with an empty read model> | peak memory of that, MB>",
 	}
 	for _, s := range r.Sizes {
-		if s.Fill.Seconds == 0 {
+		if s.Replay.Raw == 0 {
 			continue
 		}
 		t.row("%d | %.0f | %.0f | %.0f | %.0f (%.2f of raw) | %.2f s | %.2f s | %.0f", s.Keys, float64(s.Fill.Keys)/s.Fill.Seconds,

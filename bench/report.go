@@ -34,18 +34,19 @@ type report struct {
 	Organizations []orgsTrial      `json:"many_organizations,omitempty"`
 	UseSizes      []useSize        `json:"use_sizes,omitempty"`
 	WholeReplay   *wholeReplay     `json:"whole_replay,omitempty"`
+	Histories     []historyLatency `json:"histories,omitempty"`
 	Followers     []followersTrial `json:"followers,omitempty"`
 	Soak          []soakSample     `json:"soak,omitempty"`
 }
 
 // sections are the scenarios' parts of the report.
 var sections = []func(*report) string{
-	targetTable, verificationTable, organizationsTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, followersTable, soakTable,
+	targetTable, verificationTable, organizationsTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, historyTable, followersTable, soakTable,
 }
 
 func (r *report) targets() []target {
 	return slices.Concat(verificationTargets(r), organizationsTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r),
-		revocationTargets(r), useSizeTargets(r), ndjsonTargets(r))
+		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r))
 }
 
 // A target is what the design asks of one figure.

@@ -95,11 +95,15 @@ func (o *options) plans() (all []plan) {
 		}},
 	)
 	trailKeys := min(100_000, largest)
-	all = append(all, plan{name: "trail", keys: trailKeys, orgs: spread(trailKeys), scenarios: []scenario{
+	trail := plan{name: "trail", keys: trailKeys, orgs: spread(trailKeys), scenarios: []scenario{
 		setup, filling,
 		{name: "bytes", service: stopped, run: useSizes},
 		{name: "ndjson", service: stopped, run: ndjson},
-	}})
+	}}
+	for _, n := range o.usesFilled {
+		trail.scenarios = append(trail.scenarios, scenario{name: "history", service: stopped, run: history(n)})
+	}
+	all = append(all, trail)
 	if o.soak > 0 {
 		all = append(all, plan{name: "soak", keys: largest, orgs: spread(largest), scenarios: []scenario{
 			setup, filling, {name: "soak", service: durable, run: soak}, account,

@@ -50,7 +50,7 @@ func fileSizes(root, name string) (sum int64, err error) {
 
 func useSizeTargets(r *report) (all []target) {
 	for _, s := range r.UseSizes {
-		all = append(all, target{fmt.Sprintf("bytes on disk for a use, %d a message, random keys of %d organizations, requests and addresses", usesPerMessage, s.Orgs),
+		all = append(all, target{fmt.Sprintf("bytes on disk for a use, %d a message, random requests, addresses and keys of %d organization(s)", usesPerMessage, s.Orgs),
 			"≤ 60", fmt.Sprintf("%.1f", s.Bytes), s.Bytes > 60})
 	}
 	return all
