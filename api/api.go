@@ -72,7 +72,7 @@ func New(o Options) http.Handler {
 		huma.ValidateStrictCasing = true  // NAME is not name
 		huma.DefaultArrayNullable = false // a list is empty, never null
 	})
-	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger, nil),
+	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger, o.Store),
 		bulk: make(chan struct{}, bulkSlots)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil                                             // no $schema member in answers

@@ -30,7 +30,7 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 		loaded, stop := run(t, dir, l)
 		defer stop()
 		same(t, "loaded and applied", applied, dump(t, loaded))
-		name := rapid.SampledFrom([]string{"keys", "organizations", "requests"}).Draw(r, "projection")
+		name := rapid.SampledFrom([]string{"keys", "organizations", "requests", "org_events"}).Draw(r, "projection")
 		rebuilt(t, loaded, name)
 		same(t, "rebuilt and applied", applied, dump(t, loaded))
 		h.some(r)
