@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -422,9 +423,12 @@ func TestWhatIsReceivedIsItsOwnersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(dir, "out")
-	for _, command := range [][]string{{"backup", "--out", out}, {"keys", "export", "-o", out}, {"events", "replay", "-o", out}} {
+	for part, command := range map[string][]string{"": {"backup", "--out", out}, ".": {"keys", "export", "-o", out}, partPath(out, r.url, url.Values{}): {"events", "replay", "-o", out}} {
+		if len(part) < 2 {
+			part = out + ".part"
+		}
 		for kind, put := range map[string]func(from, to string) error{"a link": os.Symlink, "a file": os.Link} {
-			if err := put(others, out+".part"); err != nil {
+			if err := put(others, part); err != nil {
 				t.Fatal(err)
 			}
 			expect(t, r.command(t, "", command...), exitOK)

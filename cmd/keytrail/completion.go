@@ -14,13 +14,16 @@ import (
 func flagValues() map[string][]string {
 	values := map[string][]string{
 		"status": domain.StateNames(), "keyspace": {domain.DefaultKeyspace, domain.ManagementKeyspace}, "uses": {"durable", "relaxed"},
-		"log-format": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"},
+		"order": {"asc", "desc"}, "log-format": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"},
 	}
 	for _, by := range projections.SortKeys {
 		values["sort"] = append(values["sort"], by, "-"+by)
 	}
 	for _, r := range domain.Reasons {
 		values["reason"] = append(values["reason"], string(r))
+	}
+	for _, o := range domain.Outcomes {
+		values["code"] = append(values["code"], string(o))
 	}
 	for _, t := range domain.EventTypes {
 		values["type"] = append(values["type"], t.Name)
@@ -30,7 +33,7 @@ func flagValues() map[string][]string {
 
 // files are the flags and the commands whose values, or arguments, are names of files.
 var (
-	fileFlags    = []string{"ca", "data", "from", "key-file", "keyring", "map", "nats-ca", "nats-cert", "nats-creds", "nats-key", "org-map", "out", "output", "revocations-from", "root-key-file", "tls-cert", "tls-key", "with-keyring"}
+	fileFlags    = []string{"ca", "data", "from", "key-file", "keyring", "map", "nats-ca", "nats-cert", "nats-creds", "nats-key", "org-map", "out", "output", "revocations-from", "root-key-file", "tls-cert", "tls-key", "to-file", "with-keyring"}
 	fileCommands = []string{"import"}
 )
 

@@ -2,12 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 )
 
 func eventsCommand(c *client) *cobra.Command {
-	cmd := &cobra.Command{Use: "events", Short: "Replay or follow the audit trail"}
-	cmd.AddCommand(tailCommand(c), replayCommand(c))
+	cmd := &cobra.Command{Use: "events", Short: "List, replay or follow the audit trail"}
+	cmd.AddCommand(listEventsCommand(c), tailCommand(c), replayCommand(c))
 	return cmd
 }
 
@@ -30,6 +31,8 @@ func eventFlags(f *pflag.FlagSet) *queryFlags {
 	q.text("key", "key_id", "events of this key")
 	q.text("type", "type", "events of these types, like key.created,key.revoked")
 	q.text("actor", "actor", "events by this principal")
+	q.text("code", "code", "uses with these outcomes, like REVOKED,EXPIRED")
+	q.text("ip", "ip", "uses from this address or network")
 	q.text("from", "from", "events from this time on")
 	q.text("to", "to", "events before this time")
 	return q
@@ -133,22 +136,28 @@ func (c *client) follow(cmd *cobra.Command, body io.ReadCloser, cursor string) (
 }
 
 func replayCommand(c *client) *cobra.Command {
-	cmd := &cobra.Command{Use: "replay", Short: "Print all events up to now, or write them to a file as NDJSON", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "replay", Short: "Print all events up to now, or write them to a file as NDJSON", Args: cobra.NoArgs,
+		Long: `Print all events up to now, or write them to a file as NDJSON.
+
+With --to-file they are gathered in a file beside it, which gets the name when it is whole. An
+interrupted replay goes on there when the same command is given again: no event is lost, and
+none is there twice.`}
 	filter := eventFlags(cmd.Flags())
-	file := cmd.Flags().StringP("output", "o", "", "write NDJSON to this file")
+	file := cmd.Flags().StringP("to-file", "o", "", "write NDJSON to this file")
+	shown := cmd.Flags().Bool("progress", false, "with --to-file: show progress also where standard error is no terminal")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		q, err := filter.query()
 		if err != nil {
 			return err
 		}
-		answer, err := c.send(cmd.Context(), http.MethodGet, "/v1/events", q, http.Header{"Accept": {"application/x-ndjson"}}, nil)
+		if *file != "" {
+			return c.replayTo(cmd, q, *file, *shown)
+		}
+		answer, err := c.replay(cmd.Context(), q)
 		if err != nil {
 			return err
 		}
 		defer answer.Body.Close()
-		if *file != "" {
-			return c.save(cmd, answer.Body, *file)
-		}
 		lines := bufio.NewScanner(answer.Body)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
@@ -164,24 +173,52 @@ func replayCommand(c *client) *cobra.Command {
 	return cmd
 }
 
-// save writes the replay to a file, which has its name only when it is whole.
-func (c *client) save(cmd *cobra.Command, from io.Reader, path string) error {
-	f, err := newPart(path + ".part")
-	if err != nil {
-		return err
+// replay asks for all events up to now, one a line.
+func (c *client) replay(ctx context.Context, q url.Values) (*http.Response, error) {
+	return c.send(ctx, http.MethodGet, "/v1/events", q, http.Header{"Accept": {"application/x-ndjson"}}, nil)
+}
+
+func listEventsCommand(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "Print the first events, oldest or newest first", Args: cobra.NoArgs}
+	filter := eventFlags(cmd.Flags())
+	filter.text("order", "order", "asc (the default): oldest first, desc: newest first")
+	limit := cmd.Flags().Int("limit", 100, "how many at most, 0: all")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		q, err := filter.query()
+		if err != nil {
+			return err
+		}
+		return c.listEvents(cmd, q, *limit)
 	}
-	bar := progress(cmd, -1, "replaying")
-	n, err := io.Copy(io.MultiWriter(f, bar), from)
-	_ = bar.Close()
-	if closing := f.Close(); err == nil {
-		err = closing
+	return cmd
+}
+
+const pageLimit = 1000 // the most events that a page has
+
+// listEvents prints page after page, until there were limit events or the end was reached.
+func (c *client) listEvents(cmd *cobra.Command, q url.Values, limit int) error {
+	for left := limit; ; {
+		q.Set("limit", strconv.Itoa(pageLimit))
+		if limit > 0 {
+			q.Set("limit", strconv.Itoa(min(left, pageLimit)))
+		}
+		var page struct {
+			Items []json.RawMessage `json:"items"`
+			Next  string            `json:"next_cursor"`
+			AtEnd bool              `json:"at_end"`
+		}
+		if err := c.call(cmd.Context(), http.MethodGet, "/v1/events", q, nil, &page); err != nil {
+			return err
+		}
+		for _, e := range page.Items {
+			if err := c.print(cmd.OutOrStdout(), e); err != nil {
+				return err
+			}
+		}
+		left -= len(page.Items)
+		if page.AtEnd || limit > 0 && left <= 0 {
+			return nil
+		}
+		q.Set("cursor", page.Next)
 	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(path+".part", path); err != nil {
-		return err
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "wrote %d bytes to %s\n", n, path)
-	return nil
 }

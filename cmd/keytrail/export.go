@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/spf13/cobra"
 )
@@ -41,5 +42,27 @@ func (c *client) export(cmd *cobra.Command, out string) error {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "exported %s keys; left out: %s\n", answer.Trailer.Get("Keytrail-Exported"), answer.Trailer.Get("Keytrail-Left-Out"))
+	return nil
+}
+
+// save writes an export to a file, which has its name only when it is whole.
+func (c *client) save(cmd *cobra.Command, from io.Reader, path string) error {
+	f, err := newPart(path + ".part")
+	if err != nil {
+		return err
+	}
+	bar := progress(cmd, -1, "exporting")
+	n, err := io.Copy(io.MultiWriter(f, bar), from)
+	_ = bar.Close()
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(path+".part", path); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "wrote %d bytes to %s\n", n, path)
 	return nil
 }

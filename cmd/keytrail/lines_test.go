@@ -187,7 +187,7 @@ func TestAnImportTellsSomeFailedLinesAndCountsAll(t *testing.T) {
 func TestCompletionKnowsValues(t *testing.T) {
 	for args, want := range map[string]string{
 		"keys revoke --reason ": "key_compromise", "keys list --status ": "expired", "keys list --sort ": "-last_used_at", "serve --uses ": "relaxed",
-		"events tail --type ": "key.rotated", "projections rebuild ": "usage", "keys list --keyspace ": "keytrail", "keys list --owner ": ":4", "keys get ": ":4", "keys rotate k --overlap ": ":4",
+		"events tail --type ": "key.rotated", "events list --order ": "desc", "events replay --code ": "REVOKED", "events replay --to-file ": ":0", "projections rebuild ": "usage", "keys list --keyspace ": "keytrail", "keys list --owner ": ":4", "keys get ": ":4", "keys rotate k --overlap ": ":4",
 		"keys import ": ":0", "serve --tls-cert ": ":0",
 	} {
 		words := strings.Split(args, " ")

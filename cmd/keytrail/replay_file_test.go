@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// withHistory is a service whose trail has both streams, one among the other.
+func withHistory(t *testing.T) *running {
+	t.Helper()
+	r := launch(t, t.TempDir())
+	org := r.newOrg(t)
+	for range 10 {
+		m := r.newKey(t, org)
+		expect(t, r.command(t, m.Secret, "verify"), exitOK)
+		expect(t, r.command(t, "", "keys", "revoke", m.Key.ID), exitOK)
+	}
+	return r
+}
+
+// replayFile is what a replay wrote, which must have no event twice.
+func replayFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		id, _, _ := strings.Cut(line, `"type"`)
+		if seen[id] {
+			t.Errorf("twice: %s", line)
+		}
+		seen[id] = true
+	}
+	return string(b)
+}
+
+// TestAReplayGoesOnWhereItWasKilled: a kill leaves some beginning of the replay, cut off
+// anywhere. Its end is what came to the trail since, the requests themselves among it.
+func TestAReplayGoesOnWhereItWasKilled(t *testing.T) {
+	r := withHistory(t)
+	file := filepath.Join(t.TempDir(), "trail")
+	expect(t, r.command(t, "", "events", "replay", "--to-file", file), exitOK, "is whole")
+	whole := replayFile(t, file)
+	part := partPath(file, r.url, url.Values{})
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 12 {
+		cut := random.IntN(len(whole) + 1)
+		if i == 0 {
+			cut = len(whole)
+		}
+		if err := os.WriteFile(part, []byte(whole[:cut]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := r.command(t, "", "events", "replay", "--to-file", file)
+		expect(t, got, exitOK, "is whole")
+		if n := strings.Count(whole[:cut], "\n"); n > 0 && !strings.Contains(got.err, fmt.Sprintf("going on after the %d events", n)) {
+			t.Errorf("cut at %d: %s", cut, got.err)
+		}
+		if now := replayFile(t, file); !strings.HasPrefix(now, whole) {
+			t.Errorf("cut at %d of %d bytes it is another replay, of %d bytes", cut, len(whole), len(now))
+		}
+		if _, err := os.Stat(part); err == nil {
+			t.Error("the part is still there")
+		}
+	}
+	if err := os.WriteFile(part, []byte(`{"specversion":"1.0"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r.command(t, "", "events", "replay", "--to-file", file), exitUsage, "remove it")
+}
+
+// TestAReplayOutlastsBrokenConnections: each answer breaks off after some bytes.
+func TestAReplayOutlastsBrokenConnections(t *testing.T) {
+	r := withHistory(t)
+	random := rand.New(rand.NewPCG(3, 4))
+	breaks := 0
+	breaking := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		forward, _ := http.NewRequestWithContext(q.Context(), q.Method, r.url+q.URL.String(), nil)
+		forward.Header = q.Header
+		answer, err := http.DefaultClient.Do(forward)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer answer.Body.Close()
+		w.WriteHeader(answer.StatusCode)
+		if n, _ := io.CopyN(w, answer.Body, int64(1000+random.IntN(3000))); n > 0 {
+			if rest, _ := io.ReadAll(io.LimitReader(answer.Body, 1)); len(rest) > 0 {
+				_ = http.NewResponseController(w).Flush()
+				breaks++
+				panic(http.ErrAbortHandler)
+			}
+		}
+	}))
+	defer breaking.Close()
+	direct, broken := filepath.Join(t.TempDir(), "direct"), filepath.Join(t.TempDir(), "broken")
+	expect(t, r.command(t, "", "events", "replay", "-o", direct), exitOK)
+	expect(t, cli(t, "", environ("KEYTRAIL_URL="+breaking.URL, "KEYTRAIL_KEY="+r.rootKey(t)), "events", "replay", "-o", broken, "--progress"), exitOK, "is whole", "replaying")
+	if whole := replayFile(t, direct); !strings.HasPrefix(replayFile(t, broken), whole) || breaks < 2 {
+		t.Errorf("after %d breaks it is another replay", breaks)
+	}
+}
+
+// TestEventsAreListedInBothOrders, filtered and up to a limit.
+func TestEventsAreListedInBothOrders(t *testing.T) {
+	r := withHistory(t)
+	expect(t, r.command(t, "", "events", "list", "--limit", "1"), exitOK, "keyring.set")
+	newest := r.command(t, "", "events", "list", "--order", "desc", "--type", "key.revoked,key.created", "--limit", "3")
+	if lines := strings.Split(newest.out, "\n"); len(lines) != 4 || !strings.Contains(lines[0], "key.revoked") || !strings.Contains(lines[1], "key.created") {
+		t.Errorf("%+v", newest)
+	}
+	if valid := r.command(t, "", "events", "list", "--code", "VALID", "--type", "key.used", "--order", "desc", "--limit", "0"); strings.Count(valid.out, "code=VALID") < 10 || strings.Contains(valid.out, "key.created") {
+		t.Errorf("%+v", valid)
+	}
+	expect(t, r.command(t, "", "events", "list", "--ip", "2001:db8::/32"), exitOK)
+	expect(t, r.command(t, "", "events", "list", "--ip", "everywhere"), exitRefused, "ip")
+	expect(t, r.command(t, "", "events", "list", "--order", "up"), exitRefused, "order")
+}
