@@ -42,7 +42,7 @@ var errWorkDone = errors.New("enough was looked at")
 func (t *Trail) merge(ctx context.Context, f Filter, c Cursor, w work) (*merge, error) {
 	m := &merge{trail: t, filter: f, work: w, begin: c}
 	var spans [2]span
-	for _, s := range Streams {
+	for _, s := range []Stream{Uses, Events} { // what a use was decided after is there before it
 		var err error
 		if spans[s], err = t.span(ctx, f, c, s); err != nil {
 			return nil, err

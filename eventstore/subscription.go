@@ -131,6 +131,7 @@ func (s *Subscription) fill(u unseen, limit int) Page {
 	for i, c := range u.chunks {
 		if s.mayMatch(c) && s.appendMatches(&page, c, limit) {
 			s.resumeAt(u.number+i, page.Next)
+			page.AtEnd = !s.matchesIn(u.chunks[i:], page.Next)
 			return page
 		}
 		page.Next.advance(c.after)
@@ -163,6 +164,13 @@ func (s *Subscription) appendMatches(page *Page, c *chunk, limit int) (full bool
 		}
 	}
 	return false
+}
+
+// matchesIn reports whether the chunks have an entry for s after c.
+func (s *Subscription) matchesIn(chunks []*chunk, c Cursor) bool {
+	return slices.ContainsFunc(chunks, func(ch *chunk) bool {
+		return s.mayMatch(ch) && slices.ContainsFunc(ch.entries, func(e *Entry) bool { return !c.covers(&e.Record) && s.filter.Matches(&e.Record) })
+	})
 }
 
 // resumeAt makes the next poll begin with an earlier chunk, after c.

@@ -301,3 +301,28 @@ func TestNextWithAnEndedContext(t *testing.T) {
 		}
 	}
 }
+
+// TestAFullPageOfASubscriptionKnowsWhetherItIsTheLast: the ring has what comes after it.
+func TestAFullPageOfASubscriptionKnowsWhetherItIsTheLast(t *testing.T) {
+	l := eventstoretest.New(t)
+	s := eventstore.NewTrail(l, nil).Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+	defer s.Close()
+	if _, err := s.Next(t.Context(), time.Now(), 1); err != nil { // it is in the ring now
+		t.Fatal(err)
+	}
+	use(t, l, orgs[0], "k", 3)
+	use(t, l, orgs[1], "k", 3)
+	for _, last := range []bool{false, true} {
+		page, err := s.Next(t.Context(), time.Now().Add(10*time.Second), 2)
+		if err != nil || len(page.Entries) == 0 {
+			t.Fatal(page, err)
+		}
+		if full := len(page.Entries) == 2; full == last || page.AtEnd != last {
+			t.Errorf("a page with %d entries is at the end: %t", len(page.Entries), page.AtEnd)
+		}
+	}
+	use(t, l, orgs[0], "k", 2)
+	if page, err := s.Next(t.Context(), time.Now().Add(10*time.Second), 2); err != nil || len(page.Entries) != 2 || !page.AtEnd {
+		t.Errorf("the last page has %d entries, is at the end: %t; %v", len(page.Entries), page.AtEnd, err)
+	}
+}

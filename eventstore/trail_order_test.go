@@ -179,6 +179,7 @@ var constraints = []func(*eventstore.Filter){
 	func(f *eventstore.Filter) { f.Types = []string{"key.created", "credentials.refused"} },
 	func(f *eventstore.Filter) { f.Types = []string{"key.disabled"} },
 	func(f *eventstore.Filter) { f.Codes = []domain.Outcome{domain.UseRevoked} },
+	func(f *eventstore.Filter) { f.Codes = []domain.Outcome{domain.UseNotFound} },
 	func(f *eventstore.Filter) { f.Codes = []domain.Outcome{domain.UseNotFound, domain.UseValid} },
 	func(f *eventstore.Filter) { f.Actor = "p1" },
 	func(f *eventstore.Filter) { f.Network = netip.MustParsePrefix("192.0.2.0/24") },
@@ -328,4 +329,44 @@ func compare(t *rapid.T, got, want []*eventstore.Entry, exact bool) {
 // byStream puts the events before the uses and keeps the order of each.
 func byStream(all []*eventstore.Entry) []*eventstore.Entry {
 	return slices.SortedStableFunc(slices.Values(all), func(a, b *eventstore.Entry) int { return int(a.Stream) - int(b.Stream) })
+}
+
+// TestNoUseComesBeforeItsEvent while the trail grows: whatever of it a page has.
+func TestNoUseComesBeforeItsEvent(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l, nil)
+	const pairs = 200
+	appended := make(chan error, 1)
+	go func() {
+		var err error
+		for i := range pairs {
+			e := created(i)
+			p, err1 := l.Append(context.Background(), eventstore.KeyRef(org, e.ID), 0, eventstore.Command{ID: "c"}, e)
+			var b eventstore.UseBatch
+			b.Add(org, &domain.KeyUsed{Key: e.ID, Code: domain.UseValid, At: noon}, p)
+			_, err2 := l.AppendUses(context.Background(), &b)
+			err = errors.Join(err, err1, err2)
+		}
+		appended <- err
+	}()
+	var c eventstore.Cursor
+	var known eventstore.Position
+	for seen := 0; seen < 2*pairs; {
+		page, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, c, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			if e.Stream == eventstore.Events {
+				known = e.Position
+			}
+			if e.Decided > known {
+				t.Fatalf("a use that was decided at %d comes after the event at %d", e.Decided, known)
+			}
+		}
+		seen, c = seen+len(page.Entries), page.Next
+	}
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
 }
