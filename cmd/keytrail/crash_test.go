@@ -26,6 +26,7 @@ type ledgerOfTruth struct {
 
 // A promise is what one key's only user knows of it.
 type promise struct {
+	org     string
 	secret  string
 	old     []string // rotated away without overlap
 	revoked bool
@@ -46,14 +47,17 @@ func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	truth := &ledgerOfTruth{keys: map[string]*promise{}}
 	r := launch(t, t.TempDir())
-	org := r.newOrg(t)
+	var orgs []tenant
+	for range 5 {
+		orgs = append(orgs, r.newTenant(t))
+	}
 	for round := range *crashRounds {
 		var workers sync.WaitGroup
 		for w := range 8 {
 			dice := rand.New(rand.NewPCG(seed, uint64(round*8+w+1)))
 			key := r.rootKey(t)
 			url := r.url
-			workers.Go(func() { truth.work(t, url, key, org, fmt.Sprintf("r%d-w%d", round, w), dice) })
+			workers.Go(func() { truth.work(t, url, key, orgs, fmt.Sprintf("r%d-w%d", round, w), dice) })
 		}
 		timer := time.NewTimer(200*time.Millisecond + time.Duration(random.IntN(1500))*time.Millisecond)
 		<-timer.C
@@ -62,6 +66,9 @@ func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
 		compareReadModel(t, r.data)
 		r = launch(t, r.data)
 		truth.check(t, r)
+		for _, o := range orgs {
+			truth.checkHistory(t, r, o)
+		}
 	}
 	revoked := 0
 	for _, p := range truth.keys {
@@ -75,7 +82,7 @@ func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
 }
 
 // work changes and verifies keys of its own until the service does not answer.
-func (l *ledgerOfTruth) work(t *testing.T, url, root, org, name string, dice *rand.Rand) {
+func (l *ledgerOfTruth) work(t *testing.T, url, root string, orgs []tenant, name string, dice *rand.Rand) {
 	// do tells whether the service acknowledged; a refusal is a fault, silence the kill.
 	do := func(path, request string, in, out any) bool {
 		err := send(context.Background(), "POST", url+path, root, request, in, out)
@@ -86,14 +93,14 @@ func (l *ledgerOfTruth) work(t *testing.T, url, root, org, name string, dice *ra
 	}
 	var mine []string
 	for i := 0; ; i++ {
-		request := fmt.Sprintf("%s-%d", name, i)
+		request, org := fmt.Sprintf("%s-%d", name, i), orgs[dice.IntN(len(orgs))].org
 		if len(mine) == 0 || dice.IntN(6) == 0 {
 			var m made
 			if !do("/v1/keys", request, map[string]any{"org_id": org, "name": request}, &m) {
 				return
 			}
 			mine = append(mine, m.Key.ID)
-			l.change(func() { l.keys[m.Key.ID] = &promise{secret: m.Secret} })
+			l.change(func() { l.keys[m.Key.ID] = &promise{org: org, secret: m.Secret} })
 			continue
 		}
 		id := mine[dice.IntN(len(mine))]
@@ -105,24 +112,38 @@ func (l *ledgerOfTruth) work(t *testing.T, url, root, org, name string, dice *ra
 				return
 			}
 			l.change(func() { p.unsure, p.revoked = false, true })
-		case n == 3 && !p.revoked:
-			l.change(func() { p.unsure = true })
-			if !do("/v1/keys/revoke", request, map[string]any{"ids": []string{id}}, nil) {
+		case n == 3:
+			some := mine[:1+dice.IntN(len(mine))]
+			l.change(func() { l.unsureOf(some) })
+			if !do("/v1/keys/revoke", request, map[string]any{"ids": some}, nil) {
 				return
 			}
-			l.change(func() { p.unsure, p.revoked = false, true })
+			l.change(func() { l.revoked(some) })
 		case n == 4:
-			secret := "issued-elsewhere-" + request
-			line := map[string]any{"org_id": org, "name": request, "digest": domain.NewSecret(secret).Digest()}
+			var lines ndjson
+			for i := range 1 + dice.IntN(12) {
+				secret := fmt.Sprintf("issued-elsewhere-%s-%d", request, i)
+				digest := domain.NewSecret(secret).Digest()
+				lines = fmt.Appendf(lines, `{"org_id":%q,"name":%q,"digest":"%x"}`+"\n", org, request, digest[:])
+			}
 			var sum struct {
 				Results []struct {
-					Key string `json:"key_id"`
+					Key    string `json:"key_id"`
+					Detail string
 				}
 			}
-			if !do("/v1/keys/import", request, line, &sum) {
+			if !do("/v1/keys/import", request, lines, &sum) {
 				return
 			}
-			l.change(func() { l.keys[sum.Results[0].Key] = &promise{secret: secret} })
+			l.change(func() {
+				for i, result := range sum.Results {
+					if result.Key == "" {
+						t.Errorf("line %d of %s is not imported: %s", i, request, result.Detail)
+						continue
+					}
+					l.keys[result.Key] = &promise{org: org, secret: fmt.Sprintf("issued-elsewhere-%s-%d", request, i)}
+				}
+			})
 		case n <= 2 && !p.revoked:
 			var m made
 			l.change(func() { p.unsure = true })
@@ -136,6 +157,18 @@ func (l *ledgerOfTruth) work(t *testing.T, url, root, org, name string, dice *ra
 			}
 			l.change(func() { l.uses = append(l.uses, use{request, id}) })
 		}
+	}
+}
+
+func (l *ledgerOfTruth) unsureOf(ids []string) {
+	for _, id := range ids {
+		l.keys[id].unsure = l.keys[id].unsure || !l.keys[id].revoked
+	}
+}
+
+func (l *ledgerOfTruth) revoked(ids []string) {
+	for _, id := range ids {
+		l.keys[id].unsure, l.keys[id].revoked = false, true
 	}
 }
 
@@ -174,6 +207,86 @@ func (l *ledgerOfTruth) check(t *testing.T, r *running) {
 			t.Errorf("use %v was answered and is on the ledger %d times", u, recorded[u])
 		}
 	}
+}
+
+// A tenant is an organization and the secret of its auditor.
+type tenant struct{ org, auditor string }
+
+func (r *running) newTenant(t *testing.T) tenant {
+	t.Helper()
+	org := r.newOrg(t)
+	var m made
+	r.call(t, "POST", "/v1/keys", map[string]any{"org_id": org, "keyspace": "keytrail", "name": "auditor", "scopes": []string{"audit:read"}}, &m)
+	return tenant{org, m.Secret}
+}
+
+// checkHistory reads what an organization's auditor is shown, newest and oldest first, and that of
+// one key. It must be the organization's uses, each once, and no other's.
+func (l *ledgerOfTruth) checkHistory(t *testing.T, r *running, o tenant) {
+	t.Helper()
+	want, ofKey, key := map[use]int{}, map[use]int{}, ""
+	for _, u := range l.uses {
+		if p := l.keys[u.key]; p.org == o.org {
+			want[u]++
+			key = u.key
+		}
+	}
+	for u := range want {
+		if u.key == key {
+			ofKey[u]++
+		}
+	}
+	for _, order := range []string{"asc", "desc"} {
+		compareUses(t, r.history(t, o, "order="+order), want)
+		if key != "" {
+			compareUses(t, r.history(t, o, "order="+order+"&key_id="+key), ofKey)
+		}
+	}
+}
+
+// compareUses: each that was promised is there once. Others may be there, whose answer was lost.
+func compareUses(t *testing.T, got, want map[use]int) {
+	t.Helper()
+	for u := range want {
+		if got[u] != 1 {
+			t.Errorf("use %v is shown %d times", u, got[u])
+		}
+	}
+	for u, n := range got {
+		if n != 1 {
+			t.Errorf("use %v is shown %d times", u, n)
+		}
+	}
+}
+
+// history is the uses that an organization's auditor pages through, by the key and the request.
+func (r *running) history(t *testing.T, o tenant, query string) map[use]int {
+	t.Helper()
+	all, cursor := map[use]int{}, ""
+	for atEnd := false; !atEnd; {
+		var page struct {
+			Items []struct {
+				Org     string `json:"orgid"`
+				Request string `json:"correlationid"`
+				Data    struct {
+					Key string `json:"key_id"`
+				}
+			}
+			Next  string `json:"next_cursor"`
+			AtEnd bool   `json:"at_end"`
+		}
+		if err := send(t.Context(), "GET", r.url+"/v1/events?type=key.used&limit=97&"+query+"&cursor="+cursor, o.auditor, "", nil, &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Items {
+			if e.Org != o.org {
+				t.Errorf("the auditor of %s is shown a use of %s", o.org, e.Org)
+			}
+			all[use{e.Request, e.Data.Key}]++
+		}
+		cursor, atEnd = page.Next, page.AtEnd
+	}
+	return all
 }
 
 // compareReadModel brings the stopped service's read model up to date and compares it,

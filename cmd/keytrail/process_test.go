@@ -161,11 +161,17 @@ func (r *running) rootKey(t testing.TB) string {
 
 var web = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
+// ndjson is a body that is sent as it stands.
+type ndjson []byte
+
 // send makes one API request; a status of 300 and above is an error.
 func send(ctx context.Context, method, url, key, requestID string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
+	}
+	if lines, ok := in.(ndjson); ok {
+		body = lines
 	}
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
