@@ -27,7 +27,7 @@ var layers = map[string][]string{
 	"eventstore":                {"domain", "internal/backoff", "internal/fastjson", "internal/tracing"},
 	"eventstore/eventstoretest": {"domain", "eventstore"},
 	"commands":                  {"domain", "eventstore", "internal/backoff", "internal/tracing"},
-	"projections":               {"domain", "eventstore", "internal/backoff", "internal/tracing"},
+	"projections":               {"domain", "eventstore", "internal/backoff", "internal/fastjson", "internal/tracing"},
 	"verify":                    {"domain", "eventstore", "projections", "internal/backoff", "internal/fastjson", "internal/tracing"},
 	"backup":                    {"domain", "eventstore"},
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/fastjson", "internal/inflight", "internal/strictjson"},

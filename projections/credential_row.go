@@ -56,20 +56,33 @@ const (
 const rateLimitSize = 8 + 8 // its limit and its window
 
 func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
+	return appendSettings(appendCredentialHead(make([]byte, 0, 256), &k, s), k.Keyspace, &k.Settings)
+}
+
+// appendCredentialHead appends what comes before the texts.
+func appendCredentialHead(b []byte, k *domain.Key, s domain.KeySecret) []byte {
 	id, org := k.ID.Bytes(), k.Org.Bytes()
-	b := append(append(make([]byte, 0, 256), id[:]...), org[:]...)
+	b = append(append(b, id[:]...), org[:]...)
 	b = append(b, byte(k.State), flag(s.Ended))
-	b = append(append(b, end(k.ExpiresAt)...), end(s.ValidUntil)...)
-	b = appendText(appendText(appendText(b, k.Keyspace), k.Owner), k.Name)
-	b = appendTexts(appendTexts(b, k.Scopes), k.AllowedCIDRs)
-	b = append(b, byte(len(k.RateLimits)))
-	for _, l := range k.RateLimits {
+	return append(append(b, end(k.ExpiresAt)...), end(s.ValidUntil)...)
+}
+
+// noMetadata are those of a key that has none.
+const noMetadata = "{}"
+
+// appendSettings appends what a key's row and its credentials end with: a keyspace and all
+// settings but the expiry.
+func appendSettings(b []byte, keyspace string, s *domain.Settings) []byte {
+	b = appendText(appendText(appendText(b, keyspace), s.Owner), s.Name)
+	b = appendTexts(appendTexts(b, s.Scopes), s.AllowedCIDRs)
+	b = append(b, byte(len(s.RateLimits)))
+	for _, l := range s.RateLimits {
 		b = append(append(b, number(uint64(l.Limit))...), number(uint64(l.Window))...)
 	}
-	if len(k.Metadata) == 0 {
-		return append(b, "{}"...)
+	if len(s.Metadata) == 0 {
+		return append(b, noMetadata...)
 	}
-	metadata, err := json.Marshal(k.Metadata)
+	metadata, err := json.Marshal(s.Metadata)
 	if err != nil {
 		panic(err) // strings alone
 	}
@@ -117,20 +130,35 @@ func (c *Credential) decode(e string) {
 	c.Keyspace, e = cutText(e[credentialTexts:])
 	c.Owner, e = cutText(e)
 	c.Name, e = cutText(e)
-	c.Scopes, c.AllowedCIDRs, c.RateLimits = c.Scopes[:0], c.AllowedCIDRs[:0], c.RateLimits[:0]
+	c.Scopes, c.AllowedCIDRs = c.Scopes[:0], c.AllowedCIDRs[:0]
 	e = eachText(e, func(s string) { c.Scopes = append(c.Scopes, s) })
 	e = eachText(e, func(s string) {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			c.AllowedCIDRs = append(c.AllowedCIDRs, p)
 		}
 	})
+	c.RateLimits, c.Metadata = cutRateLimits(c.RateLimits[:0], e)
+}
+
+// decodeSettings reads what appendSettings wrote, all but the metadata, which come last.
+func (k *KeyRow) decodeSettings(e string) (metadata string) {
+	k.Keyspace, e = cutText(e)
+	k.Owner, e = cutText(e)
+	k.Name, e = cutText(e)
+	e = eachText(e, func(s string) { k.Scopes = append(k.Scopes, s) })
+	e = eachText(e, func(s string) { k.AllowedCIDRs = append(k.AllowedCIDRs, s) })
+	k.RateLimits, e = cutRateLimits(nil, e)
+	return e
+}
+
+func cutRateLimits(limits []domain.RateLimit, e string) (_ []domain.RateLimit, rest string) {
 	n := int(e[0])
 	e = e[1:]
 	for range n {
-		c.RateLimits = append(c.RateLimits, domain.RateLimit{Limit: int64(bigEndian(e)), Window: domain.Duration(bigEndian(e[8:]))})
+		limits = append(limits, domain.RateLimit{Limit: int64(bigEndian(e)), Window: domain.Duration(bigEndian(e[8:]))})
 		e = e[rateLimitSize:]
 	}
-	c.Metadata = e
+	return limits, e
 }
 
 func bigEndian(s string) (n uint64) {

@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"encoding/json"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -21,14 +20,8 @@ func keyRow(id domain.KeyID) []byte { b := id.Bytes(); return row(rowKey, b[:]) 
 
 // loadKey gives the zero KeyRow if there is none. When it was used last is in another table.
 func loadKey(r rowMap, id domain.KeyID) (k KeyRow, err error) {
-	_, err = r.get(keyRow(id), k.decode)
+	_, err = r.get(keyRow(id), func(v []byte) error { return k.decode(id, string(v)) })
 	return k, err
-}
-
-func (k *KeyRow) decode(v []byte) error {
-	revision, v := cutNumber(v)
-	k.Revision = eventstore.Position(revision)
-	return json.Unmarshal(v, &k.Key)
 }
 
 // Key finds one key within reach; domain.ErrKeyNotFound.
@@ -60,7 +53,8 @@ func (s *Store) KeysAfter(after domain.KeyID, limit int) (page []KeyRow, err err
 		defer it.Close()
 		for it.Seek(r.key(from)); it.Valid() && len(page) < limit; it.Next() {
 			var k KeyRow
-			if err := it.Item().Value(k.decode); err != nil {
+			id := domain.KeyIDFromBytes([idSize]byte(it.Item().Key()[tableKeyHead+1:]))
+			if err := it.Item().Value(func(v []byte) error { return k.decode(id, string(v)) }); err != nil {
 				return err
 			}
 			page = append(page, k)

@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -12,14 +11,14 @@ import (
 // The kinds of rows of the keys table. Everything follows from one key's state: its row,
 // the credentials of its secrets, and the index rows that listings and the expiry pass walk.
 const (
-	rowKey         = 'k' // id → revision, key
+	rowKey         = 'k' // id → key, see KeyRow.encode
 	rowCredential  = 'd' // digest → credentials
 	rowByCreated   = 'c' // org, keyspace, state, created, id
 	rowByName      = 'n' // org, keyspace, state, name, id
 	rowByExpiry    = 'e' // org, keyspace, state, expiry, id; only of keys that expire
-	rowByOwner     = 'o' // org, owner, created, id
-	rowByScope     = 's' // org, scope, created, id
-	rowByPrefix    = 'p' // org, prefix, created, id
+	rowByOwner     = 'o' // owner, org, created, id
+	rowByScope     = 's' // scope, org, created, id
+	rowByPrefix    = 'p' // prefix, org, id
 	rowExpiresNext = 'x' // expiry, id; until the key's end is on the ledger
 	rowKeyTotals   = 't' // → numbers of keys by state
 )
@@ -70,17 +69,16 @@ func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTot
 	if err != nil {
 		return err
 	}
-	before := known.Key
-	if err := follows(before, id, record); err != nil {
+	if err := follows(known.Key, id, record); err != nil {
 		return err
 	}
-	after := before
-	after.Apply(record.Event)
+	next := known.after(record)
+	before, after := known.Key, next.Key
 	totals.move(before, after)
-	if err := storeKey(r, after, record.Position); err != nil {
+	if err := r.set(keyRow(id), next.encode()); err != nil {
 		return err
 	}
-	if err := moveIndexes(r, before, after); err != nil {
+	if err := moveIndexes(r, &known, &next); err != nil {
 		return err
 	}
 	if created, isNew := record.Event.(domain.KeyCreated); isNew && !created.Imported {
@@ -109,12 +107,11 @@ func follows(before domain.Key, id domain.KeyID, record *eventstore.Record) erro
 	return nil
 }
 
-func storeKey(r rowMap, k domain.Key, revision eventstore.Position) error {
-	value, err := json.Marshal(k)
-	if err != nil {
-		return err
-	}
-	return r.set(keyRow(k.ID), append(number(uint64(revision)), value...))
+// after is k as an event leaves it.
+func (k KeyRow) after(record *eventstore.Record) KeyRow {
+	k.Apply(record.Event)
+	k.Revision = record.Position
+	return k
 }
 
 // moveCredentials brings the credential rows of a key's secrets in line with its state.
@@ -160,75 +157,4 @@ func (t *keysTable) setCredentials(r rowMap, d domain.Digest, list []byte) error
 		return r.delete(row(rowCredential, d[:]))
 	}
 	return r.set(row(rowCredential, d[:]), list)
-}
-
-// moveIndexes writes the index rows that after has and before had not, and deletes the
-// others. Their value is when the key expires, so that a walk need not load a key which
-// the filter on that leaves out.
-func moveIndexes(r rowMap, before, after domain.Key) error {
-	var old map[string]bool
-	if before.State != domain.Absent {
-		old = map[string]bool{}
-		for _, row := range indexRows(before) {
-			old[string(row)] = true
-		}
-	}
-	expires := momentOrNil(after.ExpiresAt)
-	for _, row := range indexRows(after) {
-		stays := old[string(row)] && before.ExpiresAt.Equal(after.ExpiresAt)
-		delete(old, string(row))
-		if stays {
-			continue
-		}
-		if err := r.set(row, expires); err != nil {
-			return err
-		}
-	}
-	for row := range old {
-		if err := r.delete([]byte(row)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// indexRows are the keys of all index rows of k.
-func indexRows(k domain.Key) [][]byte {
-	if k.State == domain.Absent {
-		return nil
-	}
-	var all [][]byte
-	for _, org := range indexedUnder(k.Org.Bytes()) {
-		all = appendIndexRows(all, k, org)
-	}
-	if !k.ExpiresAt.IsZero() && k.State != domain.Revoked && !k.ExpiryRecorded() {
-		id := k.ID.Bytes()
-		all = append(all, row(rowExpiresNext, moment(k.ExpiresAt), id[:]))
-	}
-	return all
-}
-
-// appendIndexRows adds the rows by which listings of one reach find k.
-func appendIndexRows(all [][]byte, k domain.Key, org [idSize]byte) [][]byte {
-	id, created := k.ID.Bytes(), moment(k.CreatedAt)
-	part := partition(org, k.Keyspace, k.State)
-	listed := KeyRow{Key: k}
-	for _, o := range sortOrders {
-		if o.usage {
-			continue
-		}
-		if value := o.value(&listed); value != nil {
-			all = append(all, row(o.index, part, value, id[:]))
-		}
-	}
-	if k.Owner != "" {
-		all = append(all, row(rowByOwner, org[:], text(k.Owner), created, id[:]))
-	}
-	for _, s := range k.Scopes {
-		all = append(all, row(rowByScope, org[:], text(s), created, id[:]))
-	}
-	for _, s := range k.Secrets {
-		all = append(all, row(rowByPrefix, org[:], text(s.Prefix), created, id[:]))
-	}
-	return all
 }

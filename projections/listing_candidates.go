@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/keytrail/keytrail/domain"
@@ -20,19 +21,25 @@ func (l *listing) candidates() (ids [][idSize]byte, few bool) {
 type filterIndex struct {
 	rows
 	spans []span
+	org   *[idSize]byte // nil, or the one that the values of the rows end with
 }
 
 // filterIndexes are those of the query's filters, those first that tend to leave the fewest.
 func (l *listing) filterIndexes() (all []filterIndex) {
-	org := indexPart(l.Reach)
-	add := func(kind byte, value string, within []byte) {
-		if value != "" {
-			all = append(all, filterIndex{l.keys, []span{{prefix: row(kind, org[:]), within: within}}})
+	if l.Prefix != "" {
+		f := filterIndex{rows: l.keys, spans: []span{{prefix: row(rowByPrefix), within: []byte(l.Prefix)}}}
+		if !l.Reach.All {
+			org := l.Reach.Org.Bytes()
+			f.org = &org
 		}
+		all = append(all, f)
 	}
-	add(rowByPrefix, l.Prefix, []byte(l.Prefix))
-	add(rowByOwner, l.Owner, text(l.Owner))
-	add(rowByScope, l.Scope, text(l.Scope))
+	if l.Owner != "" {
+		all = append(all, filterIndex{rows: l.keys, spans: []span{{prefix: l.run(rowByOwner, l.Owner)}}})
+	}
+	if l.Scope != "" {
+		all = append(all, filterIndex{rows: l.keys, spans: []span{{prefix: l.run(rowByScope, l.Scope)}}})
+	}
 	for _, o := range slices.Backward(sortOrders) {
 		values := o.values(&l.KeyQuery)
 		if values.isAll() {
@@ -47,15 +54,29 @@ func (l *listing) filterIndexes() (all []filterIndex) {
 	return all
 }
 
-// collect reads the ids, unless there are more than maxGathered.
+// run is the prefix of the rows with a value that are within reach.
+func (l *listing) run(kind byte, value string) []byte {
+	if l.Reach.All {
+		return row(kind, text(value))
+	}
+	org := l.Reach.Org.Bytes()
+	return row(kind, text(value), org[:])
+}
+
+// collect reads the ids, unless there are more than maxGathered, or so many of other
+// organizations between them that it would take longer.
 func (f filterIndex) collect() (ids [][idSize]byte, few bool) {
-	seen := map[[idSize]byte]bool{}
+	seen, walked := map[[idSize]byte]bool{}, 0
 	for _, s := range f.spans {
 		w := f.walk(s)
 		for ; w.valid; w.next() {
-			if len(seen) == maxGathered {
+			if len(seen) == maxGathered || walked == maxGathered*skipsPerLoad {
 				w.close()
 				return nil, false
+			}
+			walked++
+			if f.org != nil && !bytes.HasSuffix(w.at.value, f.org[:]) {
+				continue
 			}
 			if !seen[w.at.id] {
 				seen[w.at.id] = true

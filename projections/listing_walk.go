@@ -65,12 +65,13 @@ func (l *listing) open(p phase) merge {
 
 // walkedRuns are those of the order's index, or of a filter's that is in the same order.
 func (l *listing) walkedRuns(o *sortOrder) [][]byte {
-	org := indexPart(l.Reach)
-	switch {
-	case o == byCreation && l.Owner != "":
-		return [][]byte{row(rowByOwner, org[:], text(l.Owner))}
-	case o == byCreation && l.Scope != "":
-		return [][]byte{row(rowByScope, org[:], text(l.Scope))}
+	if o == byCreation && !l.Reach.All { // with all, those rows are by organization first
+		switch {
+		case l.Owner != "":
+			return [][]byte{l.run(rowByOwner, l.Owner)}
+		case l.Scope != "":
+			return [][]byte{l.run(rowByScope, l.Scope)}
+		}
 	}
 	return l.indexRuns(o)
 }

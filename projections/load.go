@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -59,7 +60,7 @@ func (m memoryRows) get(row []byte, f func([]byte) error) (found bool, err error
 	return found, err
 }
 
-func (m memoryRows) set(row, value []byte) error { m[string(row)] = value; return nil }
+func (m memoryRows) set(row, value []byte) error { m[string(row)] = bytes.Clone(value); return nil }
 func (m memoryRows) delete(row []byte) error     { delete(m, string(row)); return nil }
 
 // A rowWriter writes rows into a new Badger, in the order of their keys.

@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -44,13 +45,28 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 	})
 }
 
-// some writes random events, and some requests with an Idempotency-Key.
+// some writes random events, and some requests with an Idempotency-Key. Of the keys some are
+// imported, and have the digest of another organization's.
 func (h *history) some(r *rapid.T) {
 	for range rapid.IntRange(1, 40).Draw(r, "created") {
 		h.create()
 	}
 	for range rapid.IntRange(0, 60).Draw(r, "changed") {
 		h.change()
+	}
+	for n := range rapid.IntRange(0, 5).Draw(r, "imported") {
+		of := h.keys[rapid.SampledFrom(h.ids).Draw(r, "of")]
+		k := &projections.KeyRow{}
+		k.ID, k.Org = domain.NewKeyID("", fmt.Sprint("import", len(h.ids), n)), h.orgs[100+rapid.IntRange(0, 3).Draw(r, "organization")]
+		e := domain.KeyCreated{ID: k.ID, Org: k.Org, Keyspace: "default", Settings: domain.Settings{Name: "n", Metadata: map[string]string{"a": "b"}}, Imported: true,
+			Digest: of.Secrets[len(of.Secrets)-1].Digest, Header: domain.Header{At: h.now()}}
+		p, err := h.ledger.Append(h.t.Context(), eventstore.KeyRef(k.Org, k.ID), 0, eventstore.Command{ID: string(k.ID), Fingerprint: "f"}, e)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		k.Apply(e)
+		k.Revision = p
+		h.keys[k.ID], h.ids = k, append(h.ids, k.ID)
 	}
 }
 
