@@ -230,3 +230,27 @@ func (s *Store) BeginLoad(ctx context.Context, name string, step LoadStep) error
 	}
 	return next.Close()
 }
+
+// LoseCopies damages every copy of a message, as a power cut may.
+func (s *Store) LoseCopies() error {
+	e := s.engines[eventstore.Uses]
+	e.write.Lock()
+	defer e.write.Unlock()
+	t := e.tables[s.messages.slot].state()
+	err := e.db.Update(func(tx *badger.Txn) error {
+		for p := eventstore.Position(1); p <= t.checkpoint.Position; p++ {
+			damage := t.rows(tx).delete
+			if p%2 == 0 {
+				damage = func(row []byte) error { return t.rows(tx).set(row, []byte{1}) }
+			}
+			if err := damage(messageRow(p)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	before := e.published.Load()
+	e.published.Store(newSnapshot(e.db, before.number+1, before.tables, false))
+	before.release()
+	return err
+}

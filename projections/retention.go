@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -21,10 +22,10 @@ const (
 	// retentionInterval is how often what has aged out of the ledger is deleted, and Badger asked
 	// to rewrite value log files that are half unused. Until then it can still be read here.
 	retentionInterval = 10 * time.Minute
-
-	// pruneRows is how many rows go at once, while the engine stands still: about 20 ms.
-	pruneRows = 10_000
 )
+
+// pruneRows is how many rows go at once, while the engine stands still: about 20 ms. Tests lower it.
+var pruneRows = int64(10_000)
 
 // keepRetention deletes what the ledger has no more, and gives back what large values took that
 // are deleted: Badger does so only when it is asked.
@@ -45,15 +46,18 @@ func (e *engine) prune(ctx context.Context, l *eventstore.Ledger) error {
 	if err != nil {
 		return err
 	}
-	e.gone.Store(uint64(gone.Position))
+	return e.pruneUpTo(ctx, gone.Position)
+}
+
+func (e *engine) pruneUpTo(ctx context.Context, gone eventstore.Position) (err error) {
+	e.gone.Store(uint64(gone))
 	for slot := range e.projections {
-		for more := true; more; {
-			if more, err = e.pruneSome(slot, gone.Position); err != nil {
-				return err
-			}
+		for more := true; more && err == nil; {
+			more, err = e.pruneSome(slot, gone)
+			err = errors.Join(err, ctx.Err())
 		}
 	}
-	return nil
+	return err
 }
 
 func (e *engine) pruneSome(slot int, gone eventstore.Position) (more bool, err error) {
