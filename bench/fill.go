@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/nats-io/nats.go"
@@ -32,11 +33,20 @@ func fill(ctx context.Context, e *env) error {
 	return err
 }
 
-// append writes the event that began key i.
+// append writes the event that began key i. Where the acknowledgement was lost, as on a disk that
+// others keep busy, the key is looked for: no other process writes.
 func (p population) append(ctx context.Context, l *eventstore.Ledger, i int) error {
 	e := p.created(i)
-	_, err := l.Append(ctx, eventstore.KeyRef(e.Org, e.ID), 0, eventstore.Command{ID: commandOf(i), Actor: e.By}, e)
-	return err
+	ref := eventstore.KeyRef(e.Org, e.ID)
+	_, err := l.Append(ctx, ref, 0, eventstore.Command{ID: commandOf(i), Actor: e.By}, e)
+	if err == nil || eventstore.FailureOf(err) != eventstore.Unknown {
+		return err
+	}
+	end, missing := l.Load(ctx, ref, 0, func(eventstore.Record) {})
+	if missing != nil || end == 0 {
+		return errors.Join(err, missing)
+	}
+	return nil
 }
 
 // withLedger opens the ledger in a directory, which no service may be using, in this process.
