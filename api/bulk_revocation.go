@@ -8,6 +8,7 @@ import (
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/projections"
 )
 
 const maxBulk = 10_000 // keys that one request revokes
@@ -91,17 +92,31 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 	defer release()
 	a := &revokeKeysAnswer{}
 	a.Body.Failed, a.Body.DryRun = []revokeFailure{}, in.Body.DryRun
-	ids := in.Body.IDs
+	targets := make([]target, len(in.Body.IDs))
+	for i, id := range in.Body.IDs {
+		targets[i].named = id
+	}
 	if in.Body.Filter != nil {
-		if ids, a.Body.NextCursor, err = s.matching(ctx, p, in); err != nil {
+		if targets, a.Body.NextCursor, err = s.matching(ctx, p, in); err != nil {
 			return nil, err
 		}
 	}
-	return a, s.revokeEach(ctx, p, ids, in, a)
+	return a, s.revokeEach(ctx, p, targets, in, a)
 }
 
-// matching are the ids of the next keys that the filter finds, and where to go on.
-func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (ids []string, next *string, err error) {
+// A target is a key that is to be revoked: one that the request names, or one that its
+// filter found.
+type target struct {
+	named string
+	found *projections.KeyRow
+}
+
+// maxBulkPages bounds the pages of a listing that one request goes through: a page is short
+// where few keys match.
+const maxBulkPages = 10
+
+// matching are the next keys that the filter finds, and where to go on.
+func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (targets []target, next *string, err error) {
 	q, err := in.Body.Filter.query(p, s.Now())
 	if err == nil {
 		err = in.Body.Filter.check(ctx, p)
@@ -109,33 +124,42 @@ func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKey
 	if err != nil {
 		return nil, nil, err
 	}
-	q.Limit = cmp.Or(in.Body.Limit, maxBulk)
 	q.Sort = "created_at"
 	if in.Body.Cursor != firstCursor {
 		q.Cursor = in.Body.Cursor
 	}
-	page, err := s.Store.Keys(q)
-	for _, k := range page.Keys {
-		ids = append(ids, string(k.ID))
+	limit := cmp.Or(in.Body.Limit, maxBulk)
+	for range maxBulkPages {
+		q.Limit = limit - len(targets)
+		page, err := s.Store.Keys(q)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i := range page.Keys {
+			targets = append(targets, target{string(page.Keys[i].ID), &page.Keys[i]})
+		}
+		if q.Cursor = page.NextCursor; q.Cursor == "" || len(targets) == limit {
+			break
+		}
 	}
-	return ids, cursorOrNull(page.NextCursor), err
+	return targets, cursorOrNull(q.Cursor), nil
 }
 
 // firstCursor is the cursor of a bulk revocation that stands before the first key.
 const firstCursor = "start"
 
-// revokeEach revokes ids. The answer's cursor moves on only if no key is left that a repeat
+// revokeEach revokes targets. The answer's cursor moves on only if no key is left that a repeat
 // may still revoke.
-func (s *server) revokeEach(ctx context.Context, p domain.Principal, ids []string, in *revokeKeysRequest, a *revokeKeysAnswer) error {
+func (s *server) revokeEach(ctx context.Context, p domain.Principal, targets []target, in *revokeKeysRequest, a *revokeKeysAnswer) error {
 	var last eventstore.Position
 	again := false
-	inParallel(s, ids, func(id string) (commands.KeyResult, error) { return s.revokeOne(ctx, p, id, in) },
+	inParallel(s, targets, func(t target) (commands.KeyResult, error) { return s.revokeOne(ctx, p, t, in) },
 		func(i int, r commands.KeyResult, err error) {
 			last = max(last, r.Position)
 			switch {
 			case err != nil:
 				problem := s.asProblem(ctx, err)
-				a.Body.Failed = append(a.Body.Failed, revokeFailure{clip(ids[i]), problem.Code, problem.Detail})
+				a.Body.Failed = append(a.Body.Failed, revokeFailure{clip(targets[i].named), problem.Code, problem.Detail})
 				again = again || problem.mayPass()
 			case r.Changed:
 				a.Body.Revoked++
@@ -153,8 +177,14 @@ func (s *server) revokeEach(ctx context.Context, p domain.Principal, ids []strin
 }
 
 // revokeOne revokes a key. A dry run asks the decision that the real one would take.
-func (s *server) revokeOne(ctx context.Context, p domain.Principal, named string, in *revokeKeysRequest) (result commands.KeyResult, err error) {
-	org, id, err := s.writableKey(ctx, p, named)
+func (s *server) revokeOne(ctx context.Context, p domain.Principal, t target, in *revokeKeysRequest) (result commands.KeyResult, err error) {
+	var org domain.OrgID
+	var id domain.KeyID
+	if t.found != nil {
+		org, id = t.found.Org, t.found.ID
+	} else {
+		org, id, err = s.writableKey(ctx, p, t.named)
+	}
 	if err == nil && string(id) == p.ID {
 		err = domain.ErrOwnKey
 	}
@@ -162,7 +192,7 @@ func (s *server) revokeOne(ctx context.Context, p domain.Principal, named string
 		return result, err
 	}
 	if in.Body.DryRun {
-		k, err := s.readableKey(ctx, p, named)
+		k, err := s.readableKey(ctx, p, t.named)
 		if err != nil {
 			return result, err
 		}

@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // maxDepth bounds how deeply values may be nested. Requests have four levels.
@@ -114,11 +115,32 @@ func (e *Error) below(step string) *Error {
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
+// memberCache are the results of members by type: an import asks for one type a line.
+var memberCache sync.Map // reflect.Type → memberTypes
+
+type memberTypes struct {
+	names map[string]reflect.Type
+	elem  reflect.Type
+}
+
 // members are the names that an object for t may have, with their types, or nil and the
 // type of every member.
 func members(t reflect.Type) (names map[string]reflect.Type, elem reflect.Type) {
+	if t == nil {
+		return nil, nil
+	}
+	if known, ok := memberCache.Load(t); ok {
+		m := known.(memberTypes)
+		return m.names, m.elem
+	}
+	names, elem = reflected(t)
+	memberCache.Store(t, memberTypes{names, elem})
+	return names, elem
+}
+
+func reflected(t reflect.Type) (names map[string]reflect.Type, elem reflect.Type) {
 	switch t = pointed(t); {
-	case t == nil || reflect.PointerTo(t).Implements(unmarshaler):
+	case reflect.PointerTo(t).Implements(unmarshaler):
 		return nil, nil
 	case t.Kind() == reflect.Map:
 		return nil, t.Elem()
