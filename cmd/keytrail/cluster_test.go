@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 func freePort(t testing.TB) int {
@@ -105,6 +108,7 @@ func TestThreeReplicasOutliveOneServer(t *testing.T) {
 	r := launch(t, t.TempDir(), "--nats-url", urls, "--replicas", "3")
 	org := r.newOrg(t)
 	before := r.newKey(t, org)
+	first := r.importKeys(t, org, "before")
 	servers[0].Shutdown()
 	servers[0].WaitForShutdown()
 	var after made
@@ -114,8 +118,65 @@ func TestThreeReplicasOutliveOneServer(t *testing.T) {
 	expect(t, r.command(t, before.Secret, "verify"), exitOK, "VALID")
 	// Its answer did not wait for the read model beyond its bound: the secret is in it alone.
 	until(t, "the read model has gone on", func() bool { return r.command(t, after.Secret, "verify").code == exitOK })
+	for _, keys := range [][]string{first, r.importKeys(t, org, "after")} {
+		var sum revoked
+		r.call(t, "POST", "/v1/keys/revoke", map[string]any{"ids": keys}, &sum)
+		if sum.Revoked != len(keys) {
+			t.Errorf("%+v of %d keys", sum, len(keys))
+		}
+	}
+	if n := batched(t, urls); n < len(first) {
+		t.Errorf("%d events were appended in batches, which proves little", n)
+	}
 	expect(t, r.command(t, "", "keys", "revoke", before.Key.ID), exitOK)
 	expect(t, r.command(t, before.Secret, "verify"), exitRefused, "REVOKED")
+}
+
+// importKeys imports so many keys that they share batches, and gives their ids.
+func (r *running) importKeys(t testing.TB, org, name string) (ids []string) {
+	t.Helper()
+	lines, _ := linesToImport(org, name, 100)
+	var sum struct {
+		Imported int
+		Results  []struct {
+			Key string `json:"key_id"`
+		}
+	}
+	r.call(t, "POST", "/v1/keys/import", lines, &sum)
+	for _, result := range sum.Results {
+		ids = append(ids, result.Key)
+	}
+	if sum.Imported != len(ids) || len(ids) == 0 {
+		t.Fatalf("%+v", sum)
+	}
+	return ids
+}
+
+// batched is how many events of the ledger were members of a batch.
+func batched(t testing.TB, urls string) (n int) {
+	t.Helper()
+	nc, err := nats.Connect(urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	l, err := eventstore.Open(t.Context(), nc, eventstore.Options{Existing: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := l.End(t.Context(), eventstore.Events)
+	if err == nil {
+		err = l.Copy(t.Context(), eventstore.Events, end, func(m *eventstore.Raw) error {
+			if len(m.Header["Nats-Batch-Id"]) > 0 {
+				n++
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestTheComposeFilesClusterIsOne reads the servers' configuration as the server does.

@@ -120,12 +120,7 @@ func (l *ledgerOfTruth) work(t *testing.T, url, root string, orgs []tenant, name
 			}
 			l.change(func() { l.revoked(some) })
 		case n == 4:
-			var lines ndjson
-			for i := range 1 + dice.IntN(12) {
-				secret := fmt.Sprintf("issued-elsewhere-%s-%d", request, i)
-				digest := domain.NewSecret(secret).Digest()
-				lines = fmt.Appendf(lines, `{"org_id":%q,"name":%q,"digest":"%x"}`+"\n", org, request, digest[:])
-			}
+			lines, secrets := linesToImport(org, request, 1+dice.IntN(40))
 			var sum struct {
 				Results []struct {
 					Key    string `json:"key_id"`
@@ -141,7 +136,8 @@ func (l *ledgerOfTruth) work(t *testing.T, url, root string, orgs []tenant, name
 						t.Errorf("line %d of %s is not imported: %s", i, request, result.Detail)
 						continue
 					}
-					l.keys[result.Key] = &promise{org: org, secret: fmt.Sprintf("issued-elsewhere-%s-%d", request, i)}
+					l.keys[result.Key] = &promise{org: org, secret: secrets[i]}
+					mine = append(mine, result.Key)
 				}
 			})
 		case n <= 2 && !p.revoked:
@@ -158,6 +154,17 @@ func (l *ledgerOfTruth) work(t *testing.T, url, root string, orgs []tenant, name
 			l.change(func() { l.uses = append(l.uses, use{request, id}) })
 		}
 	}
+}
+
+// linesToImport are n keys; with some twenty they share a batch.
+func linesToImport(org, name string, n int) (lines ndjson, secrets []string) {
+	for i := range n {
+		secret := fmt.Sprintf("issued-elsewhere-%s-%d", name, i)
+		digest := domain.NewSecret(secret).Digest()
+		lines = fmt.Appendf(lines, `{"org_id":%q,"name":%q,"digest":"%x"}`+"\n", org, name, digest[:])
+		secrets = append(secrets, secret)
+	}
+	return lines, secrets
 }
 
 func (l *ledgerOfTruth) unsureOf(ids []string) {
