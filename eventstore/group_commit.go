@@ -7,10 +7,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // minBatch is the least number of events that are worth an atomic batch: one takes as long as
-// four appends, whatever its size, for the server stages it on disk before it commits it.
+// some 16 appends, whatever its size, for the server stages it in new files before it commits it.
 const minBatch = 16
 
 // errAlone tells an event that it is to be appended by itself: nothing was sent.
@@ -24,6 +25,8 @@ var errAlone = &failed{Unavailable, errors.New("not in a batch")}
 type groupCommit struct {
 	single func(context.Context, *nats.Msg) (*jetstream.PubAck, error)
 	batch  func(context.Context, []*nats.Msg) (last Position, err error)
+	sizes  prometheus.Histogram // of batches that were acknowledged
+	failed prometheus.Counter
 
 	mu       sync.Mutex
 	busy     bool                // an append is on its way
@@ -138,10 +141,12 @@ func (g *groupCommit) send(batch []*member) {
 		err = &failed{Unavailable, err}
 	}
 	if err != nil {
+		g.failed.Inc()
 		leaveBatch(messages)
 		answerAll(batch, err)
 		return
 	}
+	g.sizes.Observe(float64(len(batch)))
 	first := last - Position(len(batch)) + 1
 	for i, w := range batch {
 		w.done <- memberResult{ack: &jetstream.PubAck{Sequence: uint64(first) + uint64(i)}}

@@ -21,10 +21,17 @@ func (l *Ledger) measure(to prometheus.Registerer) {
 			l.errors.WithLabelValues(s.String(), f.String()) // so that the first one is an increase
 		}
 	}
+	l.commits.sizes = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "keytrail_ledger_batch_events", Help: "Events of each atomic batch that was acknowledged.",
+		Buckets: prometheus.ExponentialBuckets(minBatch, 2, 7), // to 1024: maxAtomicMessages is within
+	})
+	l.commits.failed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "keytrail_ledger_batches_failed_total", Help: "Atomic batches that were not acknowledged, and whose events were appended singly.",
+	})
 	if to == nil {
 		return
 	}
-	to.MustRegister(l.latency, l.errors)
+	to.MustRegister(l.latency, l.errors, l.commits.sizes, l.commits.failed)
 	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
 		to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
 	}
