@@ -60,6 +60,7 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	limitHeap(s.log)
 	for _, step := range []func(context.Context) error{
 		s.listen,        // 1. It says "starting" at first, behind the lock on the data directory.
 		s.openLedger,    // 2.
