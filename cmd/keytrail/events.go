@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -182,43 +183,51 @@ func listEventsCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "Print the first events, oldest or newest first", Args: cobra.NoArgs}
 	filter := eventFlags(cmd.Flags())
 	filter.text("order", "order", "asc (the default): oldest first, desc: newest first")
-	limit := cmd.Flags().Int("limit", 100, "how many at most, 0: all")
+	limit := cmd.Flags().Int("limit", 100, "how many at most")
+	all := cmd.Flags().Bool("all", false, "all of them")
+	cmd.MarkFlagsMutuallyExclusive("all", "limit")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *limit < 1 {
+			return fmt.Errorf("--limit %d: list one event at least, or --all", *limit)
+		}
+		if *all {
+			*limit = math.MaxInt
+		}
 		q, err := filter.query()
 		if err != nil {
 			return err
 		}
-		return c.listEvents(cmd, q, *limit)
+		more, err := c.listEvents(cmd, q, *limit)
+		if more {
+			fmt.Fprintf(c.errs, "keytrail: there are more events than these %d; --all lists them, --limit so many\n", *limit)
+		}
+		return err
 	}
 	return cmd
 }
 
-const pageLimit = 1000 // the most events that a page has
-
 // listEvents prints page after page, until there were limit events or the end was reached.
-func (c *client) listEvents(cmd *cobra.Command, q url.Values, limit int) error {
-	for left := limit; ; {
-		q.Set("limit", strconv.Itoa(pageLimit))
-		if limit > 0 {
-			q.Set("limit", strconv.Itoa(min(left, pageLimit)))
-		}
+func (c *client) listEvents(cmd *cobra.Command, q url.Values, limit int) (more bool, err error) {
+	for limit > 0 {
+		q.Set("limit", strconv.Itoa(min(1000, limit)))
 		var page struct {
 			Items []json.RawMessage `json:"items"`
 			Next  string            `json:"next_cursor"`
 			AtEnd bool              `json:"at_end"`
 		}
 		if err := c.call(cmd.Context(), http.MethodGet, "/v1/events", q, nil, &page); err != nil {
-			return err
+			return false, err
 		}
 		for _, e := range page.Items {
 			if err := c.print(cmd.OutOrStdout(), e); err != nil {
-				return err
+				return false, err
 			}
 		}
-		left -= len(page.Items)
-		if page.AtEnd || limit > 0 && left <= 0 {
-			return nil
+		if page.AtEnd {
+			return false, nil
 		}
+		limit -= len(page.Items)
 		q.Set("cursor", page.Next)
 	}
+	return true, nil
 }

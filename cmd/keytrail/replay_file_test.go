@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -8,9 +9,13 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // withHistory is a service whose trail has both streams, one among the other.
@@ -111,6 +116,56 @@ func TestAReplayOutlastsBrokenConnections(t *testing.T) {
 	}
 }
 
+// TestAnInterruptedReplayKeepsWhatItHas: whole lines, and a beginning of one that is dropped when
+// the same command goes on.
+func TestAnInterruptedReplayKeepsWhatItHas(t *testing.T) {
+	const line = `{"specversion":"1.0","id":"i","source":"/keytrail/uses","position":"17.3"}` + "\n"
+	cursors := make(chan string, 2)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cursors <- r.URL.Query().Get("cursor")
+		if r.URL.Query().Has("cursor") {
+			return
+		}
+		_, _ = io.WriteString(w, line+line[:20])
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	defer service.Close()
+	file := filepath.Join(t.TempDir(), "trail")
+	part := partPath(file, service.URL, url.Values{})
+	env := environ("KEYTRAIL_URL="+service.URL, "KEYTRAIL_KEY=x")
+	cmd := exec.CommandContext(t.Context(), binary, "events", "replay", "--to-file", file)
+	var said bytes.Buffer
+	cmd.Env, cmd.Stderr = env, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-cursors
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if b, _ := os.ReadFile(part); len(b) == len(line)+20 {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("nothing was written")
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if b, _ := os.ReadFile(part); cmd.ProcessState.ExitCode() != exitInterrupted || string(b) != line || !strings.Contains(said.String(), "goes on there") {
+		t.Errorf("exit code %d, %q, %s", cmd.ProcessState.ExitCode(), b, said.String())
+	}
+	expect(t, cli(t, "", env, "events", "replay", "--to-file", file), exitOK, "going on after the 1 events", "is whole: 1 events")
+	if cursor, err := eventstore.ParseCursor(<-cursors); err != nil || cursor.At != [2]eventstore.Position{0, 17} || cursor.Index != 3 {
+		t.Errorf("it goes on at %+v, %v", cursor, err)
+	}
+}
+
 // TestEventsAreListedInBothOrders, filtered and up to a limit.
 func TestEventsAreListedInBothOrders(t *testing.T) {
 	r := withHistory(t)
@@ -119,10 +174,17 @@ func TestEventsAreListedInBothOrders(t *testing.T) {
 	if lines := strings.Split(newest.out, "\n"); len(lines) != 4 || !strings.Contains(lines[0], "key.revoked") || !strings.Contains(lines[1], "key.created") {
 		t.Errorf("%+v", newest)
 	}
-	if valid := r.command(t, "", "events", "list", "--code", "VALID", "--type", "key.used", "--order", "desc", "--limit", "0"); strings.Count(valid.out, "code=VALID") < 10 || strings.Contains(valid.out, "key.created") {
+	if valid := r.command(t, "", "events", "list", "--code", "VALID", "--type", "key.used", "--order", "desc", "--all"); strings.Count(valid.out, "code=VALID") < 10 || strings.Contains(valid.out, "key.created") {
 		t.Errorf("%+v", valid)
 	}
 	expect(t, r.command(t, "", "events", "list", "--ip", "2001:db8::/32"), exitOK)
 	expect(t, r.command(t, "", "events", "list", "--ip", "everywhere"), exitRefused, "ip")
+	expect(t, r.command(t, "", "events", "list", "--limit", "0"), exitUsage, "--all")
+	if more := r.command(t, "", "events", "list", "--type", "key.revoked", "--limit", "9"); !strings.Contains(more.err, "more events than these 9") {
+		t.Errorf("%+v", more)
+	}
+	if whole := r.command(t, "", "events", "list", "--type", "key.revoked", "--limit", "10"); strings.Count(whole.out, "key.revoked") != 10 || whole.err != "" {
+		t.Errorf("%+v", whole)
+	}
 	expect(t, r.command(t, "", "events", "list", "--order", "up"), exitRefused, "order")
 }
