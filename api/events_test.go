@@ -311,3 +311,33 @@ func TestUsesAreFoundByOutcomeAndAddress(t *testing.T) {
 		t.Errorf("followed backwards: %d %s", status, text)
 	}
 }
+
+// TestAnAuditorReadsItsOrganizationAlone by pages and by replay, in both orders, with each filter
+// and by the id of a foreign key.
+func TestAnAuditorReadsItsOrganizationAlone(t *testing.T) {
+	s := start(t)
+	ours, theirs := s.org("ours"), s.org("theirs")
+	_, auditor := s.create(s.root, `{"org_id":"`+ours+`","keyspace":"keytrail","name":"auditor","scopes":["audit:read"]}`)
+	ids := map[string]string{}
+	for range 3 {
+		for _, org := range []string{ours, theirs} {
+			id, secret := s.create(s.root, `{"org_id":"`+org+`","name":"n"}`)
+			s.must(s.root, "POST", "/v1/verify", `{"key":"`+secret+`","ip":"192.0.2.7"}`)
+			ids[org] = id
+		}
+	}
+	for query, some := range map[string]bool{"": true, "code=VALID": true, "ip=192.0.2.7": true, "type=key.created": true, "org_id=" + ours: true, "key_id=" + ids[ours]: true, "key_id=" + ids[theirs]: false,
+		"from=2020-01-01T00:00:00Z": true} {
+		for _, order := range []string{"asc", "desc"} {
+			for _, accept := range []string{"application/json", "application/x-ndjson"} {
+				status, _, text := s.do(auditor, "GET", "/v1/events?limit=1000&order="+order+"&"+query, "", "Accept", accept)
+				if events := strings.Count(text, `"orgid":"`); status != 200 || events != strings.Count(text, `"orgid":"`+ours+`"`) || events > 0 != some || strings.Contains(text, theirs) || strings.Contains(text, ids[theirs]) {
+					t.Errorf("%s %s %s: %d %s", accept, order, query, status, text)
+				}
+			}
+		}
+	}
+	if status, _, text := s.do(auditor, "GET", "/v1/events?order=desc&org_id="+theirs, ""); status != 404 {
+		t.Errorf("another organization: %d %s", status, text)
+	}
+}
