@@ -15,22 +15,21 @@ import (
 // parts are the readers of a span, in the merge's order: of what the index has, where that is
 // less than to read the ledger, and of the rest on the ledger.
 func (m *merge) parts(ctx context.Context, s Stream, sp span) []part {
-	if sp.after == sp.upto {
+	if sp.empty() {
 		return nil
 	}
-	onLedger, onIndex := sp, m.indexed(s, sp)
+	indexed := m.indexed(s, sp)
+	rest := span{max(sp.after, indexed.upto), sp.upto}
 	var parts []part
-	if m.begin.Descending {
-		onLedger.after = max(sp.after, onIndex.upto)
-		if onLedger.after < onLedger.upto {
-			parts = append(parts, m.readBackwards(s, onLedger))
-		}
+	if !indexed.empty() {
+		parts = append(parts, m.readIndex(s, indexed))
 	}
-	if onIndex.after < onIndex.upto {
-		parts = append(parts, m.readIndex(s, onIndex))
-	}
-	if onLedger.after = max(sp.after, onIndex.upto); !m.begin.Descending && onLedger.after < onLedger.upto {
-		parts = append(parts, m.readForwards(ctx, s, onLedger))
+	switch {
+	case rest.empty():
+	case m.begin.Descending:
+		parts = slices.Insert(parts, 0, m.readBackwards(s, rest))
+	default:
+		parts = append(parts, m.readForwards(ctx, s, rest))
 	}
 	return parts
 }
@@ -44,13 +43,13 @@ func (m *merge) indexed(s Stream, sp span) span {
 }
 
 // worthIndex reports whether the index gives what the filter may choose for less than the
-// ledger: that gives all of a stream and, of one aggregate's events, those alone. It cannot be
-// read backwards. A replay of an organization's events is better off with a consumer than with
-// one request for each.
+// ledger, which gives all uses, a key's events or an organization's, and is slow to be read
+// backwards. The index has positions of events alone: a replay of an organization's is better off
+// with one consumer than with a request for each.
 func (m *merge) worthIndex(s Stream) bool {
-	f := &m.filter
+	f, page := &m.filter, m.work.bytes > 0
 	if s == Events {
-		return f.Key == "" && !f.Reach.All && m.work.bytes > 0
+		return f.Key == "" && !f.Reach.All && (m.begin.Descending || page)
 	}
 	return m.begin.Descending || f.useQuery() != UseQuery{}
 }
@@ -62,8 +61,8 @@ func (m *merge) readIndex(s Stream, sp span) part {
 	return m.readUses(sp)
 }
 
-// readUses reads messages of uses that the index names. A batch ends with what is wanted, not
-// to hold a transaction of the index while a client takes its time.
+// readUses reads messages of uses that the index names. A batch ends with what is wanted: the
+// index is not kept waiting for a slow client.
 func (m *merge) readUses(sp span) part {
 	q := m.filter.useQuery()
 	q.After, q.Upto, q.Descending = sp.after, sp.upto, m.begin.Descending
@@ -138,10 +137,14 @@ func (m *merge) readOrgEvents(sp span) part {
 	}
 }
 
-// query reads what the filter may choose of sp on the ledger.
+// readAtOnce is how many messages of a stream are decoded at once: one of uses may have three
+// hundred.
+var readAtOnce = [...]int{Events: 500, Uses: 32}
+
+// query reads what the filter may choose of sp on the ledger. A page asks for little ahead.
 func (m *merge) query(s Stream, sp span) Query {
 	q := m.filter.query(s)
-	q.After, q.Upto, q.Max = sp.after, sp.upto, [...]int{Events: 500, Uses: 32}[s]
+	q.After, q.Upto, q.Max = sp.after, sp.upto, readAtOnce[s]
 	if m.work.bytes > 0 {
 		q.Max = min(q.Max, m.work.records)
 		q.Prefetch = q.Max

@@ -8,6 +8,8 @@ import (
 // A span is the messages of a stream from after, that one excluded, to upto.
 type span struct{ after, upto Position }
 
+func (sp span) empty() bool { return sp.after >= sp.upto }
+
 // end is the message that all of sp goes up or, descending, down to.
 func (sp span) end(descending bool) Position {
 	if descending {
@@ -60,7 +62,7 @@ func (t *Trail) span(ctx context.Context, f Filter, c Cursor, s Stream) (sp span
 		}
 		sp.upto = min(sp.upto, p)
 	}
-	if sp.after >= sp.upto {
+	if sp.empty() {
 		return sp.none(c.Descending), nil
 	}
 	return sp, nil
