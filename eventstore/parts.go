@@ -24,12 +24,11 @@ func (m *merge) parts(ctx context.Context, s Stream, sp span) []part {
 	if !indexed.empty() {
 		parts = append(parts, m.readIndex(s, indexed))
 	}
-	switch {
-	case rest.empty():
-	case m.begin.Descending:
-		parts = slices.Insert(parts, 0, m.readBackwards(s, rest))
-	default:
-		parts = append(parts, m.readForwards(ctx, s, rest))
+	if !rest.empty() {
+		parts = append(parts, m.readLedger(ctx, s, rest))
+	}
+	if m.begin.Descending {
+		slices.Reverse(parts)
 	}
 	return parts
 }
@@ -70,8 +69,12 @@ func (m *merge) readUses(sp span) part {
 	return func(ctx context.Context) (b batch, err error) {
 		b.records, b.last = memory[:0], true
 		err = m.trail.index.Uses(ctx, q, func(raw *Raw) (more bool, err error) {
-			if b.records, err = m.appendUses(b.records, raw); err != nil {
+			before := len(b.records)
+			if b.records, err = m.appendChosen(b.records, Uses, raw); err != nil {
 				return false, err
+			}
+			if q.Descending {
+				slices.Reverse(b.records[before:])
 			}
 			b.bytes, b.reached = b.bytes+len(raw.Data), raw.Position
 			b.last = len(b.records) < m.work.records && b.bytes < batchBytes
@@ -90,15 +93,18 @@ func (m *merge) readUses(sp span) part {
 // batchBytes bounds the messages of a batch that is read in the index.
 const batchBytes = 256 << 10
 
-// appendUses appends the uses of a message that are chosen, in the merge's order.
-func (m *merge) appendUses(records []Record, raw *Raw) ([]Record, error) {
+// appendChosen appends what of a message is chosen.
+func (m *merge) appendChosen(records []Record, s Stream, raw *Raw) ([]Record, error) {
 	before := len(records)
-	records, err := appendUses(records, raw, m.filter.wants())
-	records = m.choose(records, before)
-	if m.begin.Descending {
-		slices.Reverse(records[before:])
+	if s == Uses {
+		records, err := appendUses(records, raw, m.filter.wants())
+		return m.choose(records, before), err
 	}
-	return records, err
+	e, err := readEvent(raw)
+	if err != nil {
+		return records, err
+	}
+	return m.choose(append(records, e), before), nil
 }
 
 // choose keeps of records[from:] those that are chosen and were not read before.
@@ -150,6 +156,45 @@ func (m *merge) query(s Stream, sp span) Query {
 		q.Prefetch = q.Max
 	}
 	return q
+}
+
+func (m *merge) readLedger(ctx context.Context, s Stream, sp span) part {
+	switch {
+	case sp.upto-sp.after <= fewMessages:
+		return m.readSingly(s, sp)
+	case m.begin.Descending:
+		return m.readBackwards(s, sp)
+	}
+	return m.readForwards(ctx, s, sp)
+}
+
+// fewMessages are read one by one in less time than a consumer takes to come and go: what the
+// index does not have yet is seldom more.
+const fewMessages = 16
+
+// readSingly asks for each message.
+func (m *merge) readSingly(s Stream, sp span) part {
+	q := m.filter.query(s)
+	return func(ctx context.Context) (b batch, err error) {
+		b.reached, b.last = sp.end(m.begin.Descending), true
+		for at := sp.after; at < sp.upto; {
+			raw, err := m.trail.ledger.get(ctx, s, at+1, jetstream.WithGetMsgSubject(q.subject()))
+			if errors.Is(err, ErrNoSuchPosition) || err == nil && raw.Position > sp.upto {
+				break
+			}
+			if err == nil {
+				b.records, err = m.appendChosen(b.records, s, &raw)
+			}
+			if err != nil {
+				return b, err
+			}
+			at, b.bytes = raw.Position, b.bytes+len(raw.Data)
+		}
+		if m.begin.Descending {
+			slices.Reverse(b.records)
+		}
+		return b, nil
+	}
 }
 
 // errStopped ends the reading of a source that nothing more is asked of.

@@ -72,13 +72,13 @@ func TestAReaderOfChangesLooksAtNoUses(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
 	trail := eventstore.NewTrail(l, nil)
-	for range 10 {
+	for range 20 {
 		use(t, l, orgs[0], "k", 5)
 	}
 	for types, reads := range map[string]bool{"key.created": false, "key.used": true, "credentials.refused": true} {
 		before := apiCalls(t, server)
 		page, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All, Types: []string{types}}, eventstore.Cursor{}, 100)
-		if err != nil || !page.AtEnd || page.Next.At[eventstore.Uses] != 10 {
+		if err != nil || !page.AtEnd || page.Next.At[eventstore.Uses] != 20 {
 			t.Errorf("%s: %+v %v", types, page, err)
 		}
 		const asking = 2 + 1 // for the ends, and apiCalls
