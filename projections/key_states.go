@@ -31,6 +31,7 @@ func (s keyState) introducedAfter(n int, record *eventstore.Record) []byte {
 type keyStates struct {
 	places map[[idSize]byte]uint64 // the number of the chunk, and the offset there
 	chunks [][]byte
+	number int // of the keys
 }
 
 const (
@@ -69,7 +70,9 @@ func (k *keyStates) put(id [idSize]byte, s keyState) {
 	size := 1 + len(s.introduced) + len(s.row)
 	place, known := k.places[id]
 	slot := size // most keys have one event
-	if known {
+	if !known {
+		k.number++
+	} else {
 		entry := k.entry(place)
 		if slot, _ = sizes(entry); size > slot {
 			binary.BigEndian.PutUint32(entry[idSize+4:], 0)

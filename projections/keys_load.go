@@ -90,21 +90,31 @@ func (l *keysLoader) write(w *rowWriter) error {
 }
 
 func (l *keysLoader) sortIndex(index keyIndex) func(*rowWriter) error {
-	var rows rowList
-	l.keys.each(func(_ uint64, id [idSize]byte, s keyState) {
+	return l.collect(func(rows *rowList, _ uint64, id [idSize]byte, s keyState) {
 		var k KeyRow
 		k.decodeListed(domain.KeyIDFromBytes(id), string(s.row))
-		index.add(&rows, &k, momentOrNil(k.ExpiresAt))
+		index.add(rows, &k, momentOrNil(k.ExpiresAt))
+	}).write
+}
+
+// collect gives the rows that f adds for all keys, sorted. How much room they need is known
+// after some: a list that grew as it is added to would leave several times its size behind.
+func (l *keysLoader) collect(f func(rows *rowList, place uint64, id [idSize]byte, s keyState)) *rowList {
+	const some = 1000
+	rows, keys := new(rowList), 0
+	l.keys.each(func(place uint64, id [idSize]byte, s keyState) {
+		f(rows, place, id, s)
+		if keys++; keys == some {
+			rows.grow(1.05 * float64(l.keys.number) / some)
+		}
 	})
 	rows.sort()
-	return rows.write
+	return rows
 }
 
 // sortKeys sorts the rows of the keys themselves, and has no copy of them.
 func (l *keysLoader) sortKeys() func(*rowWriter) error {
-	var places rowList
-	l.keys.each(func(place uint64, id [idSize]byte, _ keyState) { places.add(number(place), rowKey, id[:]) })
-	places.sort()
+	places := l.collect(func(rows *rowList, place uint64, id [idSize]byte, _ keyState) { rows.add(number(place), rowKey, id[:]) })
 	return func(w *rowWriter) error {
 		for _, r := range places.rows {
 			place, _ := cutNumber(places.value(r))
@@ -120,16 +130,14 @@ func (l *keysLoader) sortKeys() func(*rowWriter) error {
 // sortCredentials sorts all secrets by their digests, and those of several keys that have the
 // same by when they came to it.
 func (l *keysLoader) sortCredentials() func(*rowWriter) error {
-	var secrets rowList
-	l.keys.each(func(place uint64, id [idSize]byte, s keyState) {
+	secrets := l.collect(func(rows *rowList, place uint64, id [idSize]byte, s keyState) {
 		var k KeyRow
 		k.decodeListed(domain.KeyIDFromBytes(id), string(s.row))
 		for i := range k.Secrets {
-			secrets.add(append(number(place), byte(i)), rowCredential, k.Secrets[i].Digest[:], s.introduced[8*i:8*i+8])
+			rows.add(append(number(place), byte(i)), rowCredential, k.Secrets[i].Digest[:], s.introduced[8*i:8*i+8])
 		}
 	})
-	secrets.sort()
-	return func(w *rowWriter) error { return l.writeCredentials(w, &secrets) }
+	return func(w *rowWriter) error { return l.writeCredentials(w, secrets) }
 }
 
 func (l *keysLoader) writeCredentials(w *rowWriter, secrets *rowList) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime/debug"
 	"slices"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -127,10 +128,15 @@ func (e *engine) loadsInBulk() bool {
 	return !slices.ContainsFunc(e.tables, func(t table) bool { _, ok := t.(loadable); return !ok })
 }
 
+// loadGCPercent is how much garbage there may be during a load, in percent of what is live, which
+// is much of what a process ever holds.
+const loadGCPercent = 50
+
 // load fills the tables in some slots anew. One goroutine at a time does.
 func (e *engine) load(ctx context.Context, slots []int, p progress) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
+	defer debug.SetGCPercent(debug.SetGCPercent(loadGCPercent))
 	l := e.newLoad(slots)
 	if err := l.read(ctx, p); err != nil {
 		return err

@@ -33,6 +33,12 @@ func (l *rowList) add(value []byte, kind byte, parts ...[]byte) {
 	l.rows = append(l.rows, listedRow{at: at, key: uint32(key), value: uint32(len(value))})
 }
 
+// grow makes room for so many times what is in the list.
+func (l *rowList) grow(times float64) {
+	l.data = slices.Grow(l.data, int(times*float64(len(l.data))))
+	l.rows = slices.Grow(l.rows, int(times*float64(len(l.rows))))
+}
+
 func (l *rowList) key(r listedRow) []byte { return l.data[r.at : r.at+int(r.key)] }
 
 func (l *rowList) value(r listedRow) []byte {
