@@ -19,7 +19,7 @@ import (
 )
 
 // readModel is one that has the whole ledger.
-func readModel(t *testing.T, l *eventstore.Ledger) *projections.Store {
+func readModel(t testing.TB, l *eventstore.Ledger) *projections.Store {
 	t.Helper()
 	s, err := projections.Open(t.TempDir(), projections.Options{})
 	if err != nil {
