@@ -29,6 +29,7 @@ type Ledger struct {
 	latency   *prometheus.HistogramVec
 	errors    *prometheus.CounterVec
 	commits   groupCommit
+	reads     chan struct{} // the slots of get
 	suspended atomic.Pointer[error]
 
 	heartbeatSubject string // of this process
@@ -173,8 +174,18 @@ func (l *Ledger) Message(ctx context.Context, s Stream, p Position) (Raw, error)
 	return l.get(ctx, s, p)
 }
 
+// maxReads is how many messages are asked for at once. The server reads one after the other:
+// more would only wait there, and be asked for again after tryTimeout.
+const maxReads = 64
+
 // get asks the stream's leader for one message; ErrNoSuchPosition if it has none there.
 func (l *Ledger) get(ctx context.Context, s Stream, p Position, opts ...jetstream.GetMsgOpt) (Raw, error) {
+	select {
+	case l.reads <- struct{}{}:
+		defer func() { <-l.reads }()
+	case <-ctx.Done():
+		return Raw{}, &failed{Unavailable, ctx.Err()}
+	}
 	var m *jetstream.RawStreamMsg
 	err := retry(ctx, func(ctx context.Context) (err error) {
 		m, err = l.streams[s].GetMsg(ctx, uint64(p), opts...)

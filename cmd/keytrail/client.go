@@ -165,7 +165,8 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	return c.callOnce(ctx, rand.Text(), method, path, query, in, out)
 }
 
-// callOnce is call for a write that id names: the service carries it out once.
+// callOnce is call for a write that id names: the service carries it out once. One without an
+// id must change nothing when it is repeated.
 func (c *client) callOnce(ctx context.Context, id, method, path string, query url.Values, in, out any) error {
 	var body []byte
 	header := http.Header{}
@@ -176,7 +177,7 @@ func (c *client) callOnce(ctx context.Context, id, method, path string, query ur
 		}
 		header.Set("Content-Type", "application/json")
 	}
-	if method != http.MethodGet {
+	if method != http.MethodGet && id != "" {
 		header.Set("Idempotency-Key", id)
 	}
 	return c.retry(ctx, func() error {

@@ -134,7 +134,9 @@ func (c *client) revokePages(cmd *cobra.Command, body map[string]any) (sum revok
 	defer bar.Close()
 	for {
 		var page revoked
-		if err := c.call(cmd.Context(), http.MethodPost, "/v1/keys/revoke", nil, body, &page); err != nil {
+		// With an Idempotency-Key the service would look for it in the history of each key. Without
+		// it, keys of a page whose answer was lost count as already revoked.
+		if err := c.callOnce(cmd.Context(), "", http.MethodPost, "/v1/keys/revoke", nil, body, &page); err != nil {
 			return sum, err
 		}
 		sum.Revoked, sum.AlreadyRevoked, sum.DryRun = sum.Revoked+page.Revoked, sum.AlreadyRevoked+page.AlreadyRevoked, page.DryRun
