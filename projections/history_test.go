@@ -64,7 +64,7 @@ func dump(t *testing.T, s *projections.Store) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	if err := s.Dump(func(name string, key, value []byte) error {
-		all[fmt.Sprintf("%s %x", name, key)] = fmt.Sprintf("%x", value)
+		all[name+" "+string(key)] = string(value)
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func same(t *testing.T, what string, a, b map[string]string) {
 	t.Helper()
 	for k := range a {
 		if a[k] != b[k] {
-			t.Errorf("%s: row %s is %s and %s", what, k, a[k], b[k])
+			t.Errorf("%s: row %q is %x and %x", what, k, a[k], b[k])
 		}
 	}
 	if len(a) != len(b) {

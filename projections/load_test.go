@@ -48,10 +48,10 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 // some writes random events, and some requests with an Idempotency-Key. Of the keys some are
 // imported, and have the digest of another organization's.
 func (h *history) some(r *rapid.T) {
-	for range rapid.IntRange(1, 40).Draw(r, "created") {
+	for range rapid.IntRange(1, 8).Draw(r, "created") {
 		h.create()
 	}
-	for range rapid.IntRange(0, 60).Draw(r, "changed") {
+	for range rapid.IntRange(0, 12).Draw(r, "changed") {
 		h.change()
 	}
 	for n := range rapid.IntRange(0, 5).Draw(r, "imported") {

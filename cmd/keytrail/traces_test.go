@@ -63,7 +63,7 @@ func TestTracesNameRoutesAndHoldNothingThatWasSent(t *testing.T) {
 	secret := made.Secret
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 	for _, call := range []struct{ method, path, body string }{
-		{"POST", "/v1/keys/" + made.Key.ID + "/revoke", ""}, {"POST", "/v1/verify", `{"key":"` + secret + `"}`},
+		{"POST", "/v1/keys/" + made.Key.ID + "/disable", ""}, {"POST", "/v1/keys/" + made.Key.ID + "/revoke", ""}, {"POST", "/v1/verify", `{"key":"` + secret + `"}`},
 		{"GET", "/v1/keys/" + secret, ""}, {"GET", "/v1/keys?cursor=" + secret, ""}, {"GET", "/v1/keys?" + secret + "=1", ""}, {"GET", "/" + secret, ""},
 		{"GET", "/v1/authorize/default/" + secret + "?key=" + secret, ""}, {"GET", "/v1/authorize/" + secret, ""}, {secret, "/v1/keys", ""},
 		{"POST", "/v1/keys", `{"` + secret + `":1}`}, {"GET", "/v1/events?cursor=" + secret, ""}, {"GET", "/v1/organizations/%" + hex.EncodeToString([]byte("~")) + secret, ""},
