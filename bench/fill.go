@@ -13,6 +13,9 @@ import (
 // writers append or ask at the same time where only the sum counts.
 const writers = 64
 
+// fillers share an atomic batch, whose cost does not depend on its size.
+const fillers = 1000
+
 // A fillTime is how fast the keys were written, straight to the ledger.
 type fillTime struct {
 	Keys    int     `json:"keys"`
@@ -25,7 +28,7 @@ type fillTime struct {
 func fill(ctx context.Context, e *env) error {
 	took, err := timed(func() error {
 		return withLedger(ctx, e.ledger(), func(_ *nats.Conn, l *eventstore.Ledger) error {
-			_, err := inParallel(ctx, writers, e.keys, func(i int) error { return e.population.append(ctx, l, i) })
+			_, err := inParallel(ctx, fillers, e.keys, func(i int) error { return e.population.append(ctx, l, i) })
 			return err
 		})
 	})
