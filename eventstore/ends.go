@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -46,8 +47,15 @@ func (l *Ledger) LastEnd(s Stream) Position { return Position(l.health[s].end.Lo
 type Ends struct{ First, Last Position }
 
 // seek is the position after which a stream has what was stored at a time or later. It is read
-// off a consumer that begins there: JetStream has no other question for it.
+// off a consumer that begins there: JetStream has no other question for it. It counts nanoseconds
+// from 1970 in 64 bits, so that a time far away would be another one to it.
 func (l *Ledger) seek(ctx context.Context, s Stream, at time.Time) (p Position, err error) {
+	if at.Before(time.Unix(0, 0)) {
+		return 0, nil
+	}
+	if last := time.Unix(0, math.MaxInt64); at.After(last) {
+		at = last
+	}
 	config := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, AckPolicy: jetstream.AckNonePolicy,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Second}
 	err = retry(ctx, func(ctx context.Context) error {

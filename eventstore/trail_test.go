@@ -164,12 +164,14 @@ func TestACursorBeyondTheEndIsRefused(t *testing.T) {
 }
 
 // TestFromBeginsWhereItsTimeWasStored: what is older is not read, and a filter without an
-// event in its time is at the end.
+// event in its time is at the end. Every time that can be written in a request is one.
 func TestFromBeginsWhereItsTimeWasStored(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l, nil)
 	history(t, l, 7, 20)
-	for from, want := range map[time.Time]int{time.Now().Add(time.Hour): 0, noon: len(replayed(t, trail, eventstore.Filter{Reach: domain.All}))} {
+	all := len(replayed(t, trail, eventstore.Filter{Reach: domain.All}))
+	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
+	for from, want := range map[time.Time]int{time.Now().Add(time.Hour): 0, noon: all, year(0): all, year(1600): all, year(1900): all, year(2263): 0, year(9999): 0} {
 		page, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All, From: from}, eventstore.Cursor{}, 1000)
 		if err != nil || len(page.Entries) != want || !page.AtEnd {
 			t.Errorf("from %s there are %d, at the end: %t, want %d; %v", from, len(page.Entries), page.AtEnd, want, err)
