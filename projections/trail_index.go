@@ -45,7 +45,7 @@ func (s *Store) indexed(now *snapshot, stream eventstore.Stream) eventstore.Posi
 func (s *Store) Uses(ctx context.Context, q eventstore.UseQuery, each func(*eventstore.Raw) (more bool, err error)) error {
 	gone := eventstore.Position(s.postings.engine.gone.Load())
 	left := positionSpan{after: max(q.After, gone), upto: q.Upto, descending: q.Descending}
-	terms := termsOf(q)
+	terms := s.termsOf(q)
 	for left.after < left.upto {
 		var found []eventstore.Raw
 		var err error
@@ -65,10 +65,12 @@ func (s *Store) Uses(ctx context.Context, q eventstore.UseQuery, each func(*even
 	return nil
 }
 
-// termsOf are what the messages that q asks for have in common. A key is of one organization.
-func termsOf(q eventstore.UseQuery) (terms []term) {
+// termsOf are what the messages that q asks for have in common. A key is of one organization; one
+// that is not known to be of q's is looked for among all uses of that, so that the work, and with it
+// the time and the cursor of a page, tells nothing of another organization's key.
+func (s *Store) termsOf(q eventstore.UseQuery) (terms []term) {
 	switch {
-	case q.Key != "":
+	case q.Key != "" && (q.Org == "" || s.isOf(q.Key, q.Org)):
 		terms = append(terms, keyTerm(q.Key))
 	case q.Org != "":
 		terms = append(terms, orgTerm(q.Org))
@@ -77,6 +79,11 @@ func termsOf(q eventstore.UseQuery) (terms []term) {
 		terms = append(terms, t)
 	}
 	return terms
+}
+
+func (s *Store) isOf(key domain.KeyID, org domain.OrgID) bool {
+	_, err := s.Key(domain.Only(org), key)
+	return err == nil
 }
 
 // copies are the first messages in a span that have all terms. One without a header could not be

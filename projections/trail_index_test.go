@@ -122,7 +122,7 @@ func (x *indexed) scan(q eventstore.UseQuery) (found []eventstore.Position) {
 				has[t] = true
 			}
 		}
-		some := !slices.ContainsFunc(termsOf(q), func(t term) bool { return !has[t] })
+		some := !slices.ContainsFunc(x.s.termsOf(q), func(t term) bool { return !has[t] })
 		if some && q.After < p && p <= q.Upto {
 			found = append(found, p)
 		}
@@ -241,7 +241,7 @@ func TestTheIndexFindsWhatAFullScanDoes(t *testing.T) {
 				if rapid.Bool().Draw(t, "of an outcome") {
 					q.Code = code.Draw(t, "code")
 				}
-				if len(termsOf(q)) == 0 && int(end) != len(x.uses) {
+				if len(x.s.termsOf(q)) == 0 && int(end) != len(x.uses) {
 					return // a stream has no gaps, of which this test makes many to come to other buckets
 				}
 				if rapid.Bool().Draw(t, "all") {
@@ -263,6 +263,36 @@ func TestTheIndexFindsWhatAFullScanDoes(t *testing.T) {
 		}
 		sameRows(t, x.rows(t), fresh.rows(t))
 	})
+}
+
+// Of a key of another organization no message is touched: neither time nor cursor tells of its uses.
+func TestAForeignKeyIsNotLookedFor(t *testing.T) {
+	x := openIndexed(t)
+	ours, theirs := testKey(1), testKey(2)
+	for n := 3; orgOf(theirs) == orgOf(ours); n++ {
+		theirs = testKey(n)
+	}
+	created := domain.KeyCreated{ID: ours, Org: orgOf(ours), Keyspace: "default", Header: domain.Header{At: time.Unix(1, 0)}}
+	x.feed(t, eventstore.Events, []eventstore.Batch{{Messages: []eventstore.Raw{{Position: 1}}, Checkpoint: eventstore.Checkpoint{Position: 1},
+		Records: []eventstore.Record{{Position: 1, Org: orgOf(ours), Subject: string(ours), Type: domain.TypeOf(created), Event: created}}}})
+	x.uses = []eventstore.Batch{message(1, domain.KeyUsed{Key: theirs, Code: domain.UseValid}), message(2, domain.KeyUsed{Key: ours, Code: domain.UseValid})}
+	x.feed(t, eventstore.Uses, x.uses)
+	for key, want := range map[domain.KeyID][]term{ours: {keyTerm(ours)}, theirs: {orgTerm(orgOf(ours))}} {
+		q := eventstore.UseQuery{Org: orgOf(ours), Key: key, Upto: 2}
+		if terms := x.s.termsOf(q); !slices.Equal(terms, want) {
+			t.Errorf("%s is looked for by %x, want %x", key, terms, want)
+		}
+		x.check(t, q)
+		err := x.s.Uses(t.Context(), q, func(m *eventstore.Raw) (bool, error) {
+			if m.Position == 1 {
+				t.Errorf("the search for %s comes to a message that has only uses of another organization", key)
+			}
+			return true, nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func sameRows(t tb, a, b map[string]string) {
