@@ -92,10 +92,7 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 	defer release()
 	a := &revokeKeysAnswer{}
 	a.Body.Failed, a.Body.DryRun = []revokeFailure{}, in.Body.DryRun
-	targets := make([]target, len(in.Body.IDs))
-	for i, id := range in.Body.IDs {
-		targets[i].named = id
-	}
+	targets := named(in.Body.IDs)
 	if in.Body.Filter != nil {
 		if targets, a.Body.NextCursor, err = s.matching(ctx, p, in); err != nil {
 			return nil, err
@@ -109,6 +106,19 @@ func (s *server) revokeKeys(ctx context.Context, p domain.Principal, in *revokeK
 type target struct {
 	named string
 	found *projections.KeyRow
+}
+
+// named are the keys that a request names, each once: repeats would be found carried out, and
+// counted as often.
+func named(ids []string) (targets []target) {
+	known := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if !known[id] {
+			known[id] = true
+			targets = append(targets, target{named: id})
+		}
+	}
+	return targets
 }
 
 // maxBulkPages bounds the pages of a listing that one request goes through: a page is short

@@ -124,6 +124,18 @@ func TestABulkCursorNeverPassesWhatWasNotDone(t *testing.T) {
 }
 
 // A client that goes away in the middle gets no cursor at all; its repeat does the rest.
+// TestAKeyNamedTwiceIsCountedOnce also when the request can be repeated.
+func TestAKeyNamedTwiceIsCountedOnce(t *testing.T) {
+	s := start(t)
+	for _, headers := range [][]string{nil, {"Idempotency-Key", "k"}} {
+		id, _ := s.create(s.root, `{"name":"n","keyspace":"keytrail"}`)
+		a := s.must(s.root, "POST", "/v1/keys/revoke", `{"ids":["`+id+`","`+id+`"]}`, headers...)
+		if a["revoked"] != 1.0 || a["already_revoked"] != 0.0 {
+			t.Errorf("%v: %v", headers, a)
+		}
+	}
+}
+
 func TestABulkRevocationThatIsAbandonedIsRepeated(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	var appends atomic.Int32
