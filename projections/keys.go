@@ -25,7 +25,17 @@ func loadKey(r rowMap, id domain.KeyID) (k KeyRow, err error) {
 }
 
 // Key finds one key within reach; domain.ErrKeyNotFound.
-func (s *Store) Key(reach domain.Reach, id domain.KeyID) (k KeyRow, err error) {
+func (s *Store) Key(reach domain.Reach, id domain.KeyID) (KeyRow, error) {
+	k, err := s.KeyState(reach, id)
+	if err != nil {
+		return KeyRow{}, err
+	}
+	k.LastUsedAt, err = s.lastUsed(id)
+	return k, err
+}
+
+// KeyState is Key without when it was used last, which is in another table.
+func (s *Store) KeyState(reach domain.Reach, id domain.KeyID) (k KeyRow, err error) {
 	err = s.keys.read(func(r rows) (err error) {
 		k, err = loadKey(r, id)
 		return err
@@ -36,8 +46,7 @@ func (s *Store) Key(reach domain.Reach, id domain.KeyID) (k KeyRow, err error) {
 	if k.State == domain.Absent || !reach.Includes(k.Org) {
 		return KeyRow{}, domain.ErrKeyNotFound
 	}
-	k.LastUsedAt, err = s.lastUsed(id)
-	return k, err
+	return k, nil
 }
 
 // KeysAfter gives all keys of the installation, whatever their state, limit at a time in

@@ -10,6 +10,6 @@ import (
 type keyIndex struct{ store *projections.Store }
 
 func (i keyIndex) KnownKey(org domain.OrgID, id domain.KeyID) (domain.Key, eventstore.Position, bool) {
-	k, err := i.store.Key(domain.Only(org), id)
+	k, err := i.store.KeyState(domain.Only(org), id)
 	return k.Key, k.Revision, err == nil
 }
