@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -43,13 +44,16 @@ type admission struct {
 	byAddress         *inflight.Counts[netip.Addr]
 	byKey             *inflight.Counts[string]
 	byOrg             *inflight.Counts[domain.OrgID]
+	pages             chan struct{} // a semaphore
+	pagesByOrg        *inflight.Counts[domain.OrgID]
 	refused           *prometheus.CounterVec
 }
 
 func newAdmission(l Limits, metrics prometheus.Registerer) *admission {
 	a := &admission{Limits: l.withDefaults(), byAddress: inflight.New[netip.Addr](), byKey: inflight.New[string](), byOrg: inflight.New[domain.OrgID](),
+		pages: make(chan struct{}, maxPages), pagesByOrg: inflight.New[domain.OrgID](),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_refused_total", Help: "Requests refused because a limit was reached, by limit."}, []string{"limit"})}
-	for _, limit := range []string{"in_flight", "in_flight_per_address", "streams", "streams_per_key"} {
+	for _, limit := range []string{"in_flight", "in_flight_per_address", "streams", "streams_per_key", "pages_per_org"} {
 		a.refused.WithLabelValues(limit)
 	}
 	gauge := func(name, help string, n *atomic.Int64) prometheus.Collector {
@@ -63,6 +67,28 @@ func newAdmission(l Limits, metrics prometheus.Registerer) *admission {
 func (a *admission) refuse(limit string, e *domain.Error) error {
 	a.refused.WithLabelValues(limit).Inc()
 	return e
+}
+
+// How many pages of events are read at once: each may look at 8 MB of messages. More wait for their
+// turn, but those of an organization that has many already, so that no tenant keeps the others waiting.
+const (
+	maxPages       = 32
+	maxPagesPerOrg = 8
+)
+
+// acquirePage takes a slot for a page of events, until release is called.
+func (a *admission) acquirePage(ctx context.Context, org domain.OrgID) (release func(), err error) {
+	if a.pagesByOrg.Enter(org) > maxPagesPerOrg {
+		a.pagesByOrg.Leave(org)
+		return nil, a.refuse("pages_per_org", domain.ErrTooManyPages)
+	}
+	select {
+	case a.pages <- struct{}{}:
+		return func() { <-a.pages; a.pagesByOrg.Leave(org) }, nil
+	case <-ctx.Done():
+		a.pagesByOrg.Leave(org)
+		return nil, ctx.Err()
+	}
 }
 
 // A slot is what one request holds of the limits. Only its own goroutine uses it.

@@ -43,7 +43,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	case follow:
 		s.followEvents(w, r, q)
 	default:
-		return s.pageEvents(w, r, q)
+		return s.pageEvents(w, r, p, q)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -10,8 +11,8 @@ import (
 )
 
 // pageEvents answers with the events behind a cursor, up to a limit.
-func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery) error {
-	page, err := s.trail.Page(r.Context(), q.filter, q.cursor, q.limit)
+func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, p domain.Principal, q eventQuery) error {
+	page, err := s.readPage(r.Context(), p, q)
 	if err == nil && len(page.Entries) == 0 && q.wait > 0 {
 		q.cursor = page.Next
 		page, err = s.waitForEvents(r, q)
@@ -27,6 +28,16 @@ func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, q eventQuery
 	}
 	writeJSON(w, map[string]any{"items": items, "next_cursor": page.Next.String(), "at_end": page.AtEnd})
 	return nil
+}
+
+// readPage reads a page as soon as there is a slot for it.
+func (s *server) readPage(ctx context.Context, p domain.Principal, q eventQuery) (eventstore.Page, error) {
+	release, err := s.admission.acquirePage(ctx, p.Org)
+	if err != nil {
+		return eventstore.Page{}, err
+	}
+	defer release()
+	return s.trail.Page(ctx, q.filter, q.cursor, q.limit)
 }
 
 // waitForEvents is a long poll: it waits for an event, up to q.wait. When the service stops, the

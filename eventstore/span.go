@@ -26,9 +26,13 @@ func (sp span) past(p Position, descending bool) span {
 	return span{p, sp.upto}
 }
 
-// maxDelay is how long before or after an event happened it may have been stored for From and To
-// to find it: clocks differ, and uses wait while the ledger does not take them.
-const maxDelay = time.Minute
+// How long before or after an event happened it may have been stored for From and To to find it:
+// clocks differ, and uses that are answered before they are written wait while the ledger does not
+// take them, each message for up to 90 s and behind others.
+const (
+	maxAhead = time.Minute
+	maxDelay = 10 * time.Minute
+)
 
 // span is what c leaves of a stream in which f may choose something, up to its end now.
 func (t *Trail) span(ctx context.Context, f Filter, c Cursor, s Stream) (sp span, err error) {
@@ -48,7 +52,7 @@ func (t *Trail) span(ctx context.Context, f Filter, c Cursor, s Stream) (sp span
 		return sp.none(c.Descending), nil
 	}
 	if !f.From.IsZero() && (c.Descending || !begun) {
-		p, err := t.ledger.seek(ctx, s, f.From.Add(-maxDelay))
+		p, err := t.ledger.seek(ctx, s, f.From.Add(-maxAhead))
 		if err != nil {
 			return sp, err
 		}

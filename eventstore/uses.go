@@ -294,6 +294,9 @@ func (u *useLine) record(r *Record, decided Position) error {
 	if u.Count > 1 || u.Kind == "" {
 		first = time.UnixMilli(u.First).UTC()
 	}
+	if u.Org == "" || u.Code == "" {
+		return fmt.Errorf("use %d has no organization or no outcome", r.Index)
+	}
 	switch u.Kind {
 	case kindKey:
 		r.Type, r.Event = typeUsed, domain.KeyUsed{Key: domain.KeyID(u.ID), Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.By,

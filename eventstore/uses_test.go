@@ -112,6 +112,7 @@ func TestOtherMessagesAreNoUses(t *testing.T) {
 		"too large":       {Header: good.Header, Data: bomb},
 		"empty":           {Header: good.Header},
 		"an unknown kind": {Header: good.Header, Data: compress([]byte("{\"node\":\"n\",\"position\":1}\n{\"org\":\"o\",\"kind\":\"robot\",\"id\":\"r\",\"code\":\"VALID\",\"time\":1}\n"))},
+		"not a use":       {Header: good.Header, Data: compress([]byte("{\"node\":\"n\",\"position\":1}\n{}\n"))},
 		"not JSON":        {Header: good.Header, Data: compress([]byte("{\"node\":\"n\",\"position\":1}\nVALID\n"))},
 	} {
 		if records, err := appendUses(nil, &m, nil); err == nil || !strings.Contains(err.Error(), "uses position") {

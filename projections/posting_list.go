@@ -35,6 +35,16 @@ func (s positionSpan) behind(p eventstore.Position) positionSpan {
 	return s
 }
 
+// from is what is left of s when all before p was looked at.
+func (s positionSpan) from(p eventstore.Position) positionSpan {
+	if s.descending {
+		s.upto = p
+	} else {
+		s.after = p - 1
+	}
+	return s
+}
+
 // search finds in ascending positions the first one at p or beyond it in the direction of the search.
 func (s positionSpan) search(positions []eventstore.Position, p eventstore.Position) (eventstore.Position, bool) {
 	at, exact := slices.BinarySearch(positions, p)
@@ -184,23 +194,31 @@ func (c conjunction) close() {
 	}
 }
 
-// find is what it is for one list. Each list in turn moves the position on until all agree.
-func (c conjunction) find(p eventstore.Position) (_ eventstore.Position, ok bool, err error) {
-	for i, agreed := 0, 0; agreed < len(c); i++ {
-		at, ok, err := c[i%len(c)].find(p)
+// maxSteps bounds the look-ups from one snapshot: lists that have little in common are long to
+// compare, and the client may have gone.
+var maxSteps = 10_000 // tests lower it
+
+// find is what it is for one list: each list in turn moves the position on until all agree. After
+// maxSteps it gives where it has come to, on which they do not agree yet.
+func (c conjunction) find(p eventstore.Position) (_ eventstore.Position, agree, ok bool, err error) {
+	for step, agreed := 0, 0; agreed < len(c); step++ {
+		if step == maxSteps {
+			return p, false, true, nil
+		}
+		at, ok, err := c[step%len(c)].find(p)
 		if err != nil || !ok {
-			return 0, false, err
+			return 0, false, false, err
 		}
 		if at != p {
 			p, agreed = at, 0
 		}
 		agreed++
 	}
-	return p, true, nil
+	return p, true, true, nil
 }
 
-// postings are the first n positions in s that the lists of all terms have, and rest is what is
-// left of s; it is empty if there are no more.
+// postings are the first positions in s that the lists of all terms have: n, or fewer where that
+// takes long. rest is what is left of s; it is empty if there are no more.
 func (now *snapshot) postings(slot int, terms []term, s positionSpan, n int) (found []eventstore.Position, rest positionSpan, err error) {
 	var lists conjunction
 	for _, t := range terms {
@@ -208,12 +226,14 @@ func (now *snapshot) postings(slot int, terms []term, s positionSpan, n int) (fo
 	}
 	defer lists.close()
 	for len(found) < n {
-		p, ok, err := lists.find(s.start())
-		if err != nil {
+		p, agree, ok, err := lists.find(s.start())
+		switch {
+		case err != nil:
 			return nil, s, err
-		}
-		if !ok || !s.has(p) {
+		case !ok || !s.has(p):
 			return found, positionSpan{}, nil
+		case !agree:
+			return found, s.from(p), nil
 		}
 		found, s = append(found, p), s.behind(p)
 	}

@@ -163,8 +163,8 @@ func (x *indexed) rows(t tb) map[string]string {
 // midst of a flush fall, the index finds what a full scan does, and its rows are those of a read
 // model that was built at once.
 func TestTheIndexFindsWhatAFullScanDoes(t *testing.T) {
-	rows, uses, chunk := flushRows, maxBufferedUses, maxChunk
-	defer func() { flushRows, maxBufferedUses, maxChunk = rows, uses, chunk }()
+	rows, uses, chunk, steps := flushRows, maxBufferedUses, maxChunk, maxSteps
+	defer func() { flushRows, maxBufferedUses, maxChunk, maxSteps = rows, uses, chunk, steps }()
 	maxChunk = 16
 	x, fresh := openIndexed(t), openIndexed(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -172,6 +172,7 @@ func TestTheIndexFindsWhatAFullScanDoes(t *testing.T) {
 		fresh.clear(t)
 		flushRows = rapid.IntRange(7, 40).Draw(t, "rows in a transaction")
 		maxBufferedUses = rapid.SampledFrom([]int{3, 100, 10_000}).Draw(t, "buffered")
+		maxSteps = rapid.SampledFrom([]int{3, 10_000}).Draw(t, "steps")
 		steps := rapid.SampledFrom([]uint64{1, 1, 1, 2, 200, 40_000, 300_000, 1 << bucketBits})
 		keys, code := rapid.IntRange(0, 30), rapid.SampledFrom([]domain.Outcome{domain.UseValid, domain.UseValid, domain.UseRevoked, domain.UseExpired})
 		var end eventstore.Position
