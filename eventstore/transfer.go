@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server/archive"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keytrail/keytrail/internal/backoff"
 )
 
 // restoreTimeout bounds each answer of the server during a restoration.
@@ -30,6 +32,8 @@ type transfer struct {
 }
 
 func (t *transfer) begin(ctx context.Context, config jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
+	defer cancel()
 	request, err := json.Marshal(map[string]any{"config": config, "state": t.state})
 	if err != nil {
 		return err
@@ -37,11 +41,18 @@ func (t *transfer) begin(ctx context.Context, config jetstream.StreamConfig) err
 	var answer struct {
 		Deliver string `json:"deliver_subject"`
 	}
-	if err := t.ask(ctx, "$JS.API.STREAM.RESTORE."+config.Name, request, &answer); err != nil {
-		return err
+	for {
+		err = t.ask(ctx, "$JS.API.STREAM.RESTORE."+config.Name, request, &answer)
+		if !errors.Is(err, nats.ErrNoResponders) {
+			break
+		}
+		// A cluster without a leader for a moment: nothing was begun.
+		if err := backoff.Sleep(ctx, restartPause); err != nil {
+			return err
+		}
 	}
 	t.to = answer.Deliver
-	return nil
+	return err
 }
 
 // ask makes one request. An answer without a body is a plain acknowledgement.
