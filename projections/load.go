@@ -309,7 +309,7 @@ func (e *engine) loadEmpty(ctx context.Context, l *eventstore.Ledger) error {
 	if end >= minLoaded && e.store.loadInBulk(ctx, e, slots) == nil {
 		return nil
 	}
-	e.loading.Lock() // a rebuild that is asked for now would change the Badger, and what is stray in it
+	e.loading.Lock() // a rebuild that begins meanwhile would change the Badger, and what is stray in it
 	defer e.loading.Unlock()
 	return e.dropStrayTables(ctx)
 }
