@@ -24,7 +24,7 @@ var layers = map[string][]string{
 	"internal/strictjson":       {},
 	"internal/secretfile":       {},
 	"internal/keyring":          {"internal/secretfile"},
-	"eventstore":                {"domain", "internal/backoff", "internal/fastjson", "internal/tracing"},
+	"eventstore":                {"domain", "internal/backoff", "internal/fastjson", "internal/inflight", "internal/tracing"},
 	"eventstore/eventstoretest": {"domain", "eventstore"},
 	"commands":                  {"domain", "eventstore", "internal/backoff", "internal/tracing"},
 	"projections":               {"domain", "eventstore", "internal/backoff", "internal/fastjson", "internal/tracing"},

@@ -41,7 +41,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	case replay:
 		s.replayEvents(w, r, q)
 	case follow:
-		s.followEvents(w, r, q)
+		s.followEvents(w, r, p, q)
 	default:
 		return s.pageEvents(w, r, p, q)
 	}

@@ -15,7 +15,7 @@ func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, p domain.Pri
 	page, err := s.readPage(r.Context(), p, q)
 	if err == nil && len(page.Entries) == 0 && q.wait > 0 {
 		q.cursor = page.Next
-		page, err = s.waitForEvents(r, q)
+		page, err = s.waitForEvents(r, p, q)
 	}
 	if err != nil {
 		return err
@@ -42,10 +42,10 @@ func (s *server) readPage(ctx context.Context, p domain.Principal, q eventQuery)
 
 // waitForEvents is a long poll: it waits for an event, up to q.wait. When the service stops, the
 // empty page has the cursor to go on from.
-func (s *server) waitForEvents(r *http.Request, q eventQuery) (eventstore.Page, error) {
+func (s *server) waitForEvents(r *http.Request, p domain.Principal, q eventQuery) (eventstore.Page, error) {
 	ctx, done := s.whileServing(r.Context())
 	defer done()
-	subscription := s.trail.Subscribe(q.filter, q.cursor)
+	subscription := s.trail.Subscribe(p.Org, q.filter, q.cursor)
 	defer subscription.Close()
 	for end := time.Now().Add(q.wait); ; {
 		until := time.Now().Add(recheckEvery)

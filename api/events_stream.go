@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
 
@@ -55,13 +56,13 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQue
 // stops or the caller may no longer read, and is aborted at an event that cannot be read. The id
 // of each event is the cursor behind it, so that a client that comes back with Last-Event-ID
 // misses none.
-func (s *server) followEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
+func (s *server) followEvents(w http.ResponseWriter, r *http.Request, p domain.Principal, q eventQuery) {
 	w.Header().Set("Content-Type", eventStream)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	ctx, done := s.whileServing(r.Context())
 	defer done()
-	subscription := s.trail.Subscribe(q.filter, q.cursor)
+	subscription := s.trail.Subscribe(p.Org, q.filter, q.cursor)
 	defer subscription.Close()
 	control, at, written := http.NewResponseController(w), q.cursor, time.Now()
 	for control.Flush() == nil {

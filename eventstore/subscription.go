@@ -4,20 +4,30 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/inflight"
 )
 
-// maxCatchUps is how many subscriptions at once read what is no longer in the ring, so that many
-// that are behind, or fall behind again and again, leave the ledger to others.
-const maxCatchUps = 2
+// How many subscriptions at once read what is no longer in the ring, and how many of one
+// organization: those that are behind, or fall behind again and again, leave the ledger to others,
+// and an organization that has many of them keeps none of another's waiting.
+const (
+	maxCatchUps       = 4
+	maxCatchUpsPerOrg = 2
+)
 
 // A Subscription is one reader of the trail that stays for what comes: it catches up on the
 // ledger and goes on in the tail's ring. Next is for one goroutine.
 type Subscription struct {
 	trail  *Trail
+	org    domain.OrgID // that reads
 	filter Filter
 	types  uint64 // the bits of the filter's types
 	tail   *tail
 	awake  chan struct{} // readable: there may be something
+
+	turn *inflight.Turn[domain.OrgID] // of the goroutine that calls Next: to catch up; nil: not asked for
 
 	// Of the goroutine that calls Next, until joined; then under the tail's lock.
 	cursor Cursor
@@ -26,23 +36,27 @@ type Subscription struct {
 	chunk  int  // if behind: the number of the first chunk that it may be in
 }
 
-// Subscribe is a subscription to what f chooses after c. It must be closed.
-func (t *Trail) Subscribe(f Filter, c Cursor) *Subscription {
-	s := &Subscription{trail: t, filter: f, types: f.typeBits(), cursor: c, awake: make(chan struct{}, 1)}
+// Subscribe is an organization's subscription to what f chooses after c. It must be closed.
+func (t *Trail) Subscribe(org domain.OrgID, f Filter, c Cursor) *Subscription {
+	s := &Subscription{trail: t, org: org, filter: f, types: f.typeBits(), cursor: c, awake: make(chan struct{}, 1)}
 	t.join(s)
 	return s
 }
 
 // Close ends the subscription.
-func (s *Subscription) Close() { s.trail.leave(s) }
+func (s *Subscription) Close() {
+	s.endTurn()
+	s.trail.leave(s)
+}
 
 // Next is the next entries, at most limit. If there are none it waits for some, until a time
-// or until ctx ends; the page then has none, and a cursor after what did not match.
+// or until ctx ends; the page then has none, and a cursor after what did not match. What is
+// begun on the ledger may take as long as its answer.
 func (s *Subscription) Next(ctx context.Context, until time.Time, limit int) (Page, error) {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	for {
-		page, err := s.poll(ctx, limit)
+		page, err := s.poll(ctx, until, limit)
 		if err != nil || len(page.Entries) > 0 || ctx.Err() != nil {
 			return page, err
 		}
@@ -61,7 +75,7 @@ func (s *Subscription) Next(ctx context.Context, until time.Time, limit int) (Pa
 
 // poll is Next without waiting for entries: it reads on in the ring or, for a subscription that
 // has not come to it yet or fell out of it, on the ledger.
-func (s *Subscription) poll(ctx context.Context, limit int) (Page, error) {
+func (s *Subscription) poll(ctx context.Context, until time.Time, limit int) (Page, error) {
 	select {
 	case <-s.tail.started:
 	case <-ctx.Done():
@@ -72,7 +86,7 @@ func (s *Subscription) poll(ctx context.Context, limit int) (Page, error) {
 	case err != nil:
 		return Page{}, err
 	case !s.joined:
-		return s.catchUp(ctx, limit)
+		return s.catchUp(ctx, until, limit)
 	}
 	return s.fill(u, limit), nil
 }
@@ -180,17 +194,47 @@ func (s *Subscription) resumeAt(number int, c Cursor) {
 	s.behind, s.chunk, s.cursor = true, number, c
 }
 
-// catchUp is a page that is read on the ledger.
-func (s *Subscription) catchUp(ctx context.Context, limit int) (Page, error) {
-	select {
-	case s.trail.catchUps <- struct{}{}:
-		defer func() { <-s.trail.catchUps }()
-	case <-ctx.Done():
+// minCatchUp is how long a page is read for at least, so that each brings a subscription on.
+const minCatchUp = 200 * time.Millisecond
+
+// catchUp is a page that is read on the ledger, when it is the subscription's turn.
+func (s *Subscription) catchUp(ctx context.Context, until time.Time, limit int) (Page, error) {
+	if !s.waitForTurn(ctx, until) {
 		return Page{Next: s.cursor}, nil
 	}
-	page, err := s.trail.Page(ctx, s.filter, s.cursor, limit)
+	defer s.endTurn()
+	page, err := s.trail.page(ctx, s.filter, s.cursor, limit, min(maxPageTime, max(minCatchUp, time.Until(until))))
 	s.cursor = page.Next
 	return page, err
+}
+
+// waitForTurn reports whether it became the subscription's turn. If not, it keeps its place in the
+// queue for the next call.
+func (s *Subscription) waitForTurn(ctx context.Context, until time.Time) bool {
+	if s.turn == nil {
+		s.turn = s.trail.catchUps.Ask(s.org)
+	}
+	select {
+	case <-s.turn.Granted:
+		return true
+	default:
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-s.turn.Granted:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return false
+}
+
+func (s *Subscription) endTurn() {
+	if s.turn != nil {
+		s.turn.Done()
+		s.turn = nil
+	}
 }
 
 // notify notes the first chunk that s may want since it last took what there was. The tail

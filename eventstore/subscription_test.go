@@ -19,7 +19,7 @@ import (
 func TestAFilterMatchesItsOrganizationAlone(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l, nil)
-	follower := trail.Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+	follower := trail.Subscribe(org, eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
 	defer follower.Close()
 	history(t, l, 2, 60)
 	seen := collect(t, follower, len(replayed(t, trail, eventstore.Filter{Reach: domain.Only(orgs[0])})), 5)
@@ -68,7 +68,7 @@ func TestFollowersMissNothing(t *testing.T) {
 	for i := range starts {
 		for j, f := range filters {
 			number := i*len(filters) + j
-			follower := trail.Subscribe(f, starts[i])
+			follower := trail.Subscribe(org, f, starts[i])
 			followers.Go(func() {
 				defer func() { follower.Close() }()
 				for stop.Err() == nil {
@@ -82,7 +82,7 @@ func TestFollowersMissNothing(t *testing.T) {
 					mu.Unlock()
 					if number%5 == 0 { // as a client that connects again
 						follower.Close()
-						follower = trail.Subscribe(f, page.Next)
+						follower = trail.Subscribe(org, f, page.Next)
 					}
 				}
 			})
@@ -121,7 +121,7 @@ func TestASlowReaderFallsOutOfTheRing(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l, nil)
 	trail.SetRing(8)
-	slow, quick := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}), trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
+	slow, quick := trail.Subscribe(org, eventstore.Filter{Reach: domain.All}, eventstore.Cursor{}), trail.Subscribe(org, eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 	defer slow.Close()
 	defer quick.Close()
 	for _, s := range []*eventstore.Subscription{slow, quick} {
@@ -177,7 +177,7 @@ func TestFollowersCostTheLedgerNothing(t *testing.T) {
 	history(t, l, 4, 10)
 	var followers []*eventstore.Subscription
 	for i := range 50 {
-		f := trail.Subscribe(filters[7+i%2], eventstore.Cursor{})
+		f := trail.Subscribe(org, filters[7+i%2], eventstore.Cursor{})
 		defer f.Close()
 		if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
 			t.Fatal(err)
@@ -212,7 +212,7 @@ func TestAnEventIsEncodedOnceForAllFollowers(t *testing.T) {
 	var pages [2][]byte
 	var followers [2]*eventstore.Subscription
 	for i := range followers {
-		followers[i] = trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
+		followers[i] = trail.Subscribe(org, eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 		defer followers[i].Close()
 		if _, err := followers[i].Next(t.Context(), time.Now(), 10); err != nil {
 			t.Fatal(err)
@@ -236,7 +236,7 @@ func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 	server := eventstoretest.Server(t)
 	l := eventstoretest.Open(t, server)
 	trail := eventstore.NewTrail(l, nil)
-	f := trail.Subscribe(eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
+	f := trail.Subscribe(org, eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
 	defer f.Close()
 	if _, err := f.Next(t.Context(), time.Now(), 10); err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := trail.Subscribe(eventstore.Filter{Reach: domain.All, Types: []string{"key.created"}}, eventstore.Cursor{At: [2]eventstore.Position{end}})
+	after := trail.Subscribe(org, eventstore.Filter{Reach: domain.All, Types: []string{"key.created"}}, eventstore.Cursor{At: [2]eventstore.Position{end}})
 	defer after.Close()
 	if _, err := after.Next(t.Context(), time.Now(), 10); err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestAFollowerBreaksAtAnEventThatIsNotUnderstood(t *testing.T) {
 func TestNextWithAnEndedContext(t *testing.T) {
 	l := eventstoretest.New(t)
 	trail := eventstore.NewTrail(l, nil)
-	s := trail.Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+	s := trail.Subscribe(org, eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
 	defer s.Close()
 	if _, err := s.Next(t.Context(), time.Now(), 10); err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func TestNextWithAnEndedContext(t *testing.T) {
 // TestAFullPageOfASubscriptionKnowsWhetherItIsTheLast: the ring has what comes after it.
 func TestAFullPageOfASubscriptionKnowsWhetherItIsTheLast(t *testing.T) {
 	l := eventstoretest.New(t)
-	s := eventstore.NewTrail(l, nil).Subscribe(eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+	s := eventstore.NewTrail(l, nil).Subscribe(org, eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
 	defer s.Close()
 	if _, err := s.Next(t.Context(), time.Now(), 1); err != nil { // it is in the ring now
 		t.Fatal(err)
@@ -325,4 +325,55 @@ func TestAFullPageOfASubscriptionKnowsWhetherItIsTheLast(t *testing.T) {
 	if page, err := s.Next(t.Context(), time.Now().Add(10*time.Second), 2); err != nil || len(page.Entries) != 2 || !page.AtEnd {
 		t.Errorf("the last page has %d entries, is at the end: %t; %v", len(page.Entries), page.AtEnd, err)
 	}
+}
+
+// A slowIndex does not come to an end for one organization.
+type slowIndex struct {
+	*partialIndex
+	org   domain.OrgID
+	asked chan struct{}
+}
+
+func (x *slowIndex) Uses(ctx context.Context, q eventstore.UseQuery, each func(*eventstore.Raw) (bool, error)) error {
+	if q.Org == x.org {
+		x.asked <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return x.partialIndex.Uses(ctx, q, each)
+}
+
+// TestAnOrganizationThatCatchesUpLeavesTheLedgerToOthers: many of its followers read the ledger,
+// which takes long, and more wait; of them none longer than it is to. Another organization's
+// follower comes through.
+func TestAnOrganizationThatCatchesUpLeavesTheLedgerToOthers(t *testing.T) {
+	l := eventstoretest.New(t)
+	for range 20 {
+		use(t, l, orgs[0], "k", 1)
+		use(t, l, orgs[1], "k", 1)
+	}
+	index := &slowIndex{newPartialIndex(t, l), orgs[0], make(chan struct{})}
+	trail := eventstore.NewTrail(l, index)
+	ctx, cancel := context.WithCancel(t.Context())
+	var hostile sync.WaitGroup
+	defer hostile.Wait()
+	defer cancel()
+	for range 20 {
+		s := trail.Subscribe(orgs[0], eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+		hostile.Go(func() {
+			defer s.Close()
+			_, _ = s.Next(ctx, time.Now().Add(time.Hour), 10)
+		})
+	}
+	for range 2 { // as many as it may have
+		<-index.asked
+	}
+	waiting := trail.Subscribe(orgs[0], eventstore.Filter{Reach: domain.Only(orgs[0])}, eventstore.Cursor{})
+	defer waiting.Close()
+	if page, err := waiting.Next(t.Context(), time.Now().Add(10*time.Millisecond), 10); err != nil || len(page.Entries) > 0 || page.AtEnd {
+		t.Errorf("while it waits for its turn it gets %+v, %v", page, err)
+	}
+	other := trail.Subscribe(orgs[1], eventstore.Filter{Reach: domain.Only(orgs[1])}, eventstore.Cursor{})
+	defer other.Close()
+	collect(t, other, 20, 7)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/inflight"
 )
 
 // An Entry is a record of the trail.
@@ -36,8 +37,8 @@ type Page struct {
 // There are two locks, Trail.mu and tail.mu, and they are taken in this order.
 type Trail struct {
 	ledger      *Ledger
-	index       TrailIndex    // nil: everything is read on the ledger
-	catchUps    chan struct{} // a semaphore: one for each subscription that reads the ledger itself
+	index       TrailIndex                    // nil: everything is read on the ledger
+	catchUps    *inflight.Turns[domain.OrgID] // of the subscriptions that read the ledger themselves
 	ringRecords int
 
 	mu   sync.Mutex
@@ -47,7 +48,7 @@ type Trail struct {
 // NewTrail is the trail of l. What index has is read there where that is less than to read the
 // ledger; nil: there is none.
 func NewTrail(l *Ledger, index TrailIndex) *Trail {
-	return &Trail{ledger: l, index: index, catchUps: make(chan struct{}, maxCatchUps), ringRecords: ringRecords}
+	return &Trail{ledger: l, index: index, catchUps: inflight.NewTurns[domain.OrgID](maxCatchUps, maxCatchUpsPerOrg), ringRecords: ringRecords}
 }
 
 // ErrBeyondEnd says that a cursor lies beyond the ledger's end: it is not of this ledger, or
@@ -95,10 +96,15 @@ const (
 // Page reads at most limit entries after c, in c's order. It has fewer also where looking for
 // them would take too long; AtEnd tells that there are no more.
 func (t *Trail) Page(ctx context.Context, f Filter, c Cursor, limit int) (Page, error) {
+	return t.page(ctx, f, c, limit, maxPageTime)
+}
+
+// page is Page, which begins no more work after a duration.
+func (t *Trail) page(ctx context.Context, f Filter, c Cursor, limit int, within time.Duration) (Page, error) {
 	own, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	page := Page{Next: c}
-	m, err := t.merge(own, f, c, work{records: limit + 1, bytes: maxPageBytes, until: time.Now().Add(maxPageTime)})
+	m, err := t.merge(own, f, c, work{records: limit + 1, bytes: maxPageBytes, until: time.Now().Add(within)})
 	if err == nil {
 		defer m.close()
 		err = page.fill(own, m, limit)

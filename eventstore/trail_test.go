@@ -156,7 +156,7 @@ func TestACursorBeyondTheEndIsRefused(t *testing.T) {
 	if _, err := trail.Page(t.Context(), eventstore.Filter{Reach: domain.All}, beyond, 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
 		t.Errorf("a page: %v", err)
 	}
-	f := trail.Subscribe(eventstore.Filter{Reach: domain.All}, beyond)
+	f := trail.Subscribe(org, eventstore.Filter{Reach: domain.All}, beyond)
 	defer f.Close()
 	if _, err := f.Next(t.Context(), time.Now(), 10); !errors.Is(err, eventstore.ErrBeyondEnd) {
 		t.Errorf("a follower: %v", err)
