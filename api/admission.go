@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,16 +45,15 @@ type admission struct {
 	byAddress         *inflight.Counts[netip.Addr]
 	byKey             *inflight.Counts[string]
 	byOrg             *inflight.Counts[domain.OrgID]
-	pages             chan struct{} // a semaphore
-	pagesByOrg        *inflight.Counts[domain.OrgID]
+	pages, replays    orgSlots
 	refused           *prometheus.CounterVec
 }
 
 func newAdmission(l Limits, metrics prometheus.Registerer) *admission {
 	a := &admission{Limits: l.withDefaults(), byAddress: inflight.New[netip.Addr](), byKey: inflight.New[string](), byOrg: inflight.New[domain.OrgID](),
-		pages: make(chan struct{}, maxPages), pagesByOrg: inflight.New[domain.OrgID](),
+		pages: newOrgSlots("pages", maxPages, maxPagesPerOrg, domain.ErrTooManyPages), replays: newOrgSlots("replays", maxReplays, maxReplaysPerOrg, domain.ErrTooManyReplays),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_refused_total", Help: "Requests refused because a limit was reached, by limit."}, []string{"limit"})}
-	for _, limit := range []string{"in_flight", "in_flight_per_address", "streams", "streams_per_key", "pages_per_org"} {
+	for _, limit := range []string{"in_flight", "in_flight_per_address", "streams", "streams_per_key", "pages", "pages_per_org", "replays", "replays_per_org"} {
 		a.refused.WithLabelValues(limit)
 	}
 	gauge := func(name, help string, n *atomic.Int64) prometheus.Collector {
@@ -69,26 +69,49 @@ func (a *admission) refuse(limit string, e *domain.Error) error {
 	return e
 }
 
-// How many pages of events are read at once: each may look at 8 MB of messages. More wait for their
-// turn, but those of an organization that has many already, so that no tenant keeps the others waiting.
+// How many pages and replays of events are read, and are on the way to their clients, at once:
+// each holds a megabyte or two. maxSlotWait is how long one waits when all slots are taken; an
+// organization that has its part is refused at once, so that no tenant keeps the others waiting.
 const (
-	maxPages       = 32
-	maxPagesPerOrg = 8
+	maxPages         = 64
+	maxPagesPerOrg   = 8
+	maxReplays       = 32
+	maxReplaysPerOrg = 8
 )
 
-// acquirePage takes a slot for a page of events, until release is called.
-func (a *admission) acquirePage(ctx context.Context, org domain.OrgID) (release func(), err error) {
-	if a.pagesByOrg.Enter(org) > maxPagesPerOrg {
-		a.pagesByOrg.Leave(org)
-		return nil, a.refuse("pages_per_org", domain.ErrTooManyPages)
+var maxSlotWait = 5 * time.Second
+
+// orgSlots are the slots for one kind of request, of which an organization has a part at most.
+type orgSlots struct {
+	kind    string        // in metrics
+	slots   chan struct{} // a semaphore
+	perOrg  int
+	byOrg   *inflight.Counts[domain.OrgID]
+	refusal *domain.Error // of more than perOrg
+}
+
+func newOrgSlots(kind string, slots, perOrg int, refusal *domain.Error) orgSlots {
+	return orgSlots{kind, make(chan struct{}, slots), perOrg, inflight.New[domain.OrgID](), refusal}
+}
+
+// acquireFor takes a slot for an organization, until release is called.
+func (a *admission) acquireFor(ctx context.Context, s *orgSlots, org domain.OrgID) (release func(), err error) {
+	if s.byOrg.Enter(org) > s.perOrg {
+		s.byOrg.Leave(org)
+		return nil, a.refuse(s.kind+"_per_org", s.refusal)
 	}
+	timeout := time.NewTimer(maxSlotWait)
+	defer timeout.Stop()
 	select {
-	case a.pages <- struct{}{}:
-		return func() { <-a.pages; a.pagesByOrg.Leave(org) }, nil
+	case s.slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-s.slots; s.byOrg.Leave(org) }), nil
 	case <-ctx.Done():
-		a.pagesByOrg.Leave(org)
-		return nil, ctx.Err()
+		err = ctx.Err()
+	case <-timeout.C:
+		err = a.refuse(s.kind, domain.ErrOverloaded)
 	}
+	s.byOrg.Leave(org)
+	return nil, err
 }
 
 // A slot is what one request holds of the limits. Only its own goroutine uses it.

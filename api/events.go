@@ -39,7 +39,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 	}
 	switch {
 	case replay:
-		s.replayEvents(w, r, q)
+		return s.replayEvents(w, r, p, q)
 	case follow:
 		s.followEvents(w, r, p, q)
 	default:
@@ -72,7 +72,7 @@ func (s *server) stillMayRead(r *http.Request, page eventstore.Page) error {
 }
 
 const (
-	followLimit = 500         // events that a follower takes at once
+	followLimit = 100         // events that a follower takes at once: a thousand of them hold that many each
 	maxLag      = time.Second // how long events wait for the read model to have them
 )
 

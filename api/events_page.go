@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -10,10 +9,17 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// pageEvents answers with the events behind a cursor, up to a limit.
+// pageEvents answers with the events behind a cursor, up to a limit. A page has its slot until its
+// client has taken it, a long poll while it does not wait.
 func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, p domain.Principal, q eventQuery) error {
-	page, err := s.readPage(r.Context(), p, q)
+	release, err := s.admission.acquireFor(r.Context(), &s.admission.pages, p.Org)
+	if err != nil {
+		return err
+	}
+	defer release()
+	page, err := s.trail.Page(r.Context(), q.filter, q.cursor, q.limit)
 	if err == nil && len(page.Entries) == 0 && q.wait > 0 {
+		release()
 		q.cursor = page.Next
 		page, err = s.waitForEvents(r, p, q)
 	}
@@ -30,16 +36,6 @@ func (s *server) pageEvents(w http.ResponseWriter, r *http.Request, p domain.Pri
 	return nil
 }
 
-// readPage reads a page as soon as there is a slot for it.
-func (s *server) readPage(ctx context.Context, p domain.Principal, q eventQuery) (eventstore.Page, error) {
-	release, err := s.admission.acquirePage(ctx, p.Org)
-	if err != nil {
-		return eventstore.Page{}, err
-	}
-	defer release()
-	return s.trail.Page(ctx, q.filter, q.cursor, q.limit)
-}
-
 // waitForEvents is a long poll: it waits for an event, up to q.wait. When the service stops, the
 // empty page has the cursor to go on from.
 func (s *server) waitForEvents(r *http.Request, p domain.Principal, q eventQuery) (eventstore.Page, error) {
@@ -52,7 +48,7 @@ func (s *server) waitForEvents(r *http.Request, p domain.Principal, q eventQuery
 		if end.Before(until) {
 			until = end
 		}
-		page, err := subscription.Next(ctx, until, q.limit)
+		page, err := subscription.Next(ctx, until, min(q.limit, followLimit))
 		if err == nil {
 			err = s.stillMayRead(r, page)
 		}

@@ -2,8 +2,8 @@ package api
 
 import (
 	"errors"
-	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -18,13 +18,18 @@ var errClientGone = errors.New("the client is gone, or takes nothing")
 
 // replayEvents sends all events up to now, one a line. It aborts what it cannot finish, so that
 // the client knows that it is not whole.
-func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQuery) {
+func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, p domain.Principal, q eventQuery) error {
+	release, err := s.admission.acquireFor(r.Context(), &s.admission.replays, p.Org)
+	if err != nil {
+		return err
+	}
+	defer release()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	ctx, done := s.whileServing(r.Context())
 	defer done()
 	var chunk []byte
 	checked := time.Now()
-	err := s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Record) (err error) {
+	err = s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Record) (err error) {
 		if chunk, err = e.AppendCloudEvent(chunk); err != nil {
 			return err
 		}
@@ -50,6 +55,7 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, q eventQue
 	default:
 		s.abort(r, err)
 	}
+	return nil
 }
 
 // followEvents sends events as they come, as Server-Sent Events. It ends when the service
@@ -76,38 +82,33 @@ func (s *server) followEvents(w http.ResponseWriter, r *http.Request, p domain.P
 		if len(page.Entries) == 0 && time.Since(written) < keepAliveEvery {
 			continue
 		}
-		if s.writeEvents(w, r, at, page) != nil {
-			return // errClientGone
-		}
+		text := s.appendEvents(nil, r, at, page)
 		at, written = page.Next, time.Now()
+		page = eventstore.Page{} // a slow client holds their text alone, and not the chunks of the ring that they are in
+		for piece := range slices.Chunk(text, chunkBytes) {
+			if _, err := w.Write(piece); err != nil {
+				return // errClientGone
+			}
+		}
 	}
 }
 
-// writeEvents writes the events of a page behind at; of an empty page, a keep-alive comment and
+// appendEvents appends the events of a page behind at; of an empty page, a keep-alive comment and
 // the cursor, so that a client that comes back does not read again what did not match.
-func (s *server) writeEvents(w io.Writer, r *http.Request, at eventstore.Cursor, page eventstore.Page) error {
-	var chunk []byte
+func (s *server) appendEvents(text []byte, r *http.Request, at eventstore.Cursor, page eventstore.Page) []byte {
 	for _, e := range page.Entries {
 		event, err := e.CloudEvent()
 		if err != nil {
 			s.abort(r, err)
 		}
 		at.Move(&e.Record)
-		chunk = append(chunk, "id: "+at.String()+"\nevent: "+e.Type+"\ndata: "...)
-		chunk = append(append(chunk, event...), "\n\n"...)
-		if len(chunk) < chunkBytes {
-			continue
-		}
-		if _, err := w.Write(chunk); err != nil {
-			return err
-		}
-		chunk = chunk[:0]
+		text = append(text, "id: "+at.String()+"\nevent: "+e.Type+"\ndata: "...)
+		text = append(append(text, event...), "\n\n"...)
 	}
 	if len(page.Entries) == 0 {
-		chunk = append(chunk, ": nothing new\nid: "+page.Next.String()+"\n\n"...)
+		text = append(text, ": nothing new\nid: "+page.Next.String()+"\n\n"...)
 	}
-	_, err := w.Write(chunk)
-	return err
+	return text
 }
 
 // abort ends a stream before its end, which its client sees as a broken connection.

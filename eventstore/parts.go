@@ -143,17 +143,19 @@ func (m *merge) readOrgEvents(sp span) part {
 	}
 }
 
-// readAtOnce is how many messages of a stream are decoded at once: one of uses may have three
-// hundred.
-var readAtOnce = [...]int{Events: 500, Uses: 32}
+// How many messages of a stream are decoded at once, and how many are asked for ahead, which wait
+// as long as a slow client does. One of uses may have three hundred, and 64 KiB.
+var (
+	readAtOnce = [...]int{Events: 200, Uses: 8}
+	prefetch   = [...]int{Events: 200, Uses: 32}
+)
 
 // query reads what the filter may choose of sp on the ledger. A page asks for little ahead.
 func (m *merge) query(s Stream, sp span) Query {
 	q := m.filter.query(s)
-	q.After, q.Upto, q.Max = sp.after, sp.upto, readAtOnce[s]
+	q.After, q.Upto, q.Max, q.Prefetch = sp.after, sp.upto, readAtOnce[s], prefetch[s]
 	if m.work.bytes > 0 {
-		q.Max = min(q.Max, m.work.records)
-		q.Prefetch = q.Max
+		q.Max, q.Prefetch = min(q.Max, m.work.records), min(q.Prefetch, m.work.records)
 	}
 	return q
 }
