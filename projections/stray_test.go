@@ -15,7 +15,7 @@ import (
 // count, into the place of this one.
 func TestStrayTablesAreNotDroppedDuringALoad(t *testing.T) {
 	l := eventstoretest.New(t)
-	e := openIndexed(t).s.engines[eventstore.Events]
+	e := openIndexed(t, t.TempDir()).s.engines[eventstore.Events]
 	stray := append(tablePrefix(77), 'x')
 	if err := e.db.Update(func(tx *badger.Txn) error { return tx.Set(stray, nil) }); err != nil {
 		t.Fatal(err)

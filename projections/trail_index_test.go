@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 // tb is what a test and a check of a property have in common.
 type tb interface {
 	rapid.TB
+	Cleanup(func())
 	Context() context.Context
 }
 
@@ -29,8 +31,8 @@ type indexed struct {
 	uses []eventstore.Batch // one message each
 }
 
-func openIndexed(t *testing.T) *indexed {
-	s, err := Open(t.TempDir(), Options{})
+func openIndexed(t tb, dir string) *indexed {
+	s, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +46,16 @@ func openIndexed(t *testing.T) *indexed {
 	return x
 }
 
+// newDir is a directory for one check of a property.
+func newDir(t tb, in string) string {
+	dir, err := os.MkdirTemp(in, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // restart leaves no more than a crash of the process does.
 func (x *indexed) restart(t tb) {
 	for _, e := range x.s.engines {
@@ -52,22 +64,6 @@ func (x *indexed) restart(t tb) {
 			t.Fatal(err)
 		}
 		e.publish()
-	}
-}
-
-// clear begins with nothing.
-func (x *indexed) clear(t tb) {
-	*x = indexed{s: x.s}
-	for _, e := range x.s.engines {
-		for slot := range e.projections {
-			before, err := e.replaceByEmpty(t.Context(), []int{slot})
-			if err == nil {
-				err = e.dropTable(t.Context(), before[0])
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 }
 
@@ -111,6 +107,7 @@ func (x *indexed) feed(t tb, stream eventstore.Stream, all []eventstore.Batch) {
 
 // scan is what an index should find.
 func (x *indexed) scan(q eventstore.UseQuery) (found []eventstore.Position) {
+	terms := x.s.termsOf(q)
 	for _, b := range x.uses {
 		p := b.Checkpoint.Position
 		has := map[term]bool{}
@@ -122,7 +119,7 @@ func (x *indexed) scan(q eventstore.UseQuery) (found []eventstore.Position) {
 				has[t] = true
 			}
 		}
-		some := !slices.ContainsFunc(x.s.termsOf(q), func(t term) bool { return !has[t] })
+		some := !slices.ContainsFunc(terms, func(t term) bool { return !has[t] })
 		if some && q.After < p && p <= q.Upto {
 			found = append(found, p)
 		}
@@ -166,10 +163,9 @@ func TestTheIndexFindsWhatAFullScanDoes(t *testing.T) {
 	rows, uses, chunk, steps := flushRows, maxBufferedUses, maxChunk, maxSteps
 	defer func() { flushRows, maxBufferedUses, maxChunk, maxSteps = rows, uses, chunk, steps }()
 	maxChunk = 16
-	x, fresh := openIndexed(t), openIndexed(t)
+	dirs := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		x.clear(t)
-		fresh.clear(t)
+		x, fresh := openIndexed(t, newDir(t, dirs)), openIndexed(t, newDir(t, dirs))
 		flushRows = rapid.IntRange(7, 40).Draw(t, "rows in a transaction")
 		maxBufferedUses = rapid.SampledFrom([]int{3, 100, 10_000}).Draw(t, "buffered")
 		maxSteps = rapid.SampledFrom([]int{3, 10_000}).Draw(t, "steps")
@@ -268,7 +264,7 @@ func TestTheIndexFindsWhatAFullScanDoes(t *testing.T) {
 
 // Of a key of another organization no message is touched: neither time nor cursor tells of its uses.
 func TestAForeignKeyIsNotLookedFor(t *testing.T) {
-	x := openIndexed(t)
+	x := openIndexed(t, t.TempDir())
 	ours, theirs := testKey(1), testKey(2)
 	for n := 3; orgOf(theirs) == orgOf(ours); n++ {
 		theirs = testKey(n)
@@ -313,7 +309,7 @@ func TestNothingIsMissedWhileItIsFlushed(t *testing.T) {
 	before := maxBufferedUses
 	defer func() { maxBufferedUses = before }()
 	maxBufferedUses = 60
-	x := openIndexed(t)
+	x := openIndexed(t, t.TempDir())
 	e := x.s.engines[eventstore.Uses]
 	e.publish()
 	key := testKey(1)
@@ -362,7 +358,7 @@ func TestTheIndexForgetsWhatIsGone(t *testing.T) {
 	before := pruneRows
 	defer func() { pruneRows = before }()
 	pruneRows = 7
-	x := openIndexed(t)
+	x := openIndexed(t, t.TempDir())
 	const bucket = 1 << bucketBits
 	for _, p := range []eventstore.Position{1, 2, 3, bucket - 1, bucket, bucket + 1, 2*bucket - 1, 2 * bucket, 2*bucket + 1, 2*bucket + 5, 2*bucket + 6, 3 * bucket} {
 		x.uses = append(x.uses, message(p, domain.KeyUsed{Key: testKey(1), Code: domain.UseRevoked, At: time.Unix(0, 0)}))
