@@ -38,6 +38,7 @@ func (r *running) outcome(t testing.TB, secret string) string {
 // TestAFrozenLedgerClosesVerification freezes the server of a service that answers before a
 // use is recorded: it must not go on answering from what it has read.
 func TestAFrozenLedgerClosesVerification(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	servers, urls := natsProcesses(t, 1)
 	r := launch(t, t.TempDir(), "--nats-url", urls, "--uses", "relaxed")
 	m := r.newKey(t, r.newOrg(t))
@@ -69,6 +70,7 @@ func leader(t testing.TB, js jetstream.JetStream, stream string) string {
 // TestALostLeaderIsWaitedFor ends the server that leads the events, first in good order and
 // then at once, and sends a request at that moment: each is carried out, none refused.
 func TestALostLeaderIsWaitedFor(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	servers, urls := natsProcesses(t, 3)
 	r := launch(t, t.TempDir(), "--nats-url", urls, "--replicas", "3")
 	org, js := r.newOrg(t), watcher(t, urls)
@@ -101,6 +103,7 @@ func TestALostLeaderIsWaitedFor(t *testing.T) {
 // TestALostQuorumIsNotReady kills two of three servers. The third goes on answering
 // questions, which must not count.
 func TestALostQuorumIsNotReady(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	servers, urls := natsProcesses(t, 3)
 	r := launch(t, t.TempDir(), "--nats-url", urls, "--replicas", "3", "--uses", "relaxed")
 	m := r.newKey(t, r.newOrg(t))

@@ -86,6 +86,7 @@ func TestAReplayGoesOnWhereItWasKilled(t *testing.T) {
 
 // TestAReplayOutlastsBrokenConnections: each answer breaks off after some bytes.
 func TestAReplayOutlastsBrokenConnections(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	r := withHistory(t)
 	random := rand.New(rand.NewPCG(3, 4))
 	breaks := 0

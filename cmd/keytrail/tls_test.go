@@ -87,6 +87,7 @@ func (a *authority) serial(t *testing.T, url string) int64 {
 }
 
 func TestTLSIsServedAndItsCertificateRenewed(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	a := newAuthority(t)
 	cert, key := a.issue(t, 2)
 	r := launch(t, t.TempDir(), "--tls-cert", cert, "--tls-key", key)
