@@ -86,6 +86,7 @@ func (s *service) listen(ctx context.Context) (err error) {
 		return err
 	}
 	s.onStop(func() error { _ = s.http.Close(); return nil }) // run has told why it ended
+	s.onStop(serveProfiles(s.PprofListen, s.log))             // of a start too, which may take minutes
 	return nil
 }
 
@@ -153,7 +154,6 @@ func (s *service) answer(ctx context.Context) error {
 	s.http.setHandler(api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()}))
 	s.greet()
-	s.onStop(serveProfiles(s.PprofListen, s.log))
 	return nil
 }
 
