@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -253,4 +254,36 @@ func (s *Store) LoseCopies() error {
 	e.published.Store(newSnapshot(e.db, before.number+1, before.tables, false))
 	before.release()
 	return err
+}
+
+// WriteRows writes rows as files of a new Badger in dir, and reads them.
+func WriteRows(dir string, rows [][2][]byte) (files int, read [][2][]byte, err error) {
+	o := badgerOptions(dir, eventstore.Events, slog.New(slog.DiscardHandler))
+	w, err := newRowWriter(o)
+	if err != nil {
+		return 0, nil, err
+	}
+	for i := range rows {
+		err = errors.Join(err, w.set(rows[i][0], rows[i][1]))
+	}
+	if err := w.close(err); err != nil {
+		return 0, nil, err
+	}
+	db, err := badger.Open(o)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = db.Close() }()
+	return len(db.Tables()), read, db.View(func(tx *badger.Txn) error {
+		it := tx.NewIterator(badger.DefaultIteratorOptions)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			value, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			read = append(read, [2][]byte{it.Item().KeyCopy(nil), value})
+		}
+		return nil
+	})
 }

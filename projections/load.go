@@ -11,10 +11,6 @@ import (
 	"runtime/debug"
 	"slices"
 
-	badger "github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/ristretto/v2/z"
-
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
@@ -63,45 +59,6 @@ func (m memoryRows) get(row []byte, f func([]byte) error) (found bool, err error
 
 func (m memoryRows) set(row, value []byte) error { m[string(row)] = bytes.Clone(value); return nil }
 func (m memoryRows) delete(row []byte) error     { delete(m, string(row)); return nil }
-
-// A rowWriter writes rows into a new Badger, in the order of their keys.
-type rowWriter struct {
-	sorted *badger.StreamWriter
-	buffer *z.Buffer
-	prefix []byte // of the table's rows
-	key    []byte
-}
-
-// writtenAtOnce is how many bytes of rows are passed on to Badger together.
-const writtenAtOnce = 1 << 20
-
-func (w *rowWriter) set(row, value []byte) error {
-	w.key = append(append(w.key[:0], w.prefix...), row...)
-	badger.KVToBuffer(&pb.KV{Key: w.key, Value: value, Version: 1}, w.buffer)
-	if w.buffer.LenNoPadding() < writtenAtOnce {
-		return nil
-	}
-	return w.flush()
-}
-
-func (w *rowWriter) flush() error {
-	err := w.sorted.Write(w.buffer)
-	w.buffer.Reset()
-	return err
-}
-
-// copy writes all rows of a transaction whose keys have a prefix.
-func (w *rowWriter) copy(tx *badger.Txn, prefix []byte) error {
-	w.prefix = nil
-	it := tx.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 100})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := it.Item().Value(func(v []byte) error { return w.set(it.Item().Key(), v) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // A load fills some of an engine's tables anew from the ledger's beginning, in a Badger that is
 // built beside the one in use and then takes its place. Its steps, and what a crash leaves:
@@ -192,31 +149,14 @@ func (l *load) build() (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(badgerOptions(dir, now.db.stream, log).WithBaseTableSize(loadedFileSize))
+	w, err := newRowWriter(badgerOptions(dir, now.db.stream, log))
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(l.fill(db, now), db.Close()); err != nil {
+	if err := w.close(l.writeRows(w, now)); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return now.db.successor(log)
-}
-
-// loadedFileSize makes the files that a StreamWriter writes, which are 32 times as large, take
-// 16 MiB, and about three times that in memory while they are written.
-const loadedFileSize = 512 << 10
-
-// fill writes all rows into db.
-func (l *load) fill(db *badger.DB, now *snapshot) error {
-	w := &rowWriter{sorted: db.NewStreamWriter(), buffer: z.NewBuffer(2*writtenAtOnce, "rows")}
-	defer w.sorted.Cancel()
-	if err := w.sorted.Prepare(); err != nil {
-		return err
-	}
-	if err := l.writeRows(w, now); err != nil {
-		return err
-	}
-	return errors.Join(w.flush(), w.sorted.Flush())
 }
 
 // writeRows writes the catalog, and the tables in the order of their numbers.

@@ -14,8 +14,8 @@ import (
 	"github.com/keytrail/keytrail/backup"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/dirsync"
 	"github.com/keytrail/keytrail/internal/keyring"
-	"github.com/keytrail/keytrail/internal/secretfile"
 )
 
 func backupCommand(c *client) *cobra.Command {
@@ -56,7 +56,7 @@ func (c *client) backUp(cmd *cobra.Command, out, ring string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", part, err)
 	}
-	if err := errors.Join(os.Rename(part, out), secretfile.SyncDir(filepath.Dir(out))); err != nil {
+	if err := errors.Join(os.Rename(part, out), dirsync.Sync(filepath.Dir(out))); err != nil {
 		return err
 	}
 	return c.show(cmd, map[string]any{"file": out, "manifest": manifest, "summary": summary}, func(w io.Writer) { showBackup(w, out, manifest, summary) })

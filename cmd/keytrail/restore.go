@@ -17,6 +17,7 @@ import (
 	"github.com/keytrail/keytrail/backup"
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/dirsync"
 	"github.com/keytrail/keytrail/internal/keyring"
 	"github.com/keytrail/keytrail/internal/secretfile"
 )
@@ -164,7 +165,7 @@ func (r *restoration) end() error {
 	if r.NATS.URL != "" {
 		return nil
 	}
-	return errors.Join(os.Remove(r.restoringFile()), secretfile.SyncDir(r.Data))
+	return errors.Join(os.Remove(r.restoringFile()), dirsync.Sync(r.Data))
 }
 
 // empty refuses a directory that holds anything. It makes one that is not there.
@@ -234,7 +235,7 @@ func (r *restoration) sync() error {
 		switch {
 		case err != nil:
 		case d.IsDir():
-			err = secretfile.SyncDir(path)
+			err = dirsync.Sync(path)
 		default:
 			err = syncFile(path)
 		}

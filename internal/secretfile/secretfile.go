@@ -6,7 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"github.com/keytrail/keytrail/internal/dirsync"
 )
 
 // Replace makes text the content of path.
@@ -34,17 +35,5 @@ func write(path, text string, put func(from, to string) error) error {
 	if err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
-}
-
-// SyncDir puts a directory's entries on disk. Windows has no such call, and needs none.
-func SyncDir(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return dirsync.Sync(filepath.Dir(path))
 }
