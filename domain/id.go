@@ -92,5 +92,7 @@ func parseID(prefix, s string) (bits [16]byte, ok bool) {
 	if n, err := crockford.Decode(bits[:], []byte(text)); err != nil || n != len(bits) {
 		return bits, false
 	}
-	return bits, crockford.EncodeToString(bits[:]) == text
+	var again [idLength]byte
+	crockford.Encode(again[:], bits[:])
+	return bits, string(again[:]) == text
 }

@@ -56,15 +56,14 @@ const (
 const rateLimitSize = 8 + 8 // its limit and its window
 
 func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
-	return appendSettings(appendCredentialHead(make([]byte, 0, 256), &k, s), k.Keyspace, &k.Settings)
+	return appendSettings(appendCredentialHead(make([]byte, 0, 256), k.ID.Bytes(), k.Org.Bytes(), &k, s), k.Keyspace, &k.Settings)
 }
 
 // appendCredentialHead appends what comes before the texts.
-func appendCredentialHead(b []byte, k *domain.Key, s domain.KeySecret) []byte {
-	id, org := k.ID.Bytes(), k.Org.Bytes()
+func appendCredentialHead(b []byte, id, org [idSize]byte, k *domain.Key, s domain.KeySecret) []byte {
 	b = append(append(b, id[:]...), org[:]...)
 	b = append(b, byte(k.State), flag(s.Ended))
-	return append(append(b, end(k.ExpiresAt)...), end(s.ValidUntil)...)
+	return appendEnd(appendEnd(b, k.ExpiresAt), s.ValidUntil)
 }
 
 // noMetadata are those of a key that has none.
@@ -77,7 +76,7 @@ func appendSettings(b []byte, keyspace string, s *domain.Settings) []byte {
 	b = appendTexts(appendTexts(b, s.Scopes), s.AllowedCIDRs)
 	b = append(b, byte(len(s.RateLimits)))
 	for _, l := range s.RateLimits {
-		b = append(append(b, number(uint64(l.Limit))...), number(uint64(l.Window))...)
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, uint64(l.Limit)), uint64(l.Window))
 	}
 	if len(s.Metadata) == 0 {
 		return append(b, noMetadata...)
@@ -89,12 +88,13 @@ func appendSettings(b []byte, keyspace string, s *domain.Settings) []byte {
 	return append(b, metadata...)
 }
 
-// end is a time in milliseconds since the Unix epoch; 0: none.
-func end(t time.Time) []byte {
-	if t.IsZero() {
-		return number(0)
+// appendEnd appends a time in milliseconds since the Unix epoch; 0: none.
+func appendEnd(b []byte, t time.Time) []byte {
+	var ms int64
+	if !t.IsZero() {
+		ms = t.UnixMilli()
 	}
-	return number(uint64(t.UnixMilli()))
+	return binary.BigEndian.AppendUint64(b, uint64(ms))
 }
 
 func flag(set bool) byte {
@@ -145,9 +145,9 @@ func (k *KeyRow) decodeSettings(e string) (metadata string) {
 	k.Keyspace, e = cutText(e)
 	k.Owner, e = cutText(e)
 	k.Name, e = cutText(e)
-	e = eachText(e, func(s string) { k.Scopes = append(k.Scopes, s) })
-	e = eachText(e, func(s string) { k.AllowedCIDRs = append(k.AllowedCIDRs, s) })
-	k.RateLimits, e = cutRateLimits(nil, e)
+	k.Scopes, e = appendCut(k.Scopes[:0], e)
+	k.AllowedCIDRs, e = appendCut(k.AllowedCIDRs[:0], e)
+	k.RateLimits, e = cutRateLimits(k.RateLimits[:0], e)
 	return e
 }
 
@@ -171,6 +171,12 @@ func bigEndian(s string) (n uint64) {
 func cutText(s string) (string, string) {
 	n := int(s[0])<<8 | int(s[1])
 	return s[2 : 2+n], s[2+n:]
+}
+
+// appendCut appends the texts of a counted list, and gives what comes after that.
+func appendCut(list []string, s string) (_ []string, rest string) {
+	rest = eachText(s, func(text string) { list = append(list, text) })
+	return list, rest
 }
 
 // eachText gives the texts of a counted list to f, and what comes after the list.

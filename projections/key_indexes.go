@@ -11,7 +11,21 @@ import (
 // expires, so that a walk need not load a key which the filter on that leaves out.
 type keyIndex struct {
 	kind byte
-	add  func(*rowList, *KeyRow, []byte) // the rows of a key, with their value
+	add  func(*rowList, *indexedKey)
+}
+
+// An indexedKey is a key with what many of its index rows have.
+type indexedKey struct {
+	KeyRow
+	id, org [idSize]byte
+	created []byte
+	expires []byte // the value of each row
+}
+
+// setTimes sets what follows from the row.
+func (k *indexedKey) setTimes() {
+	k.created = append(k.created[:0], moment(k.CreatedAt)...)
+	k.expires = momentOrNil(k.ExpiresAt)
 }
 
 // keyIndexes are all there are, in the order of their rows. Those that sort are there twice,
@@ -19,8 +33,8 @@ type keyIndex struct {
 var keyIndexes = func() (all []keyIndex) {
 	for _, o := range sortOrders {
 		if !o.usage {
-			all = append(all, sortIndex(o, func(k *KeyRow) [idSize]byte { return k.Org.Bytes() }),
-				sortIndex(o, func(*KeyRow) [idSize]byte { return everyOrganization }))
+			all = append(all, sortIndex(o, func(k *indexedKey) [idSize]byte { return k.org }),
+				sortIndex(o, func(*indexedKey) [idSize]byte { return everyOrganization }))
 		}
 	}
 	all = append(all, keyIndex{rowByOwner, addOwner}, keyIndex{rowByScope, addScopes},
@@ -29,43 +43,38 @@ var keyIndexes = func() (all []keyIndex) {
 	return all
 }()
 
-func sortIndex(o *sortOrder, org func(*KeyRow) [idSize]byte) keyIndex {
-	return keyIndex{o.index, func(l *rowList, k *KeyRow, expires []byte) {
-		if value := o.value(k); value != nil {
-			id := k.ID.Bytes()
-			l.add(expires, o.index, partition(org(k), k.Keyspace, k.State), value, id[:])
+func sortIndex(o *sortOrder, org func(*indexedKey) [idSize]byte) keyIndex {
+	return keyIndex{o.index, func(l *rowList, k *indexedKey) {
+		if value := o.value(&k.KeyRow); value != nil {
+			l.add(k.expires, o.index, partition(org(k), k.Keyspace, k.State), value, k.id[:])
 		}
 	}}
 }
 
-func addOwner(l *rowList, k *KeyRow, expires []byte) {
+func addOwner(l *rowList, k *indexedKey) {
 	if k.Owner != "" {
-		org, id := k.Org.Bytes(), k.ID.Bytes()
-		l.add(expires, rowByOwner, text(k.Owner), org[:], moment(k.CreatedAt), id[:])
+		l.add(k.expires, rowByOwner, text(k.Owner), k.org[:], k.created, k.id[:])
 	}
 }
 
-func addScopes(l *rowList, k *KeyRow, expires []byte) {
-	org, id := k.Org.Bytes(), k.ID.Bytes()
+func addScopes(l *rowList, k *indexedKey) {
 	for _, s := range k.Scopes {
-		l.add(expires, rowByScope, text(s), org[:], moment(k.CreatedAt), id[:])
+		l.add(k.expires, rowByScope, text(s), k.org[:], k.created, k.id[:])
 	}
 }
 
-func addPrefixes(l *rowList, k *KeyRow, expires []byte) {
-	org, id := k.Org.Bytes(), k.ID.Bytes()
+func addPrefixes(l *rowList, k *indexedKey) {
 	for i, s := range k.Secrets {
 		same := func(t domain.KeySecret) bool { return t.Prefix == s.Prefix }
 		if !slices.ContainsFunc(k.Secrets[:i], same) {
-			l.add(expires, rowByPrefix, text(s.Prefix), org[:], id[:])
+			l.add(k.expires, rowByPrefix, text(s.Prefix), k.org[:], k.id[:])
 		}
 	}
 }
 
-func addExpiresNext(l *rowList, k *KeyRow, expires []byte) {
-	if expires != nil && k.State != domain.Revoked && !k.ExpiryRecorded() {
-		id := k.ID.Bytes()
-		l.add(expires, rowExpiresNext, expires, id[:])
+func addExpiresNext(l *rowList, k *indexedKey) {
+	if k.expires != nil && k.State != domain.Revoked && !k.ExpiryRecorded() {
+		l.add(k.expires, rowExpiresNext, k.expires, k.id[:])
 	}
 }
 
@@ -101,9 +110,10 @@ func (k *KeyRow) indexRows() (l rowList) {
 	if k.State == domain.Absent {
 		return l
 	}
-	expires := momentOrNil(k.ExpiresAt)
+	indexed := indexedKey{KeyRow: *k, id: k.ID.Bytes(), org: k.Org.Bytes()}
+	indexed.setTimes()
 	for _, index := range keyIndexes {
-		index.add(&l, k, expires)
+		index.add(&l, &indexed)
 	}
 	return l
 }

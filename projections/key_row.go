@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -55,22 +56,32 @@ func (k *KeyRow) decode(id domain.KeyID, v string) (err error) {
 // decodeListed reads all but the metadata, which no listing sorts or filters by, and gives them
 // and the settings as they are encoded.
 func (k *KeyRow) decodeListed(id domain.KeyID, v string) (metadata, settings string) {
+	*k = KeyRow{}
+	org, metadata, settings := k.decodeState(v)
+	k.ID, k.Org = id, domain.OrgIDFromBytes(org)
+	return metadata, settings
+}
+
+// decodeState is decodeListed without the ids, which take long to spell. It sets all else that
+// is in the row, and takes the memory of the lists that k has.
+func (k *KeyRow) decodeState(v string) (org [idSize]byte, metadata, settings string) {
 	r := rowReader(v)
-	*k = KeyRow{Revision: eventstore.Position(bigEndian(r.cut(8)))}
-	k.ID, k.Org = id, domain.OrgIDFromBytes([idSize]byte([]byte(r.cut(idSize))))
+	k.Revision = eventstore.Position(bigEndian(r.cut(8)))
+	copy(org[:], r.cut(idSize))
 	k.State = domain.State(r.cut(1)[0])
 	flags := r.cut(1)[0]
 	k.Imported, k.Root = flags&flagImported != 0, flags&flagRoot != 0
 	k.CreatedAt, k.ExpiresAt, k.RecordedExpiry, k.RevokedAt = r.time(), r.time(), r.time(), r.time()
 	k.CreatedBy, k.RevokedBy, k.Reason, k.Comment = r.string(), r.string(), domain.Reason(r.string()), r.string()
-	k.Secrets = make([]domain.KeySecret, r.cut(1)[0])
+	n := int(r.cut(1)[0])
+	k.Secrets = slices.Grow(k.Secrets[:0], n)[:n]
 	for i := range k.Secrets {
 		s := &k.Secrets[i]
 		copy(s.Digest[:], r.cut(len(s.Digest)))
 		s.Ended = r.cut(1)[0] == 1
 		s.ValidUntil, s.Prefix = r.time(), r.string()
 	}
-	return k.decodeSettings(string(r)), string(r)
+	return org, k.decodeSettings(string(r)), string(r)
 }
 
 // appendString has its length before it, and appendTime what it takes to tell any two moments

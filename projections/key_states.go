@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -12,6 +13,9 @@ type keyState struct {
 	introduced []byte // the position at which the key got each of its secrets, in eight bytes
 	row        []byte
 }
+
+// text is the row, which must not change while the text is in use: when all events are in.
+func (s keyState) text() string { return unsafe.String(unsafe.SliceData(s.row), len(s.row)) }
 
 // introducedAfter is when the key got each of the secrets that it has after an event, of which
 // there are n: a new one comes first, and of those before the oldest may have gone.

@@ -90,10 +90,12 @@ func (l *keysLoader) write(w *rowWriter) error {
 }
 
 func (l *keysLoader) sortIndex(index keyIndex) func(*rowWriter) error {
+	var k indexedKey
 	return l.collect(func(rows *rowList, _ uint64, id [idSize]byte, s keyState) {
-		var k KeyRow
-		k.decodeListed(domain.KeyIDFromBytes(id), string(s.row))
-		index.add(rows, &k, momentOrNil(k.ExpiresAt))
+		k.id = id
+		k.org, _, _ = k.decodeState(s.text())
+		k.setTimes()
+		index.add(rows, &k)
 	}).write
 }
 
@@ -130,9 +132,9 @@ func (l *keysLoader) sortKeys() func(*rowWriter) error {
 // sortCredentials sorts all secrets by their digests, and those of several keys that have the
 // same by when they came to it.
 func (l *keysLoader) sortCredentials() func(*rowWriter) error {
-	secrets := l.collect(func(rows *rowList, place uint64, id [idSize]byte, s keyState) {
-		var k KeyRow
-		k.decodeListed(domain.KeyIDFromBytes(id), string(s.row))
+	var k KeyRow
+	secrets := l.collect(func(rows *rowList, place uint64, _ [idSize]byte, s keyState) {
+		k.decodeState(s.text())
 		for i := range k.Secrets {
 			rows.add(append(number(place), byte(i)), rowCredential, k.Secrets[i].Digest[:], s.introduced[8*i:8*i+8])
 		}
@@ -143,8 +145,9 @@ func (l *keysLoader) sortCredentials() func(*rowWriter) error {
 func (l *keysLoader) writeCredentials(w *rowWriter, secrets *rowList) error {
 	digest := func(i int) []byte { return secrets.key(secrets.rows[i])[:1+len(domain.Digest{})] }
 	var list []byte
+	var k KeyRow
 	for i, r := range secrets.rows {
-		if list = l.appendCredential(list, secrets.value(r)); i+1 < len(secrets.rows) && bytes.Equal(digest(i), digest(i+1)) {
+		if list = l.appendCredential(list, secrets.value(r), &k); i+1 < len(secrets.rows) && bytes.Equal(digest(i), digest(i+1)) {
 			continue
 		}
 		if err := w.set(digest(i), list); err != nil {
@@ -156,13 +159,12 @@ func (l *keysLoader) writeCredentials(w *rowWriter, secrets *rowList) error {
 }
 
 // appendCredential appends that of a secret, whose settings are copied as the key's row has them.
-func (l *keysLoader) appendCredential(list, secret []byte) []byte {
+func (l *keysLoader) appendCredential(list, secret []byte, k *KeyRow) []byte {
 	place, number := cutNumber(secret)
 	id, s := l.keys.at(place)
-	var k KeyRow
-	_, settings := k.decodeListed(domain.KeyIDFromBytes(id), string(s.row))
+	org, _, settings := k.decodeState(s.text())
 	at := len(list)
-	list = append(appendCredentialHead(append(list, 0, 0, 0, 0), &k.Key, k.Secrets[number[0]]), settings...)
+	list = append(appendCredentialHead(append(list, 0, 0, 0, 0), id, org, &k.Key, k.Secrets[number[0]]), settings...)
 	binary.BigEndian.PutUint32(list[at:], uint32(len(list)-at-4))
 	return list
 }
