@@ -20,9 +20,11 @@ const (
 	flagRoot
 )
 
-func (k *KeyRow) encode() []byte {
+func (k *KeyRow) encode() []byte { return k.appendTo(make([]byte, 0, 384)) }
+
+func (k *KeyRow) appendTo(b []byte) []byte {
 	org := k.Org.Bytes()
-	b := append(append(make([]byte, 0, 384), number(uint64(k.Revision))...), org[:]...)
+	b = append(binary.BigEndian.AppendUint64(b, uint64(k.Revision)), org[:]...)
 	b = append(b, byte(k.State), flagImported*flag(k.Imported)|flagRoot*flag(k.Root))
 	b = appendTime(appendTime(appendTime(appendTime(b, k.CreatedAt), k.ExpiresAt), k.RecordedExpiry), k.RevokedAt)
 	b = appendString(appendString(appendString(appendString(b, k.CreatedBy), k.RevokedBy), string(k.Reason)), k.Comment)

@@ -16,6 +16,7 @@ import (
 type keysLoader struct {
 	keys   keyStates
 	totals keyTotals
+	row    []byte // the memory of the last one
 }
 
 func (t *keysTable) loader() loader { return &keysLoader{keys: newKeyStates()} }
@@ -48,7 +49,8 @@ func (l *keysLoader) addRecord(record *eventstore.Record) error {
 	}
 	after := before.after(record)
 	l.totals.move(before.Key, after.Key)
-	l.keys.put(bits, keyState{state.introducedAfter(len(after.Secrets), record), after.encode()})
+	l.row = after.appendTo(l.row[:0])
+	l.keys.put(bits, keyState{state.introducedAfter(len(after.Secrets), record), l.row})
 	return nil
 }
 

@@ -125,8 +125,11 @@ func (e *engine) newLoad(slots []int) *load {
 	return l
 }
 
+// loadPrefetch is how many events are asked for ahead: some two megabytes.
+const loadPrefetch = 2000
+
 func (l *load) read(ctx context.Context, p progress) error {
-	q := eventstore.Query{Stream: l.engine.stream, Reach: domain.All}
+	q := eventstore.Query{Stream: l.engine.stream, Reach: domain.All, Prefetch: loadPrefetch}
 	err := l.engine.store.ledger.Load().Read(ctx, q, func(b eventstore.Batch) error {
 		for _, t := range l.tables {
 			if err := t.loader.add(b); err != nil {
