@@ -76,7 +76,7 @@ func (e *engine) run(ctx context.Context, l *eventstore.Ledger) {
 	for {
 		err := e.skipGone(ctx, l)
 		if err == nil {
-			err = e.loadEmpty(ctx, l)
+			err = e.loadBehind(ctx, l)
 		}
 		if err == nil {
 			err = l.Follow(ctx, e.stream, e.oldest(), batchSize(e.stream), func(b eventstore.Batch) error { return e.handle(ctx, b) })

@@ -195,7 +195,7 @@ func (s *Store) EditCatalog(name string, edit func(entry map[string]json.RawMess
 	})
 }
 
-// SetMinLoaded makes empty tables be loaded from n messages on, until the test ends.
+// SetMinLoaded makes tables be loaded from n messages on, until the test ends.
 func SetMinLoaded(t *testing.T, n eventstore.Position) {
 	before := minLoaded
 	t.Cleanup(func() { minLoaded = before })

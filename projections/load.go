@@ -15,7 +15,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A loader fills an empty table from a whole stream. It takes in the records first and then
+// A loader fills a new table from a whole stream. It takes in the records first and then
 // gives all rows in order, so that they can be written as sorted files, several times faster
 // than through a log and memtables. They are the very rows that apply leaves.
 type loader interface {
@@ -237,19 +237,20 @@ func (e *engine) changeOver(ctx context.Context, next *database, tables []table,
 // minLoaded is the number of messages from which on a load is faster than applying them.
 var minLoaded = eventstore.Position(5000)
 
-// loadEmpty loads the tables that have taken nothing in: all of them at the first start, and
-// those of a new version or of another ledger. When the load fails, and when there is little to
-// load, they are filled as the stream is followed, which stops at what cannot be applied.
-func (e *engine) loadEmpty(ctx context.Context, l *eventstore.Ledger) error {
-	slots := e.emptySlots()
-	if len(slots) == 0 {
+// loadBehind loads the tables that lack most of the stream: all of them at the first start, those
+// of a new version or of another ledger, and after a restoration or a long stop. When the load
+// fails, and when there is little to load, they are filled as the stream is followed, which stops
+// at what cannot be applied.
+func (e *engine) loadBehind(ctx context.Context, l *eventstore.Ledger) error {
+	if !e.loadsInBulk() {
 		return nil
 	}
 	end, err := l.End(ctx, e.stream)
 	if err != nil {
 		return err
 	}
-	if end >= minLoaded && e.store.loadInBulk(ctx, e, slots) == nil {
+	slots := e.slotsBehind(end)
+	if len(slots) == 0 || end >= minLoaded && e.store.loadInBulk(ctx, e, slots) == nil {
 		return nil
 	}
 	e.loading.Lock() // a rebuild that begins meanwhile would change the Badger, and what is stray in it
@@ -257,15 +258,13 @@ func (e *engine) loadEmpty(ctx context.Context, l *eventstore.Ledger) error {
 	return e.dropStrayTables(ctx)
 }
 
-// emptySlots are those of an engine that loads in bulk.
-func (e *engine) emptySlots() (slots []int) {
+// slotsBehind are those of tables that have taken in less than half of the stream, of which
+// applying the rest takes longer than a load of the whole, and those of empty ones.
+func (e *engine) slotsBehind(end eventstore.Position) (slots []int) {
 	e.write.Lock()
 	defer e.write.Unlock()
-	if !e.loadsInBulk() {
-		return nil
-	}
 	for slot, t := range e.tables {
-		if t.reached().Position == 0 {
+		if at := t.reached().Position; at == 0 || 2*at < end {
 			slots = append(slots, slot)
 		}
 	}

@@ -119,6 +119,32 @@ func TestReadersDuringALoad(t *testing.T) {
 	readers.Wait()
 }
 
+// A start loads the tables that lack most of the ledger, and no others.
+func TestAStartLoadsWhatIsFarBehind(t *testing.T) {
+	projections.SetMinLoaded(t, 1)
+	l := eventstoretest.New(t)
+	h := newHistory(t, l)
+	dir := t.TempDir()
+	for _, c := range []struct {
+		created int
+		loaded  bool
+	}{{20, true}, {20, false}, {300, true}} {
+		for range c.created {
+			h.create()
+		}
+		s, stop := run(t, dir, l)
+		for _, p := range s.Status() {
+			if p.Stream == "events" && (p.Rebuild != nil) != c.loaded {
+				t.Errorf("%d more events, %s: loaded is %v, wanted %v", c.created, p.Name, p.Rebuild != nil, c.loaded)
+			}
+		}
+		fresh, stopFresh := run(t, t.TempDir(), l)
+		same(t, "started again", dump(t, fresh), dump(t, s))
+		stopFresh()
+		stop()
+	}
+}
+
 // Of a load that was cut off nothing counts, and nothing is left.
 func TestALoadThatWasCutOff(t *testing.T) {
 	l := eventstoretest.New(t)

@@ -27,7 +27,7 @@ func (e *engine) matchLedger(ctx context.Context, l *eventstore.Ledger) error {
 		return err
 	}
 	if e.loadsInBulk() {
-		return nil // loadEmpty leaves nothing of them
+		return nil // loadBehind leaves nothing of them
 	}
 	for _, number := range before {
 		if err := e.dropTable(ctx, number); err != nil {

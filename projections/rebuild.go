@@ -42,7 +42,7 @@ type rebuilds struct {
 }
 
 type rebuild struct {
-	names     []string      // of the projections; one, unless it is a load of empty tables
+	names     []string      // of the projections; one, unless it is a load at the start
 	status    RebuildStatus // under the mu of rebuilds
 	cancelled chan struct{} // closed to cancel it
 	done      chan struct{} // closed when it has ended
@@ -104,7 +104,7 @@ func (all *rebuilds) add(names []string) *rebuild {
 	return r
 }
 
-// begin adds a load of empty tables, which waits for no other rebuild.
+// begin adds a load at the start, which waits for no other rebuild.
 func (all *rebuilds) begin(names []string) *rebuild {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -198,7 +198,7 @@ func (s *Store) rebuild(ctx context.Context, r *rebuild) (cancelled bool, err er
 	return building.Err() != nil, err
 }
 
-// loadInBulk loads empty tables, which is a rebuild as well: it is seen, and can be cancelled.
+// loadInBulk loads tables at the start, which is a rebuild as well: it is seen, and can be cancelled.
 func (s *Store) loadInBulk(ctx context.Context, e *engine, slots []int) error {
 	var names []string
 	for _, slot := range slots {

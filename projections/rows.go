@@ -19,7 +19,7 @@ type rows struct {
 }
 
 // A rowMap is the rows of one table as they are written: those of a transaction or, while
-// an empty table is loaded, rows in memory.
+// a table is loaded, rows in memory.
 type rowMap interface {
 	get(row []byte, f func([]byte) error) (found bool, err error)
 	set(row, value []byte) error
