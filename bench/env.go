@@ -32,7 +32,8 @@ type env struct {
 }
 
 func (e *env) data() string   { return filepath.Join(e.dir, "data") }
-func (e *env) ledger() string { return filepath.Join(e.data(), "ledger") }
+func (e *env) ledger() string    { return filepath.Join(e.data(), "ledger") }
+func (e *env) readModel() string { return filepath.Join(e.data(), "readmodel") }
 
 func (e *env) logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 

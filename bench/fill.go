@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 
 	"github.com/nats-io/nats.go"
 
@@ -24,7 +25,7 @@ type fillTime struct {
 
 // fill appends the events that begin the population's keys, as the service would. It goes
 // without an fsync for each: what counts is what is in the ledger, not that it survives a
-// power cut while it gets there.
+// power cut while it gets there. The next start finds no read model.
 func fill(ctx context.Context, e *env) error {
 	took, err := timed(func() error {
 		return withLedger(ctx, e.ledger(), func(_ *nats.Conn, l *eventstore.Ledger) error {
@@ -33,7 +34,7 @@ func fill(ctx context.Context, e *env) error {
 		})
 	})
 	e.result.Fill = fillTime{Keys: e.keys, Seconds: took.Seconds()}
-	return err
+	return errors.Join(err, os.RemoveAll(e.readModel()))
 }
 
 // append writes the event that began key i. Where the acknowledgement was lost, as on a disk that
