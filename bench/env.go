@@ -31,7 +31,7 @@ type env struct {
 	report     *report
 }
 
-func (e *env) data() string   { return filepath.Join(e.dir, "data") }
+func (e *env) data() string      { return filepath.Join(e.dir, "data") }
 func (e *env) ledger() string    { return filepath.Join(e.data(), "ledger") }
 func (e *env) readModel() string { return filepath.Join(e.data(), "readmodel") }
 

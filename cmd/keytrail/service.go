@@ -163,29 +163,3 @@ func within(d time.Duration, step func(context.Context) error) {
 	defer cancel()
 	_ = step(ctx) // it has logged what an operator should know
 }
-
-// catchUp waits until the read model has what was acknowledged before the start: before
-// that it would refuse keys that exist, and forget uses that count against rate limits.
-func (s *service) catchUp(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	context.AfterFunc(s.background, cancel)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	var err error
-	for !s.ledger.CaughtUp() && err == nil {
-		select {
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-tick.C:
-			err = s.store.Halted()
-		}
-	}
-	if err == nil {
-		err = errors.Join(s.store.WaitFor(ctx, s.ledger.LastEnd(eventstore.Events)), s.store.WaitForUses(ctx, s.ledger.LastEnd(eventstore.Uses)))
-	}
-	if err != nil {
-		return fmt.Errorf("bring the read model up to date: %w", errors.Join(err, context.Cause(s.background)))
-	}
-	return nil
-}
