@@ -178,3 +178,40 @@ func TestFromBeginsWhereItsTimeWasStored(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesAreLookedUpWithAMargin: what happened before To is found up to ten minutes later on the
+// ledger, what happened after From up to a minute before it, and nothing that was stored beyond.
+func TestTimesAreLookedUpWithAMargin(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l, nil)
+	stored := func(at time.Time) eventstore.Raw {
+		var b eventstore.UseBatch
+		b.Add(org, &domain.KeyUsed{Key: domain.NewKeyID(org, "k"), Code: domain.UseValid, At: at}, 0)
+		p, err := l.AppendUses(t.Context(), &b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := l.Message(t.Context(), eventstore.Uses, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	past, future := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	late, tooLate := stored(past), stored(past)
+	tooEarly, early := stored(future), stored(future)
+	for name, c := range map[string]struct {
+		filter eventstore.Filter
+		want   eventstore.Position
+	}{
+		"within To, and beyond":   {eventstore.Filter{Reach: domain.All, To: tooLate.Stored.Add(-10 * time.Minute)}, late.Position},
+		"within From, and beyond": {eventstore.Filter{Reach: domain.All, From: tooEarly.Stored.Add(time.Minute + 1)}, early.Position},
+	} {
+		for _, descending := range []bool{false, true} {
+			page, err := trail.Page(t.Context(), c.filter, eventstore.Cursor{Descending: descending}, 10)
+			if err != nil || len(page.Entries) != 1 || page.Entries[0].Position != c.want {
+				t.Errorf("%s, descending %t: %v, not %d; %v", name, descending, identities(page.Entries), c.want, err)
+			}
+		}
+	}
+}
