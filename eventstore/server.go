@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/keytrail/keytrail/internal/filelock"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
@@ -113,17 +114,14 @@ func serverOptions(dir string, sync bool) *server.Options {
 	}
 }
 
-// errLocked is another process's lock.
-var errLocked = errors.New("locked by another process")
-
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := lockFile(f); err != nil {
+	if err := filelock.Lock(f); err != nil {
 		_ = f.Close()
-		if errors.Is(err, errLocked) {
+		if errors.Is(err, filelock.ErrLocked) {
 			return nil, fmt.Errorf("another process is using %s: stop it, or give this one a directory of its own", dir)
 		}
 		return nil, fmt.Errorf("lock %s: %w", dir, err)

@@ -11,11 +11,13 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/filelock"
 )
 
 // A replayPart is a file with the events that have come so far. It is all that is kept of an
@@ -30,13 +32,32 @@ type replayPart struct {
 	place  eventstore.Cursor
 }
 
-// openPart opens the part that a replay goes on in, or a new one.
+// openPart opens the part that a replay goes on in, or a new one, for this process alone.
 func openPart(path string) (p *replayPart, err error) {
 	p = &replayPart{path: path}
 	if p.file = unfinished(path); p.file == nil {
-		p.file, err = newPart(path)
+		if p.file, err = newPart(path); err != nil {
+			return nil, err
+		}
 	}
-	return p, err
+	if err = filelock.Lock(p.file); err == nil && p.isNamed() {
+		return p, nil
+	}
+	_ = p.file.Close()
+	if err == nil || errors.Is(err, filelock.ErrLocked) { // or it was: another replay has just given it its name
+		return nil, fmt.Errorf("another replay is writing %s: wait until it has ended, or write to another file", path)
+	}
+	return nil, fmt.Errorf("lock %s: %w", path, err)
+}
+
+// isNamed reports whether the part's path names its file still: another process may have removed it.
+func (p *replayPart) isNamed() bool {
+	ours, err := p.file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(p.path)
+	return err == nil && os.SameFile(ours, named)
 }
 
 // partPath is in the file's folder, with the name of the file and of what was asked for: another
@@ -60,7 +81,7 @@ func unfinished(path string) *os.File {
 	const begin = `{"specversion"`
 	first := make([]byte, len(begin))
 	opened, err := f.Stat()
-	if n, _ := f.ReadAt(first, 0); err == nil && os.SameFile(info, opened) && string(first[:n]) == begin {
+	if n, _ := f.ReadAt(first, 0); err == nil && os.SameFile(info, opened) && strings.HasPrefix(begin, string(first[:n])) {
 		return f
 	}
 	_ = f.Close()
@@ -141,6 +162,9 @@ func (c *client) replayTo(cmd *cobra.Command, q url.Values, path string, shown b
 		return fmt.Errorf("%w; %s has %d events, and the same command goes on there", err, p.path, p.events)
 	}
 	_ = bar.Close()
+	if !p.isNamed() {
+		return fmt.Errorf("%s was removed while the replay was written to it: give the same command again", p.path)
+	}
 	if err := cmp.Or(p.file.Sync(), p.file.Close()); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -118,7 +119,7 @@ func TestAReplayOutlastsBrokenConnections(t *testing.T) {
 }
 
 // TestAnInterruptedReplayKeepsWhatItHas: whole lines, and a beginning of one that is dropped when
-// the same command goes on.
+// the same command goes on. Until it has ended no other one writes to the file.
 func TestAnInterruptedReplayKeepsWhatItHas(t *testing.T) {
 	const line = `{"specversion":"1.0","id":"i","source":"/keytrail/uses","position":"17.3"}` + "\n"
 	cursors := make(chan string, 2)
@@ -154,6 +155,7 @@ func TestAnInterruptedReplayKeepsWhatItHas(t *testing.T) {
 			t.Fatal("nothing was written")
 		}
 	}
+	expect(t, cli(t, "", env, "events", "replay", "--to-file", file), exitUsage, "another replay is writing "+part, "wait until")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -188,4 +190,21 @@ func TestEventsAreListedInBothOrders(t *testing.T) {
 		t.Errorf("%+v", whole)
 	}
 	expect(t, r.command(t, "", "events", "list", "--order", "up"), exitRefused, "order")
+}
+
+// TestAReplayDoesNotNameAnotherOnesFile: one that was removed meanwhile, or removed and made again.
+func TestAReplayDoesNotNameAnotherOnesFile(t *testing.T) {
+	var part string
+	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if err := errors.Join(os.Remove(part), os.WriteFile(part, nil, 0o600)); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer service.Close()
+	file := filepath.Join(t.TempDir(), "trail")
+	part = partPath(file, service.URL, url.Values{})
+	expect(t, cli(t, "", environ("KEYTRAIL_URL="+service.URL, "KEYTRAIL_KEY=x"), "events", "replay", "--to-file", file), exitUsage, part+" was removed", "again")
+	if _, err := os.Stat(file); err == nil {
+		t.Error("it has the name")
+	}
 }
