@@ -39,6 +39,24 @@ func (l *Ledger) info(ctx context.Context, s Stream) (info *jetstream.StreamInfo
 	return info, nil
 }
 
+// count is how many events an aggregate has.
+func (l *Ledger) count(ctx context.Context, ref Ref) (n uint64, err error) {
+	err = retry(ctx, func(ctx context.Context) error {
+		info, err := l.streams[Events].Info(ctx, jetstream.WithSubjectFilter(ref.subject()))
+		if err != nil {
+			return err
+		}
+		for _, of := range info.State.Subjects { // one, in whatever organization
+			n = of
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count the events of %s: %w", ref, err)
+	}
+	return n, nil
+}
+
 // LastEnd is the greatest position of the stream that is known here, without asking.
 func (l *Ledger) LastEnd(s Stream) Position { return Position(l.health[s].end.Load()) }
 

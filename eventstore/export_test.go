@@ -51,3 +51,6 @@ func SetReplayRecords(t *testing.T, n int) {
 	replayRecords = n
 	t.Cleanup(func() { replayRecords = before })
 }
+
+// Received is how many messages the server has sent.
+func (l *Ledger) Received() uint64 { return l.nc.Stats().InMsgs }

@@ -164,6 +164,8 @@ func (m *merge) readLedger(ctx context.Context, s Stream, sp span) part {
 	switch {
 	case sp.upto-sp.after <= fewMessages:
 		return m.readSingly(s, sp)
+	case m.begin.Descending && s == Events && m.filter.Key != "":
+		return m.readHistory(sp)
 	case m.begin.Descending:
 		return m.readBackwards(s, sp)
 	}
@@ -244,67 +246,85 @@ func (t *Trail) readAll(ctx context.Context, q Query, handle func(Batch) error) 
 	}
 }
 
-// The windows in which the ledger is read backwards, in messages: a page of what is new takes
-// few, and each takes a consumer of its own.
+// The windows in which the ledger is read backwards, in positions, and how many messages one is to
+// have: a page of what is new takes few, and each window takes a consumer of its own.
 var (
-	firstWindow  = [...]Position{Events: 64, Uses: 4}
-	widestWindow = [...]Position{Events: 1024, Uses: 32}
+	firstWindow = [...]Position{Events: 64, Uses: 4}
+	fullWindow  = [...]int{Events: 1024, Uses: 32}
 )
 
-// readBackwards reads the ledger descending: window after window, each of which is read
-// ascending and turned round.
+// readBackwards reads the ledger descending, window after window. The next one is wider where
+// little is found; one with too much is given up for narrower ones.
 func (m *merge) readBackwards(s Stream, sp span) part {
-	if s == Events && m.filter.Key != "" {
-		return m.readHistory(sp)
-	}
-	q, width := m.query(s, sp), firstWindow[s]
+	width := firstWindow[s]
 	var memory []Record
 	return func(ctx context.Context) (b batch, err error) {
-		q.After, q.Upto = sp.after, sp.upto
-		if width < sp.upto-sp.after {
-			q.After = sp.upto - width
+		for given := 0; ; given = b.bytes {
+			window := sp.last(width)
+			found := 0
+			b, found, err = m.readWindow(ctx, s, window, memory[:0])
+			memory, b.bytes = b.records, b.bytes+given
+			if errors.Is(err, errStopped) {
+				width = (window.upto - window.after) / 4
+				continue
+			}
+			b.reached, b.last = window.after+1, window.after == sp.after
+			sp.upto = window.after
+			if found <= fullWindow[s]/2 {
+				width *= 2
+			}
+			return b, err
 		}
-		b.records = memory[:0]
-		err = m.trail.readAll(ctx, q, func(read Batch) error {
-			b.records = append(b.records, m.choose(read.Records, 0)...)
-			b.bytes += read.Bytes
-			return nil
-		})
-		slices.Reverse(b.records)
-		memory = b.records
-		b.reached, b.last = q.After+1, q.After == sp.after
-		sp.upto, width = q.After, min(2*width, widestWindow[s])
-		return b, err
 	}
 }
 
-// historyKept is how many events of a key are given at once when they are read backwards. The
-// ledger has them ascending alone, so that a longer history is read once for each so many.
-const historyKept = 500
+// readWindow reads a span ascending, and turns it round. It stops at more than a full one.
+func (m *merge) readWindow(ctx context.Context, s Stream, sp span, memory []Record) (b batch, found int, err error) {
+	b.records = memory
+	err = m.trail.readAll(ctx, m.query(s, sp), func(read Batch) error {
+		if found += len(read.Messages); found > fullWindow[s] {
+			return errStopped
+		}
+		b.records = append(b.records, m.choose(read.Records, 0)...)
+		b.bytes += read.Bytes
+		return nil
+	})
+	slices.Reverse(b.records)
+	return b, found, err
+}
+
+// shortHistory is how many events of a key are read at once. A key has few of them, anywhere on the
+// ledger, where window after window would be empty.
+const shortHistory = 1000
 
 // readHistory reads the events of one key descending.
 func (m *merge) readHistory(sp span) part {
+	var read part
 	return func(ctx context.Context) (b batch, err error) {
-		b.last = true
+		if read == nil {
+			n, err := m.trail.ledger.count(ctx, *m.filter.keyRef())
+			if err != nil {
+				return b, err
+			}
+			if read = m.readBackwards(Events, sp); n <= shortHistory {
+				read = m.readShortHistory(sp)
+			}
+		}
+		return read(ctx)
+	}
+}
+
+// readShortHistory reads all events of one key descending.
+func (m *merge) readShortHistory(sp span) part {
+	return func(ctx context.Context) (b batch, err error) {
 		_, err = m.trail.ledger.Load(ctx, *m.filter.keyRef(), sp.after, func(r Record) {
-			if r.Position > sp.upto {
-				return
+			if r.Position <= sp.upto {
+				b.records = append(b.records, r)
 			}
-			if len(b.records) == 2*historyKept {
-				b.records, b.last = slices.Delete(b.records, 0, historyKept), false
-			}
-			b.records = append(b.records, r)
 		})
-		if err != nil {
-			return b, err
-		}
-		b.reached = sp.after + 1
-		if !b.last {
-			b.reached = b.records[0].Position
-			sp.upto = b.reached - 1
-		}
 		b.records = m.choose(b.records, 0)
 		slices.Reverse(b.records)
-		return b, nil
+		b.reached, b.last = sp.after+1, true
+		return b, err
 	}
 }

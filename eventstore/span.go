@@ -26,6 +26,14 @@ func (sp span) past(p Position, descending bool) span {
 	return span{p, sp.upto}
 }
 
+// last is the end of sp, so many positions at most.
+func (sp span) last(width Position) span {
+	if width < sp.upto-sp.after {
+		sp.after = sp.upto - width
+	}
+	return sp
+}
+
 // How long before or after an event happened it may have been stored for From and To to find it:
 // clocks differ, and uses that are answered before they are written wait while the ledger does not
 // take them, each message for up to 90 s and behind others.
