@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,11 @@ import (
 // it shows. In a shown output … stands for anything.
 func TestREADME(t *testing.T) {
 	blocks := fences(t, "README.md")
+	for kind := range blocks {
+		if !slices.Contains([]string{"sh run", "sh test", "sh tour", "output"}, kind) {
+			t.Errorf("no test runs the README's %q", kind)
+		}
+	}
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)

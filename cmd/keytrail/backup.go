@@ -106,7 +106,7 @@ func receive(cmd *cobra.Command, from io.Reader, path string, keep *keptKeyring)
 	if err != nil {
 		return err
 	}
-	bar := progress(cmd, -1, "backing up")
+	bar := progress(cmd, -1, "backing up", inBytes)
 	defer bar.Close()
 	if keep != nil {
 		err = backup.WriteKeyring(f, keep.text)
@@ -156,7 +156,7 @@ func reading(cmd *cobra.Command, path, what string, f func(io.Reader) error) err
 	if err != nil {
 		return err
 	}
-	bar := progress(cmd, info.Size(), what)
+	bar := progress(cmd, info.Size(), what, inBytes)
 	defer bar.Close()
 	return f(io.TeeReader(file, bar))
 }

@@ -34,7 +34,7 @@ func eventFlags(f *pflag.FlagSet) *queryFlags {
 	q.text("actor", "actor", "events by this principal")
 	q.text("code", "code", "uses with these outcomes, like REVOKED,EXPIRED")
 	q.text("ip", "ip", "uses from this address or network")
-	q.text("from", "from", "events from this time on")
+	q.text("from", "from", "events from this time on, like 2026-01-31T12:00:00Z")
 	q.text("to", "to", "events before this time")
 	return q
 }
@@ -184,7 +184,7 @@ func listEventsCommand(c *client) *cobra.Command {
 	filter := eventFlags(cmd.Flags())
 	filter.text("order", "order", "asc (the default): oldest first, desc: newest first")
 	limit := cmd.Flags().Int("limit", 100, "how many at most")
-	all := cmd.Flags().Bool("all", false, "all of them")
+	all := cmd.Flags().Bool("all", false, "all that match, however many")
 	cmd.MarkFlagsMutuallyExclusive("all", "limit")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *limit < 1 {

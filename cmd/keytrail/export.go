@@ -51,7 +51,7 @@ func (c *client) save(cmd *cobra.Command, from io.Reader, path string) error {
 	if err != nil {
 		return err
 	}
-	bar := progress(cmd, -1, "exporting")
+	bar := progress(cmd, -1, "exporting", inBytes)
 	n, err := io.Copy(io.MultiWriter(f, bar), from)
 	_ = bar.Close()
 	if closing := f.Close(); err == nil {

@@ -142,13 +142,14 @@ func (c *client) replayTo(cmd *cobra.Command, q url.Values, path string, shown b
 	if err := p.survey(); err != nil {
 		return err
 	}
+	options := []progressbar.Option{inBytes}
+	if shown {
+		options = append(options, progressbar.OptionSetVisibility(true))
+	}
 	if p.events > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "going on after the %d events in %s\n", p.events, p.path)
 	}
-	bar := progress(cmd, -1, "replaying")
-	if shown {
-		progressbar.OptionSetVisibility(true)(bar)
-	}
+	bar := progress(cmd, -1, "replaying", options...)
 	defer bar.Close()
 	for {
 		before := p.events
