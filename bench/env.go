@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -62,13 +61,11 @@ func setUp(ctx context.Context, e *env) error {
 // The service's answers are counted.
 func (e *env) load(ctx context.Context, s server, w workload) (m measurement, processor float64, err error) {
 	w.Population, w.Address, w.Authorization = e.keys, s.address, "Bearer "+e.verifier.Secret
-	before, err1 := processorTime(s.pid)
-	err2 := e.generator.ask(w, &m)
-	after, err3 := processorTime(s.pid)
+	processor, err = processorTimeOf(s.pid, func() error { return e.generator.ask(w, &m) })
 	if s == e.service.server {
 		e.count(domain.UseValid, m.Answers)
 	}
-	return m, after - before, errors.Join(err1, err2, err3)
+	return m, processor, err
 }
 
 // evenly is a workload of connections that draw from all keys.

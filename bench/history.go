@@ -65,10 +65,7 @@ func (e *env) index(ctx context.Context, n int) error {
 	if err := e.fillUses(ctx, n); err != nil {
 		return err
 	}
-	if err := e.startService(ctx, durable); err != nil {
-		return err
-	}
-	if _, err := e.untilIdle(ctx, e.service.pid); err != nil {
+	if err := e.startIdle(ctx); err != nil {
 		return err
 	}
 	if err := e.stopService(); err != nil {
@@ -78,6 +75,11 @@ func (e *env) index(ctx context.Context, n int) error {
 	if out, err := drop.CombinedOutput(); err != nil {
 		return fmt.Errorf("drop the page cache: %w: %s", err, out)
 	}
+	return e.startIdle(ctx)
+}
+
+// startIdle starts the service and waits until its read model has all that is on the ledger.
+func (e *env) startIdle(ctx context.Context) error {
 	if err := e.startService(ctx, durable); err != nil {
 		return err
 	}

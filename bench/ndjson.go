@@ -46,10 +46,7 @@ func ndjson(ctx context.Context, e *env) error {
 	if err := errors.Join(reader.ask(e.ledger(), &r.Raw), reader.stop()); err != nil {
 		return err
 	}
-	if err := e.startService(ctx, durable); err != nil {
-		return err
-	}
-	if _, err := e.untilIdle(ctx, e.service.pid); err != nil {
+	if err := e.startIdle(ctx); err != nil {
 		return err
 	}
 	e.report.WholeReplay = r
@@ -58,9 +55,9 @@ func ndjson(ctx context.Context, e *env) error {
 
 // readAllRaw reads both streams of the ledger in a directory.
 func readAllRaw(ctx context.Context, ledger string) (r reading, err error) {
-	return r, withLedger(ctx, ledger, func(nc *nats.Conn, l *eventstore.Ledger) error {
-		before, err1 := processorTime(os.Getpid())
-		took, err2 := timed(func() error {
+	return r, withLedger(ctx, ledger, func(nc *nats.Conn, l *eventstore.Ledger) (err error) {
+		begin := time.Now()
+		r.Processor, err = processorTimeOf(os.Getpid(), func() error {
 			for stream, name := range map[eventstore.Stream]string{eventstore.Events: "KEYTRAIL_EVENTS", eventstore.Uses: "KEYTRAIL_USES"} {
 				end, err := l.End(ctx, stream)
 				if err == nil {
@@ -72,24 +69,19 @@ func readAllRaw(ctx context.Context, ledger string) (r reading, err error) {
 			}
 			return nil
 		})
-		after, err3 := processorTime(os.Getpid())
-		r = reading{took.Seconds(), after - before}
-		return errors.Join(err1, err2, err3)
+		r.Seconds = time.Since(begin).Seconds()
+		return err
 	})
 }
 
 func (r *wholeReplay) measure(ctx context.Context, e *env) (err error) {
 	before, err1 := e.service.memory()
-	cpu, err2 := processorTime(e.service.pid)
-	err3 := e.service.forgetPeak()
-	begin := time.Now()
-	err4 := r.read(ctx, e)
+	err2, begin := e.service.forgetPeak(), time.Now()
+	r.Processor, err = processorTimeOf(e.service.pid, func() error { return r.read(ctx, e) })
 	r.Seconds, r.Before = time.Since(begin).Seconds(), before.Resident
-	after, err5 := processorTime(e.service.pid)
-	r.Processor = after - cpu
-	peak, err6 := e.service.peak()
+	peak, err3 := e.service.peak()
 	r.Peak = peak
-	return errors.Join(err1, err2, err3, err4, err5, err6)
+	return errors.Join(err1, err2, err, err3)
 }
 
 // read counts the events. Each use that was filled must be there, once; and each key.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,14 @@ func processorTime(pid int) (float64, error) {
 	}
 	stat, err := p.Stat()
 	return stat.CPUTime(), err
+}
+
+// processorTimeOf is what a process uses of the processors while f runs, in seconds.
+func processorTimeOf(pid int, f func() error) (float64, error) {
+	before, err1 := processorTime(pid)
+	err2 := f()
+	after, err3 := processorTime(pid)
+	return after - before, errors.Join(err1, err2, err3)
 }
 
 // untilIdle waits until a process has rested for a second (-smoke: less): work that a load left behind
