@@ -216,23 +216,6 @@ func TestEveryWriterOfOneKeyGetsItsTurn(t *testing.T) {
 	f.check(eventstore.KeyRef(f.org, r.Key.ID), 41)
 }
 
-func TestConcurrentChangesAllHappen(t *testing.T) {
-	f := setUp(t)
-	r := f.create(f.simple())
-	h := commands.New(f.ledger.Ledger, commands.Options{})
-	var wg sync.WaitGroup
-	for i := range 5 {
-		wg.Go(func() {
-			name := fmt.Sprint("name ", i)
-			if _, err := h.UpdateKey(t.Context(), commands.UpdateKey{Request: by(domain.System), Org: f.org, Key: r.Key.ID, Changes: domain.Changes{Name: &name}}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	f.check(eventstore.KeyRef(f.org, r.Key.ID), 6)
-}
-
 func TestIfMatchRefusesAStaleRevision(t *testing.T) {
 	f := setUp(t)
 	r := f.create(f.simple())

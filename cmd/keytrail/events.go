@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -183,23 +183,16 @@ func listEventsCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "Print the first events, oldest or newest first", Args: cobra.NoArgs}
 	filter := eventFlags(cmd.Flags())
 	filter.text("order", "order", "asc (the default): oldest first, desc: newest first")
-	limit := cmd.Flags().Int("limit", 100, "how many at most")
-	all := cmd.Flags().Bool("all", false, "all that match, however many")
-	cmd.MarkFlagsMutuallyExclusive("all", "limit")
+	most := limitFlags(cmd, 100)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *limit < 1 {
-			return fmt.Errorf("--limit %d: list one event at least, or --all", *limit)
-		}
-		if *all {
-			*limit = math.MaxInt
-		}
-		q, err := filter.query()
-		if err != nil {
+		limit, err1 := most()
+		q, err2 := filter.query()
+		if err := cmp.Or(err1, err2); err != nil {
 			return err
 		}
-		more, err := c.listEvents(cmd, q, *limit)
+		more, err := c.listEvents(cmd, q, limit)
 		if more {
-			fmt.Fprintf(c.errs, "keytrail: there are more events than these %d; --all lists them, --limit so many\n", *limit)
+			fmt.Fprintf(c.errs, "keytrail: there are more events than these %d; --all lists them, --limit so many\n", limit)
 		}
 		return err
 	}

@@ -2,14 +2,32 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/keytrail/keytrail/domain"
 )
+
+// limitFlags say how many a listing prints.
+func limitFlags(cmd *cobra.Command, usual int) (most func() (int, error)) {
+	limit := cmd.Flags().Int("limit", usual, "how many at most")
+	all := cmd.Flags().Bool("all", false, "all that match, however many")
+	cmd.MarkFlagsMutuallyExclusive("all", "limit")
+	return func() (int, error) {
+		switch {
+		case *all:
+			return math.MaxInt, nil
+		case *limit < 1:
+			return 0, fmt.Errorf("--limit %d: list one at least, or --all", *limit)
+		}
+		return *limit, nil
+	}
+}
 
 // bodyFlags are flags that are members of a request's body.
 type bodyFlags struct {

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -95,22 +95,15 @@ func listCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List keys", Args: cobra.NoArgs}
 	filter := filterFlags(cmd.Flags())
 	sort := cmd.Flags().String("sort", "-created_at", oneOf(projections.SortKeys)+"; - before it: descending")
-	limit := cmd.Flags().Int("limit", 50, "how many at most")
-	all := cmd.Flags().Bool("all", false, "all of them")
-	cmd.MarkFlagsMutuallyExclusive("all", "limit")
+	most := limitFlags(cmd, 50)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *limit < 1 {
-			return fmt.Errorf("--limit %d: list one key at least, or --all", *limit)
-		}
-		if *all {
-			*limit = math.MaxInt
-		}
-		q, err := filter.query()
-		if err != nil {
+		limit, err1 := most()
+		q, err2 := filter.query()
+		if err := cmp.Or(err1, err2); err != nil {
 			return err
 		}
 		q.Set("sort", *sort)
-		keys, more, err := c.listKeys(cmd, q, *limit)
+		keys, more, err := c.listKeys(cmd, q, limit)
 		if err != nil {
 			return err
 		}
