@@ -23,7 +23,7 @@ func (l *Ledger) measure(to prometheus.Registerer) {
 	}
 	l.commits.sizes = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "keytrail_ledger_batch_events", Help: "Events of each atomic batch that was acknowledged.",
-		Buckets: prometheus.ExponentialBuckets(minBatch, 2, 7), // to 1024: maxAtomicMessages is within
+		Buckets: prometheus.ExponentialBuckets(minBatch, 2, 8), // to 1024: maxAtomicMessages is within
 	})
 	l.commits.failed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "keytrail_ledger_batches_failed_total", Help: "Atomic batches that were not acknowledged, and whose events were appended singly.",

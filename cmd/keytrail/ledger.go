@@ -35,6 +35,9 @@ func (c *Config) connect(ctx context.Context, server *eventstore.Server, o event
 		if nc, err = dial(); err == nil {
 			l, err = eventstore.Open(ctx, nc, o)
 			if err == nil {
+				if server != nil {
+					server.StageInMemory()
+				}
 				return nc, l, nil
 			}
 			nc.Close()

@@ -132,8 +132,20 @@ func beginWith(t testing.TB, data string, wrapper []string, args ...string) *run
 		t.Fatal(err)
 	}
 	go func() { _ = r.cmd.Wait(); close(r.done) }()
-	t.Cleanup(func() { _ = r.cmd.Process.Kill(); <-r.done })
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		<-r.done
+		removeStaging(data)
+	})
 	return r
+}
+
+// removeStaging removes what a killed serve left in memory: no next start on data does so.
+func removeStaging(data string) {
+	staging, err := os.Readlink(filepath.Join(data, "ledger", "jetstream", "$G", "streams", "KEYTRAIL_EVENTS", "batches"))
+	if err == nil {
+		_ = os.RemoveAll(staging)
+	}
 }
 
 // end sends sig and returns the exit code, -1 if the signal itself ended the process.
