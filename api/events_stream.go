@@ -29,13 +29,7 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, p domain.P
 	defer done()
 	var chunk []byte
 	checked := time.Now()
-	err = s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Record) (err error) {
-		if chunk, err = e.AppendCloudEvent(chunk); err != nil {
-			return err
-		}
-		if chunk = append(chunk, '\n'); len(chunk) < chunkBytes {
-			return nil
-		}
+	send := func() error {
 		if time.Since(checked) > recheckEvery {
 			if err := s.stillMayRead(r, eventstore.Page{}); err != nil {
 				return err
@@ -47,12 +41,20 @@ func (s *server) replayEvents(w http.ResponseWriter, r *http.Request, p domain.P
 		}
 		chunk = chunk[:0]
 		return nil
+	}
+	err = s.trail.Replay(ctx, q.filter, q.cursor, func(e *eventstore.Record) (err error) {
+		if chunk, err = e.AppendCloudEvent(chunk); err != nil {
+			return err
+		}
+		if chunk = append(chunk, '\n'); len(chunk) < chunkBytes {
+			return nil
+		}
+		return send()
 	})
-	switch {
-	case err == nil:
-		_, _ = w.Write(chunk)
-	case errors.Is(err, errClientGone):
-	default:
+	if err == nil {
+		err = send()
+	}
+	if err != nil && !errors.Is(err, errClientGone) {
 		s.abort(r, err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +117,32 @@ func TestNoEventIsSentToAKeyThatWasRevoked(t *testing.T) {
 	if event, ok := follower.next("data: "); ok {
 		t.Errorf("it was sent %s", event)
 	}
+}
+
+// TestAReplayEndsWithItsKey, of which less is left than is written at once.
+func TestAReplayEndsWithItsKey(t *testing.T) {
+	api.SetFollowing(t, 0, time.Hour)
+	var o api.Options
+	s := startWith(t, nil, func(made *api.Options) { o = *made })
+	handler := api.New(o)
+	id, auditor := s.create(s.root, `{"keyspace":"keytrail","name":"auditor","scopes":["audit:read"]}`)
+	const uses = 100 // of 500 bytes, where 32 KiB are written at once
+	var b eventstore.UseBatch
+	for range uses {
+		b.Add(domain.Installation, &domain.KeyUsed{Key: domain.KeyID(id), Code: domain.UseValid, Resource: strings.Repeat("r", 100)}, 0)
+	}
+	if _, err := s.ledger.AppendUses(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{httptest.NewRecorder(), func() { s.must(s.root, "POST", "/v1/keys/"+id+"/revoke", "{}") }}
+	defer func() {
+		if cause, sent := recover(), strings.Count(w.Body.String(), "\n"); cause != http.ErrAbortHandler || sent == 0 || sent > uses {
+			t.Errorf("it ends with %v, after %d events", cause, sent)
+		}
+	}()
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/events?type=key.used", nil)
+	r.Header = http.Header{"X-Api-Key": {auditor}, "Accept": {"application/x-ndjson"}}
+	handler.ServeHTTP(w, r)
 }
 
 func TestALongPollEndsWithItsKey(t *testing.T) {
