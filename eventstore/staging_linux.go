@@ -40,7 +40,7 @@ func leftStaging(dir string) string {
 		return ""
 	}
 	info, err := os.Lstat(target)
-	if err == nil && strings.HasPrefix(target, stagingPrefix) && info.IsDir() && info.Sys().(*syscall.Stat_t).Uid == uint32(os.Geteuid()) {
+	if err == nil && strings.HasPrefix(target, stagingPrefix) && filepath.Dir(target) == memoryDir && info.IsDir() && info.Sys().(*syscall.Stat_t).Uid == uint32(os.Geteuid()) {
 		return target
 	}
 	_ = os.Remove(link)

@@ -64,13 +64,17 @@ func TestAStartRemovesTheStagingThatAKilledProcessLeft(t *testing.T) {
 	dir := t.TempDir()
 	_, s, link := stagedLedger(t, dir)
 	s.Close()
-	left, err := os.MkdirTemp("/dev/shm", "keytrail-batches-")
-	if err != nil {
-		t.Fatal(err)
+	staging := func() string {
+		made, err := os.MkdirTemp("/dev/shm", "keytrail-batches-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(made) })
+		return made
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(left) })
-	foreign := t.TempDir()
-	for target, stays := range map[string]bool{left: false, foreign: true, filepath.Join(foreign, "none"): false} {
+	left, kept := staging(), staging()
+	foreign, outside := t.TempDir(), t.TempDir()
+	for target, stays := range map[string]bool{left: false, foreign: true, kept + "/../../.." + outside: true, filepath.Join(foreign, "none"): false} {
 		if err := os.RemoveAll(link); err != nil {
 			t.Fatal(err)
 		}
