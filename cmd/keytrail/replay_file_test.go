@@ -195,14 +195,15 @@ func TestEventsAreListedInBothOrders(t *testing.T) {
 // TestAReplayDoesNotNameAnotherOnesFile: one that was removed meanwhile, or removed and made again.
 func TestAReplayDoesNotNameAnotherOnesFile(t *testing.T) {
 	var part string
-	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	service := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		if err := errors.Join(os.Remove(part), os.WriteFile(part, nil, 0o600)); err != nil {
 			t.Error(err)
 		}
 	}))
-	defer service.Close()
 	file := filepath.Join(t.TempDir(), "trail")
-	part = partPath(file, service.URL, url.Values{})
+	part = partPath(file, "http://"+service.Listener.Addr().String(), url.Values{})
+	service.Start()
+	defer service.Close()
 	expect(t, cli(t, "", environ("KEYTRAIL_URL="+service.URL, "KEYTRAIL_KEY=x"), "events", "replay", "--to-file", file), exitUsage, part+" was removed", "again")
 	if _, err := os.Stat(file); err == nil {
 		t.Error("it has the name")
