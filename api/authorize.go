@@ -60,7 +60,7 @@ func (m *middleware) authorize(w *responseRecorder, r *http.Request, ip netip.Ad
 // ask reads the question and answers it. An outcome that does not let the request pass is an
 // error.
 func (m *middleware) ask(w *responseRecorder, r *http.Request, q *question, a *verify.Answer) error {
-	if err := q.read(r); err != nil {
+	if err := m.readQuestion(r, q); err != nil {
 		return err
 	}
 	if err := m.admit(w, q.IP); err != nil {
@@ -76,10 +76,10 @@ func (m *middleware) ask(w *responseRecorder, r *http.Request, q *question, a *v
 	return refuse(w, a)
 }
 
-// read reads a question. The query asks on exactly /v1/authorize/{keyspace}; the headers
+// readQuestion reads a question. The query asks on exactly /v1/authorize/{keyspace}; the headers
 // ask there and below. All scopes of all of them are needed, so that a client whose own
 // headers a gateway passes on can ask for more, and never for less.
-func (q *question) read(r *http.Request) (err error) {
+func (s *server) readQuestion(r *http.Request, q *question) (err error) {
 	keyspace, _, below := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), authorizePrefix), "/")
 	var query url.Values
 	if !below {
@@ -104,11 +104,11 @@ func (q *question) read(r *http.Request) (err error) {
 	for _, scopes := range r.Header["X-Keytrail-Scope"] {
 		q.Scopes = append(q.Scopes, strings.FieldsFunc(scopes, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' })...)
 	}
-	if _, err := domain.KeyspaceNamed(keyspace); err != nil || keyspace == domain.ManagementKeyspace {
+	if _, err := s.Store.Keyspaces().Named(keyspace); err != nil || keyspace == domain.ManagementKeyspace {
 		return domain.ErrKeyspaceNotFound
 	}
 	q.Keyspace = keyspace
-	if err := checkVerify(&q.Request, ""); err != nil {
+	if err := s.checkVerify(&q.Request, ""); err != nil {
 		return err
 	}
 	q.Secret, err = presentedToGateway(r)
@@ -143,7 +143,7 @@ func gatewayRefusal(o domain.Outcome) error {
 	switch o {
 	case domain.UseValid:
 		return nil
-	case domain.UseInsufficientScope, domain.UseIPNotAllowed:
+	case domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseWrongOrganization, domain.UseRequirementUnmet, domain.UseOrgSuspended:
 		return domain.NotAllowed(o)
 	case domain.UseRateLimited:
 		return domain.ErrRateLimited

@@ -127,7 +127,7 @@ const maxBulkPages = 10
 
 // matching are the next keys that the filter finds, and where to go on.
 func (s *server) matching(ctx context.Context, p domain.Principal, in *revokeKeysRequest) (targets []target, next *string, err error) {
-	q, err := in.Body.Filter.query(p, s.Now())
+	q, err := s.keyQuery(p, in.Body.Filter.KeyFilter)
 	if err == nil {
 		err = in.Body.Filter.check(ctx, p)
 	}

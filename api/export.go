@@ -83,7 +83,7 @@ func (s *server) exportLines(x *export, page []projections.KeyRow) (text []byte)
 			}
 		}
 		current := k.Secrets[0]
-		line, err := json.Marshal(importLine{Org: string(k.Org), Keyspace: k.Keyspace, Settings: k.Settings, Digest: hex.EncodeToString(current.Digest[:]), Prefix: current.Prefix})
+		line, err := json.Marshal(importLine{Org: string(k.Org), Keyspace: k.Keyspace, Environment: k.Environment, Settings: k.Settings, Digest: hex.EncodeToString(current.Digest[:]), Prefix: current.Prefix})
 		if err != nil {
 			panic(err) // texts, numbers and times alone
 		}

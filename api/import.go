@@ -27,8 +27,9 @@ const (
 
 // importLine is one key issued elsewhere.
 type importLine struct {
-	Org      string `json:"org_id,omitempty" doc:"Default: the caller's."`
-	Keyspace string `json:"keyspace,omitempty"`
+	Org         string `json:"org_id,omitempty" doc:"Default: the caller's."`
+	Keyspace    string `json:"keyspace,omitempty"`
+	Environment string `json:"environment,omitempty"`
 	domain.Settings
 	Digest string `json:"digest" doc:"SHA-256 of the secret as 64 hex characters. A secret is printable ASCII without spaces, at most 512 characters."`
 	Prefix string `json:"prefix,omitempty" doc:"What may be shown of the secret."`
@@ -133,7 +134,7 @@ func (s *server) importLine(ctx context.Context, p domain.Principal, text []byte
 		return commands.KeyResult{}, err
 	}
 	return s.Commands.ImportKey(ctx, commands.ImportKey{
-		Request: commands.Request{By: p, Correlation: requestID(ctx)}, Org: org, Keyspace: line.Keyspace, Digest: d, Prefix: line.Prefix, Settings: line.Settings,
+		Request: commands.Request{By: p, Correlation: requestID(ctx)}, Org: org, Keyspace: line.Keyspace, Environment: line.Environment, Digest: d, Prefix: line.Prefix, Settings: line.Settings,
 	})
 }
 

@@ -17,6 +17,7 @@ type Key struct {
 	ID               domain.KeyID       `json:"id"`
 	Org              *domain.OrgID      `json:"org_id" doc:"null: a management key that serves the whole installation"`
 	Keyspace         string             `json:"keyspace"`
+	Environment      string             `json:"environment,omitempty" doc:"If the keyspace has some."`
 	Name             string             `json:"name"`
 	Prefix           string             `json:"prefix"`
 	Owner            string             `json:"owner"`
@@ -37,7 +38,7 @@ type Key struct {
 
 func (s *server) showKey(k projections.KeyRow) Key {
 	shown := Key{
-		ID: k.ID, Keyspace: k.Keyspace, Name: k.Name, Prefix: k.Secrets[0].Prefix, Owner: k.Owner, Scopes: orEmpty(k.Scopes),
+		ID: k.ID, Keyspace: k.Keyspace, Environment: k.Environment, Name: k.Name, Prefix: k.Secrets[0].Prefix, Owner: k.Owner, Scopes: orEmpty(k.Scopes),
 		Status: keyStatus(k.StateAt(s.Now()).String()), CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: orNull(k.ExpiresAt),
 		LastUsedAt: orNull(k.LastUsedAt), RevokedAt: orNull(k.RevokedAt), RateLimits: orEmpty(k.RateLimits),
 		AllowedCIDRs: orEmpty(k.AllowedCIDRs), Metadata: k.Metadata, Revision: uint64(k.Revision),
@@ -127,7 +128,7 @@ func (s *server) createKey(ctx context.Context, p domain.Principal, in *createKe
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Commands.CreateKey(ctx, commands.CreateKey{Request: in.request, Org: org, Keyspace: in.Body.Keyspace, TTL: in.Body.TTL, Settings: in.Body.Settings})
+	result, err := s.Commands.CreateKey(ctx, commands.CreateKey{Request: in.request, Org: org, Keyspace: in.Body.Keyspace, Environment: in.Body.Environment, TTL: in.Body.TTL, Settings: in.Body.Settings})
 	return s.withSecret(ctx, result, err)
 }
 

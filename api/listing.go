@@ -25,15 +25,15 @@ type KeyFilter struct {
 	ExpiresBefore  time.Time `query:"expires_before" json:"expires_before,omitzero"`
 }
 
-// query is the filter as the read model takes it, within the caller's reach.
-func (f KeyFilter) query(p domain.Principal, now time.Time) (q projections.KeyQuery, err error) {
+// keyQuery is the filter as the read model takes it, within the caller's reach.
+func (s *server) keyQuery(p domain.Principal, f KeyFilter) (q projections.KeyQuery, err error) {
 	q = projections.KeyQuery{Keyspace: f.Keyspace, Owner: f.Owner, Scope: f.Scope, Name: f.Name, Prefix: f.Prefix, CreatedAfter: f.CreatedAfter,
-		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, Now: now}
+		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, Now: s.Now()}
 	if q.Reach, err = reachOf(p, f.Org); err != nil {
 		return q, err
 	}
 	if f.Keyspace != "" {
-		if _, err := domain.KeyspaceNamed(f.Keyspace); err != nil {
+		if _, err := s.Store.Keyspaces().Named(f.Keyspace); err != nil {
 			return q, err
 		}
 	}
@@ -66,7 +66,7 @@ type keyPage struct {
 }
 
 func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysRequest) (*keyPage, error) {
-	q, err := in.query(p, s.Now())
+	q, err := s.keyQuery(p, in.KeyFilter)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,9 @@ import (
 
 // newKey is the body that creates a key.
 type newKey struct {
-	Org      string `json:"org_id,omitempty" nullable:"true" doc:"The organization; a caller bound to one may leave it out."`
-	Keyspace string `json:"keyspace,omitempty" doc:"default, or keytrail for a management key."`
+	Org         string `json:"org_id,omitempty" nullable:"true" doc:"The organization; a caller bound to one may leave it out."`
+	Keyspace    string `json:"keyspace,omitempty" doc:"Left out: default. keytrail is that of management keys."`
+	Environment string `json:"environment,omitempty" doc:"Of the keyspace, if that has some; left out: its first."`
 	domain.Settings
 	TTL domain.Duration `json:"ttl,omitempty" doc:"Instead of expires_at: how long the key is good, like 24h."`
 }

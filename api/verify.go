@@ -66,7 +66,7 @@ func (m *middleware) decide(v *verification, w *responseRecorder, r *http.Reques
 		}
 	}
 	v.request = verify.Request{Scopes: v.request.Scopes[:0]}
-	if err := parseVerify(v.body, &v.request); err != nil {
+	if err := m.parseVerify(v.body, &v.request); err != nil {
 		return err
 	}
 	v.request.By, v.request.RequestID = caller.Principal, w.id

@@ -37,7 +37,7 @@ type verifyBody struct {
 }
 
 // parseVerify reads a body: by scanning if it is plain, else with encoding/json.
-func parseVerify(body []byte, r *verify.Request) error {
+func (s *server) parseVerify(body []byte, r *verify.Request) error {
 	ip, ok := scanVerify(string(body), r)
 	if !ok {
 		*r = verify.Request{Scopes: r.Scopes[:0]}
@@ -46,7 +46,7 @@ func parseVerify(body []byte, r *verify.Request) error {
 			return err
 		}
 	}
-	return checkVerify(r, ip)
+	return s.checkVerify(r, ip)
 }
 
 // scanVerify is decodeVerify without its cost, for a body whose strings have no escapes and
@@ -90,7 +90,7 @@ func decodeVerify(body []byte, r *verify.Request) (ip string, err error) {
 }
 
 // checkVerify holds what both readers leave open.
-func checkVerify(r *verify.Request, ip string) error {
+func (s *server) checkVerify(r *verify.Request, ip string) error {
 	if len(r.Scopes) > 100 {
 		return domain.InvalidField("scopes", "must have at most 100 entries")
 	}
@@ -107,7 +107,7 @@ func checkVerify(r *verify.Request, ip string) error {
 		r.IP = addr.Unmap()
 	}
 	if r.Keyspace != "" {
-		if _, err := domain.KeyspaceNamed(r.Keyspace); err != nil {
+		if _, err := s.Store.Keyspaces().Named(r.Keyspace); err != nil {
 			return err
 		}
 	}

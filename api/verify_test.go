@@ -49,7 +49,7 @@ func BenchmarkParseVerify(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r = verify.Request{Scopes: r.Scopes[:0]}
-		if err := parseVerify(body, &r); err != nil {
+		if err := new(server).parseVerify(body, &r); err != nil {
 			b.Fatal(err)
 		}
 	}

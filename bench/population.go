@@ -36,15 +36,18 @@ const (
 	secretLength = 46
 )
 
-var defaultFormat = func() domain.Format {
-	k, err := domain.KeyspaceNamed(domain.DefaultKeyspace)
+var defaultShape = func() domain.Shape {
+	k, err := domain.NewKeyspaces(nil).Named(domain.DefaultKeyspace)
 	if err != nil {
 		panic(err)
 	}
-	return k.Format
+	return k.Format.Shapes()[0]
 }()
 
-func secretOf(i int) domain.Secret { return defaultFormat.Mint(derive("secret", i)) }
+func secretOf(i int) domain.Secret {
+	random := derive("secret", i)
+	return defaultShape.Mint(random[:])
+}
 
 func commandOf(i int) string { return fmt.Sprintf("bench-%d", i) }
 
@@ -75,7 +78,7 @@ func (p population) created(i int) domain.KeyCreated {
 			"environment": environments[draw[1]%3],
 			"team":        fmt.Sprintf("team-%d", draw[2]),
 		}},
-		Digest: secret.Digest(), Prefix: defaultFormat.ShownPrefix(secret),
+		Digest: secret.Digest(), Prefix: defaultShape.DisplayPrefix(secret),
 		Header: domain.Header{At: p.Begin.Add(time.Duration(i) * time.Millisecond), By: "bench"},
 	}
 	if draw[3]%2 == 0 {

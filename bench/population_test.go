@@ -18,7 +18,7 @@ func TestAPopulationIsTheSameEachTimeAndItsKeysDiffer(t *testing.T) {
 			t.Fatalf("key %d is %s and %s", i, first, second)
 		}
 		secret := secretOf(i)
-		if len(secret.Reveal()) != secretLength || !defaultFormat.Intact(secret.Reveal()) {
+		if len(secret.Reveal()) != secretLength || !defaultShape.Matches(secret.Reveal()) {
 			t.Fatalf("the secret of key %d is not one of its keyspace", i)
 		}
 		if digest := p.created(i).Digest; digest != secret.Digest() || seen[digest] {

@@ -11,9 +11,10 @@ import (
 type CreateKey struct {
 	Request `validate:"-"`
 	domain.Settings
-	Org      domain.OrgID    `json:"org_id"`
-	Keyspace string          `json:"keyspace"`
-	TTL      domain.Duration `json:"ttl" validate:"ttl"`
+	Org         domain.OrgID    `json:"org_id"`
+	Keyspace    string          `json:"keyspace"`
+	Environment string          `json:"environment"` // "": the keyspace's first
+	TTL         domain.Duration `json:"ttl" validate:"ttl"`
 }
 
 // CreateKey carries out c. The secret is in the first answer alone.
@@ -21,18 +22,22 @@ func (h *Handler) CreateKey(ctx context.Context, c CreateKey) (KeyResult, error)
 	if err := c.check(); err != nil {
 		return KeyResult{}, err
 	}
-	keyspace, err := domain.KeyspaceNamed(c.Keyspace)
+	keyspace, err := h.newKeysIn(c.Keyspace)
+	if err != nil {
+		return KeyResult{}, err
+	}
+	shape, err := keyspace.Shape(c.Environment)
 	if err != nil {
 		return KeyResult{}, err
 	}
 	if err := h.mustExist(ctx, c.Org); err != nil {
 		return KeyResult{}, err
 	}
-	secret, err := h.mint(keyspace.Format)
+	secret, err := h.mint(shape)
 	if err != nil {
 		return KeyResult{}, err
 	}
-	return h.create(ctx, c, keyspace.Format, secret)
+	return h.create(ctx, c, shape, secret)
 }
 
 func (c *CreateKey) check() error {
@@ -50,15 +55,15 @@ func (c *CreateKey) check() error {
 	return nil
 }
 
-func (h *Handler) create(ctx context.Context, c CreateKey, f domain.Format, secret domain.Secret) (KeyResult, error) {
+func (h *Handler) create(ctx context.Context, c CreateKey, shape domain.Shape, secret domain.Secret) (KeyResult, error) {
 	id := domain.NewKeyID(c.Org, c.CommandID)
 	result, err := h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
 		at, settings := h.now(), c.Settings
 		if c.TTL != 0 {
 			settings.ExpiresAt = at.Add(time.Duration(c.TTL))
 		}
-		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Settings: settings,
-			Digest: secret.Digest(), Prefix: f.ShownPrefix(secret), At: at, By: c.By})
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Settings: settings,
+			Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret), At: at, By: c.By})
 	})
 	return withSecret(result, secret), err
 }

@@ -47,27 +47,23 @@ func (h *Handler) rootKey(ctx context.Context) (n int, k domain.Key, err error) 
 
 // mintRootSecret makes a secret for a root key, and has keep store it.
 func (h *Handler) mintRootSecret(keep func(domain.Secret) error) (domain.Secret, error) {
-	keyspace, err := domain.KeyspaceNamed(domain.ManagementKeyspace)
-	if err != nil {
-		return domain.Secret{}, err
-	}
-	secret, err := h.mint(keyspace.Format)
+	secret, err := h.mint(rootShape())
 	if err != nil {
 		return domain.Secret{}, err
 	}
 	return secret, keep(secret)
 }
 
+// rootShape is how the secrets of root keys look.
+func rootShape() domain.Shape { return domain.Management().Format.Shapes()[0] }
+
 // createRootKey creates the n-th root key, unless another process has.
 func (h *Handler) createRootKey(ctx context.Context, n int, secret domain.Secret) (created bool, err error) {
-	keyspace, err := domain.KeyspaceNamed(domain.ManagementKeyspace)
-	if err != nil {
-		return false, err
-	}
+	shape := rootShape()
 	r := Request{By: domain.System, CommandID: rootCommand(n)}
 	result, err := h.onKey(ctx, domain.Installation, rootID(n), r, func(k domain.Key) (domain.Event, error) {
-		return k.Create(domain.CreateKey{ID: rootID(n), Org: domain.Installation, Keyspace: keyspace.Name, Settings: domain.Settings{Name: "root", Scopes: []string{"*"}},
-			Digest: secret.Digest(), Prefix: keyspace.Format.ShownPrefix(secret), Root: true, At: h.now(), By: domain.System})
+		return k.Create(domain.CreateKey{ID: rootID(n), Org: domain.Installation, Keyspace: domain.ManagementKeyspace, Settings: domain.Settings{Name: "root", Scopes: []string{"*"}},
+			Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret), Root: true, At: h.now(), By: domain.System})
 	})
 	return err == nil && !withSecret(result, secret).Replayed, err
 }

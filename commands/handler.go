@@ -31,9 +31,10 @@ type Options struct {
 	Now       func() time.Time
 	Random    io.Reader
 	Logger    *slog.Logger
-	Index     RequestIndex // nil: none but what this handler carried out itself
-	Keys      KeyIndex     // nil: none
-	ImportIDs [32]byte     // keys the ids of imported keys; zero: a random one, which another handler does not have
+	Index     RequestIndex  // nil: none but what this handler carried out itself
+	Keys      KeyIndex      // nil: none
+	Keyspaces KeyspaceIndex // nil: those that are built in
+	ImportIDs [32]byte      // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
 // A Handler carries out commands. It is safe for concurrent use.
@@ -44,6 +45,7 @@ type Handler struct {
 	random    io.Reader
 	requests  requests
 	keys      KeyIndex
+	keyspaces KeyspaceIndex
 	importIDs [32]byte
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
@@ -62,7 +64,10 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.ImportIDs == [32]byte{} {
 		_, _ = rand.Read(o.ImportIDs[:]) // it ends the program if it fails
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, importIDs: o.ImportIDs,
+	if o.Keyspaces == nil {
+		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
+	}
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, importIDs: o.ImportIDs,
 		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
@@ -122,11 +127,11 @@ func (h *Handler) mustExist(ctx context.Context, org domain.OrgID) error {
 // now is the handler's clock to the millisecond, which is what the ledger keeps.
 func (h *Handler) now() time.Time { return h.clock().UTC().Truncate(time.Millisecond) }
 
-// mint makes a secret for a keyspace.
-func (h *Handler) mint(f domain.Format) (domain.Secret, error) {
-	var bits [32]byte
-	if _, err := io.ReadFull(h.random, bits[:]); err != nil {
+// mint makes a secret.
+func (h *Handler) mint(s domain.Shape) (domain.Secret, error) {
+	random := make([]byte, s.RandomBytes())
+	if _, err := io.ReadFull(h.random, random); err != nil {
 		return domain.Secret{}, err
 	}
-	return f.Mint(bits), nil
+	return s.Mint(random), nil
 }

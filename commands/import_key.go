@@ -12,10 +12,11 @@ import (
 type ImportKey struct {
 	Request `validate:"-"`
 	domain.Settings
-	Org      domain.OrgID  `json:"org_id"`
-	Keyspace string        `json:"keyspace"`
-	Digest   domain.Digest `json:"digest" validate:"-"`
-	Prefix   string        `json:"prefix" validate:"max=32,printable"`
+	Org         domain.OrgID  `json:"org_id"`
+	Keyspace    string        `json:"keyspace"`
+	Environment string        `json:"environment"` // "": none is known
+	Digest      domain.Digest `json:"digest" validate:"-"`
+	Prefix      string        `json:"prefix" validate:"max=32,printable"`
 }
 
 // ImportKey carries out c. An organization has one key to a digest: the key's id follows
@@ -28,7 +29,7 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	if err := valid(c); err != nil {
 		return KeyResult{}, err
 	}
-	if _, err := domain.KeyspaceNamed(c.Keyspace); err != nil {
+	if err := h.checkImport(c); err != nil {
 		return KeyResult{}, err
 	}
 	if err := h.mustExist(ctx, c.Org); err != nil {
@@ -41,9 +42,18 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	// The command is the import of this digest, by any caller, any number of times.
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
 	return h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
-		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Settings: c.Settings,
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Settings: c.Settings,
 			Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By})
 	})
+}
+
+// checkImport holds the line to its keyspace.
+func (h *Handler) checkImport(c ImportKey) error {
+	keyspace, err := h.newKeysIn(c.Keyspace)
+	if err == nil && c.Environment != "" {
+		_, err = keyspace.Shape(c.Environment)
+	}
+	return err
 }
 
 // importedID is the id of the key that an organization has for a digest. It is keyed with a

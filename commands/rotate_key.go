@@ -21,24 +21,29 @@ func (h *Handler) RotateKey(ctx context.Context, c RotateKey) (KeyResult, error)
 		return KeyResult{}, err
 	}
 	var secret domain.Secret
-	result, err := h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (domain.Event, error) {
-		format := domain.Format{}
-		if k.State != domain.Absent {
-			keyspace, err := domain.KeyspaceNamed(k.Keyspace)
-			if err != nil {
-				return nil, err
-			}
-			format = keyspace.Format
-		}
+	var shape domain.Shape
+	result, err := h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (_ domain.Event, err error) {
 		// One secret for all attempts: the answer must hold the one that was written.
-		if secret.Reveal() == "" {
-			var err error
-			if secret, err = h.mint(format); err != nil {
+		if k.State != domain.Absent && secret.Reveal() == "" {
+			if shape, secret, err = h.mintNext(k); err != nil {
 				return nil, err
 			}
 		}
-		return k.Rotate(domain.RotateKey{Digest: secret.Digest(), Prefix: format.ShownPrefix(secret),
+		return k.Rotate(domain.RotateKey{Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret),
 			Overlap: time.Duration(c.Overlap), At: h.now(), By: c.By})
 	})
 	return withSecret(result, secret), err
+}
+
+// mintNext makes the next secret of a key.
+func (h *Handler) mintNext(k domain.Key) (shape domain.Shape, secret domain.Secret, err error) {
+	keyspace, err := h.keyspaces.Keyspaces().Named(k.Keyspace)
+	if err != nil {
+		return shape, secret, err
+	}
+	if shape, err = keyspace.RotatedShape(k.Environment); err != nil {
+		return shape, secret, err
+	}
+	secret, err = h.mint(shape)
+	return shape, secret, err
 }

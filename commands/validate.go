@@ -27,12 +27,22 @@ type rule struct {
 
 // Bounds of durations, which the tags of the library cannot spell.
 const (
-	maxWindow  = 720 * time.Hour
-	maxOverlap = 2160 * time.Hour
-	maxTTL     = 87600 * time.Hour
+	maxWindow   = 720 * time.Hour
+	maxOverlap  = 2160 * time.Hour
+	maxTTL      = 87600 * time.Hour
+	maxTokenTTL = 24 * time.Hour
 )
 
 var rules = []rule{
+	{"keyspace_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) }, "must begin with a letter and be lower-case letters, digits, '-' and '_'"},
+	{"secret_text", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) || f.String() == "" }, "must be letters, digits, '_', '-' and '.'"},
+	{"place", func(f reflect.Value) bool { return place.MatchString(f.String()) }, "must be bearer, basic, header:NAME or query:NAME"},
+	{"reply_case", func(f reflect.Value) bool { return slices.Contains(domain.ReplyCases(), domain.ReplyCase(f.String())) }, fmt.Sprintf("must be one of %s", domain.ReplyCases())},
+	{"reply_header", func(f reflect.Value) bool {
+		return headerName.MatchString(f.String()) && !ownHeaders.MatchString(f.String())
+	}, "must be the name of a header that the service does not set itself"},
+	{"header_value", func(f reflect.Value) bool { return headerValue.MatchString(f.String()) }, "must be printable ASCII"},
+	{"token_ttl", func(f reflect.Value) bool { return f.Int() == 0 || within(f, time.Second, maxTokenTTL) }, "must be from 1s to 24h"},
 	{"text", func(f reflect.Value) bool { return plain(f.String()) }, "must be valid UTF-8 without control characters, those of bidirectional text included"},
 	{"scope", func(f reflect.Value) bool { return domain.ValidScope(f.String()) },
 		"must be resource:action, resource:* or *, each word of letters, digits, '_', '-' and '.', in all at most 100 characters"},
@@ -57,6 +67,15 @@ var texts = func() map[string]string {
 	}
 	return all
 }()
+
+var (
+	keyspaceName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
+	place        = regexp.MustCompile(`^(bearer|basic|header:[A-Za-z][A-Za-z0-9-]{0,63}|query:[A-Za-z0-9_.-]{1,64})$`)
+	headerName   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+	headerValue  = regexp.MustCompile(`^[ -~]*$`)
+	// ownHeaders are those that a reply cannot set: they say how long it is and where it ends.
+	ownHeaders = regexp.MustCompile(`(?i)^(x-keytrail-.*|content-length|content-type|transfer-encoding|connection|trailer|upgrade|set-cookie)$`)
+)
 
 var metadataKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 

@@ -63,6 +63,10 @@ var EventTypes = []EventType{
 	{Name: "organization.created", Zero: OrganizationCreated{}},
 	{Name: "organization.updated", Zero: OrganizationUpdated{}},
 	{Name: "keyring.set", Zero: KeyringSet{}},
+	{Name: "keyspace.defined", Zero: KeyspaceDefined{}},
+	{Name: "keyspace.updated", Zero: KeyspaceUpdated{}},
+	{Name: "keyspace.retired", Zero: KeyspaceRetired{}},
+	{Name: "keyspace.reinstated", Zero: KeyspaceReinstated{}},
 }
 
 var typeNames = func() map[reflect.Type]string {

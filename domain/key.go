@@ -56,9 +56,10 @@ const maxSecrets = 10
 
 // A Key is the state of one key. The zero Key has no history, and every decision handles it.
 type Key struct {
-	ID       KeyID  `json:"id"`
-	Org      OrgID  `json:"org"`
-	Keyspace string `json:"ks"`
+	ID          KeyID  `json:"id"`
+	Org         OrgID  `json:"org"`
+	Keyspace    string `json:"ks"`
+	Environment string `json:"env,omitempty"`
 	Settings
 	State          State       `json:"state"`
 	CreatedAt      time.Time   `json:"created"`
@@ -77,6 +78,7 @@ type Key struct {
 type KeySecret struct {
 	Digest     Digest    `json:"d"`
 	Prefix     string    `json:"p"`
+	CreatedAt  time.Time `json:"at"`
 	ValidUntil time.Time `json:"until,omitzero"`  // zero: as long as the key
 	Ended      bool      `json:"ended,omitempty"` // rotated away without an overlap: refused whatever the clock says
 }
@@ -92,9 +94,10 @@ func (k Key) StateAt(now time.Time) State {
 
 // CreateKey asks for a new key.
 type CreateKey struct {
-	ID       KeyID
-	Org      OrgID
-	Keyspace string
+	ID          KeyID
+	Org         OrgID
+	Keyspace    string
+	Environment string
 	Settings
 	Digest   Digest
 	Prefix   string
@@ -127,7 +130,7 @@ func (k Key) Create(c CreateKey) (Event, error) {
 	if err := inFuture(c.ExpiresAt, c.At); err != nil {
 		return nil, err
 	}
-	return KeyCreated{ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Settings: c.Settings, Digest: c.Digest, Prefix: c.Prefix,
+	return KeyCreated{ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Settings: c.Settings, Digest: c.Digest, Prefix: c.Prefix,
 		Imported: c.Imported, Root: c.Root, Header: Header{c.At, c.By.ID}}, nil
 }
 
@@ -314,8 +317,8 @@ func (k Key) changeable(p Principal, now time.Time) error {
 func (k *Key) Apply(e Event) {
 	switch e := e.(type) {
 	case KeyCreated:
-		*k = Key{ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Settings: e.Settings, State: Active, CreatedAt: e.At, CreatedBy: e.By,
-			Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}, Imported: e.Imported, Root: e.Root}
+		*k = Key{ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Environment: e.Environment, Settings: e.Settings, State: Active, CreatedAt: e.At, CreatedBy: e.By,
+			Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix, CreatedAt: e.At}}, Imported: e.Imported, Root: e.Root}
 	case KeyUpdated:
 		k.Settings.Merge(e.Changes)
 		if e.NoExpiry {
@@ -335,7 +338,7 @@ func (k *Key) Apply(e Event) {
 }
 
 func (k *Key) rotate(e KeyRotated) {
-	secrets := []KeySecret{{Digest: e.Digest, Prefix: e.Prefix}}
+	secrets := []KeySecret{{Digest: e.Digest, Prefix: e.Prefix, CreatedAt: e.At}}
 	atOnce := !e.OldValidUntil.After(e.At)
 	for _, s := range k.Secrets[:min(len(k.Secrets), maxSecrets-1)] {
 		s.Ended = s.Ended || atOnce

@@ -8,6 +8,8 @@ type KeyCreated struct {
 	ID       KeyID  `json:"key_id"`
 	Org      OrgID  `json:"org_id"`
 	Keyspace string `json:"keyspace"`
+	// Environment is the part of the keyspace that the key is of; "": it has none.
+	Environment string `json:"environment,omitempty"`
 	Settings
 	Digest   Digest `json:"-"` // private
 	Prefix   string `json:"prefix"`

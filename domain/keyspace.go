@@ -1,9 +1,20 @@
 package domain
 
-// A Keyspace is a family of keys with one secret format.
+import (
+	"slices"
+	"time"
+)
+
+// A Keyspace is a family of keys with one format and one policy. The zero Keyspace has no
+// history.
 type Keyspace struct {
-	Name   string
-	Format Format
+	Name string `json:"name"`
+	KeyspaceDefinition
+	Former    []Format  `json:"former_formats,omitempty"` // which secrets may still have
+	CreatedAt time.Time `json:"created_at,omitzero"`      // zero: it is built in
+	RetiredAt time.Time `json:"retired_at,omitzero"`      // zero: it is not
+
+	replies replies
 }
 
 // The built-in keyspaces. Keys of ManagementKeyspace are the credentials for Keytrail's
@@ -13,37 +24,193 @@ const (
 	ManagementKeyspace = "keytrail"
 )
 
-var keyspaces = []Keyspace{
-	{Name: DefaultKeyspace, Format: Format{Prefix: "kt_live_", Random: 32, Check: 6, Shown: 4}},
-	{Name: ManagementKeyspace, Format: Format{Prefix: "kt_mgmt_", Random: 32, Check: 6, Shown: 4}},
+// builtIn is a keyspace that every installation has from its beginning.
+func builtIn(name string) (Keyspace, bool) {
+	prefix := map[string]string{DefaultKeyspace: "kt_live_", ManagementKeyspace: "kt_mgmt_"}[name]
+	format := Format{Prefix: prefix, Alphabet: Base62, Length: 32, Checksum: CRC32, Shown: 4}
+	return Keyspace{Name: name, KeyspaceDefinition: KeyspaceDefinition{Format: format}}, prefix != ""
 }
 
-// KeyspaceNamed finds a keyspace by its name.
-func KeyspaceNamed(name string) (Keyspace, error) {
-	for _, k := range keyspaces {
-		if k.Name == name {
-			return k, nil
+// Management is the keyspace of the keys for Keytrail's own API. It cannot be changed.
+func Management() Keyspace { k, _ := builtIn(ManagementKeyspace); return k }
+
+// orBuiltIn is k, or what an installation has of that name from its beginning.
+func (k Keyspace) orBuiltIn(name string) Keyspace {
+	if k.Name == "" {
+		k, _ = builtIn(name)
+		if k.Format.Prefix == "" {
+			return Keyspace{}
 		}
 	}
-	return Keyspace{}, InvalidField("keyspace", "the keyspaces are %q and %q", DefaultKeyspace, ManagementKeyspace)
+	return k
 }
 
-// KeyspaceNames are the names of all keyspaces.
-func KeyspaceNames() []string {
-	names := make([]string, len(keyspaces))
-	for i, k := range keyspaces {
-		names[i] = k.Name
-	}
-	return names
+// KeyspaceDefined began a keyspace.
+type KeyspaceDefined struct {
+	Name       string             `json:"name"`
+	Definition KeyspaceDefinition `json:"definition"`
+	Header
 }
 
-// Mangled reports whether text claims a built-in format and breaks it: a typo or scanner
-// noise, which no lookup can find. Text of no known format may be an imported secret.
-func Mangled(text string) bool {
-	for _, k := range keyspaces {
-		if k.Format.claims(text) {
-			return !k.Format.Intact(text)
-		}
+// KeyspaceUpdated gave a keyspace another definition.
+type KeyspaceUpdated struct {
+	Name       string             `json:"name"`
+	Definition KeyspaceDefinition `json:"definition"`
+	Header
+}
+
+// KeyspaceRetired ended the creation of keys in a keyspace. Those that it has go on.
+type KeyspaceRetired struct {
+	Name string `json:"name"`
+	Header
+}
+
+// KeyspaceReinstated lets keys be created in a retired keyspace again.
+type KeyspaceReinstated struct {
+	Name string `json:"name"`
+	Header
+}
+
+// DefineKeyspace asks for a keyspace, or for another definition of one.
+type DefineKeyspace struct {
+	Name       string
+	Definition KeyspaceDefinition
+	Others     *Keyspaces // whose formats may not overlap
+	At         time.Time
+	By         Principal
+}
+
+// Define decides whether the keyspace may come to be.
+func (k Keyspace) Define(c DefineKeyspace) (Event, error) {
+	switch k = k.orBuiltIn(c.Name); {
+	case c.By.Org != Installation:
+		return nil, ErrOutOfReach
+	case k.Name != "":
+		return nil, ErrKeyspaceExists
 	}
-	return false
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if len(c.Others.named) >= maxKeyspaces {
+		return nil, ErrTooManyKeyspaces
+	}
+	return KeyspaceDefined{Name: c.Name, Definition: c.Definition, Header: Header{c.At, c.By.ID}}, nil
+}
+
+// Put decides whether the keyspace may be as c says, be it new or not.
+func (k Keyspace) Put(c DefineKeyspace) (Event, error) {
+	if k.orBuiltIn(c.Name).Name == "" {
+		return k.Define(c)
+	}
+	return k.Update(c)
+}
+
+// Update decides whether the keyspace may get another definition. Secrets of the formats
+// that it had before stay good.
+func (k Keyspace) Update(c DefineKeyspace) (Event, error) {
+	k = k.orBuiltIn(c.Name)
+	if err := k.changeable(c.By); err != nil {
+		return nil, err
+	}
+	if k.equals(c.Definition) {
+		return nil, nil
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if !k.Format.sameShapes(c.Definition.Format) && len(k.Former) >= maxFormerFormats {
+		return nil, InvalidField("format", "a keyspace can have %d formats, one after another; define another keyspace", maxFormerFormats+1)
+	}
+	return KeyspaceUpdated{Name: c.Name, Definition: c.Definition, Header: Header{c.At, c.By.ID}}, nil
+}
+
+// maxKeyspaces bounds the indexes that a listing of several keyspaces merges. Of keyspaces that
+// are defined at the same moment some more may come to be.
+const maxKeyspaces = 200
+
+// maxFormerFormats bounds what is compared with each presented secret.
+const maxFormerFormats = 20
+
+func (c *DefineKeyspace) check() error {
+	if err := c.Definition.check(); err != nil {
+		return err
+	}
+	return c.Others.checkOverlap(c.Name, c.Definition.Format)
+}
+
+// RetireKeyspace asks for no new keys.
+type RetireKeyspace struct {
+	Name string
+	At   time.Time
+	By   Principal
+}
+
+// Retire decides whether the keyspace may be retired.
+func (k Keyspace) Retire(c RetireKeyspace) (Event, error) {
+	k = k.orBuiltIn(c.Name)
+	if err := k.changeable(c.By); err != nil || k.Retired() {
+		return nil, err
+	}
+	return KeyspaceRetired{Name: c.Name, Header: Header{c.At, c.By.ID}}, nil
+}
+
+// Reinstate decides whether the keyspace may have new keys again.
+func (k Keyspace) Reinstate(c RetireKeyspace) (Event, error) {
+	k = k.orBuiltIn(c.Name)
+	if err := k.changeable(c.By); err != nil || !k.Retired() {
+		return nil, err
+	}
+	return KeyspaceReinstated{Name: c.Name, Header: Header{c.At, c.By.ID}}, nil
+}
+
+// Retired reports whether no keys are to be created in it.
+func (k *Keyspace) Retired() bool { return !k.RetiredAt.IsZero() }
+
+func (k Keyspace) changeable(p Principal) error {
+	switch {
+	case p.Org != Installation:
+		return ErrOutOfReach
+	case k.Name == "":
+		return ErrNoKeyspace
+	case k.Name == ManagementKeyspace:
+		return ErrKeyspaceProtected
+	}
+	return nil
+}
+
+// Apply moves k past e. It cannot fail and must not judge: e already happened.
+func (k *Keyspace) Apply(e Event) {
+	switch e := e.(type) {
+	case KeyspaceDefined:
+		*k = Keyspace{Name: e.Name, KeyspaceDefinition: e.Definition, CreatedAt: e.At}
+	case KeyspaceUpdated:
+		*k = k.orBuiltIn(e.Name)
+		k.define(e.Definition)
+	case KeyspaceRetired:
+		*k = k.orBuiltIn(e.Name)
+		k.RetiredAt = e.At
+	case KeyspaceReinstated:
+		*k = k.orBuiltIn(e.Name)
+		k.RetiredAt = time.Time{}
+	}
+}
+
+func (k *Keyspace) define(d KeyspaceDefinition) {
+	if !k.Format.sameShapes(d.Format) {
+		k.Former = append(slices.Clone(k.Former), k.Format)
+	}
+	k.KeyspaceDefinition = d
+}
+
+// Shape is that of new secrets of a key of an environment; "": the first, if there are some.
+func (k *Keyspace) Shape(environment string) (Shape, error) { return k.Format.shapeOf(environment) }
+
+// RotatedShape is that of the next secret of a key that has an environment, which the
+// keyspace's format need not have any more.
+func (k *Keyspace) RotatedShape(environment string) (Shape, error) {
+	s, err := k.Format.shapeOf(environment)
+	for i := len(k.Former) - 1; i >= 0 && (err != nil || s.Environment != environment); i-- {
+		s, err = k.Former[i].shapeOf(environment)
+	}
+	return s, err
 }

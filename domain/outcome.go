@@ -13,7 +13,11 @@ const (
 	UseInsufficientScope Outcome = "INSUFFICIENT_SCOPE"
 	UseIPNotAllowed      Outcome = "IP_NOT_ALLOWED"
 	UseRateLimited       Outcome = "RATE_LIMITED"
+	UseRequirementUnmet  Outcome = "REQUIREMENT_UNMET"
+	UseWrongOrganization Outcome = "WRONG_ORGANIZATION"
+	UseOrgSuspended      Outcome = "ORG_SUSPENDED"
 )
 
 // Outcomes are all outcomes. A new one comes last: stored rows count uses by the index here.
-var Outcomes = [...]Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited}
+var Outcomes = [...]Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited,
+	UseRequirementUnmet, UseWrongOrganization, UseOrgSuspended}

@@ -30,6 +30,7 @@ var (
 	ErrKeyNotFound          = refusal(NotFound, "key_not_found", "there is no such key within your reach")
 	ErrOrganizationNotFound = refusal(NotFound, "organization_not_found", "there is no such organization within your reach")
 	ErrKeyspaceNotFound     = refusal(NotFound, "keyspace_not_found", "there is no such keyspace for products")
+	ErrNoKeyspace           = refusal(NotFound, "keyspace_not_found", "there is no such keyspace; GET /v1/keyspaces lists them")
 	ErrProjectionNotFound   = refusal(NotFound, "projection_not_found", "there is no such projection; GET /v1/projections lists them")
 	ErrRouteNotFound        = refusal(NotFound, "route_not_found", "there is nothing at this path; /docs lists the routes")
 
@@ -38,6 +39,11 @@ var (
 	ErrKeyExpired         = refusal(Conflict, "key_expired", "the key has expired; create a new key")
 	ErrKeyExists          = refusal(Conflict, "key_exists", "a key with this digest exists already")
 	ErrOrganizationExists = refusal(Conflict, "organization_exists", "the organization exists already")
+	ErrKeyspaceExists     = refusal(Conflict, "keyspace_exists", "the keyspace exists already; update it")
+	ErrTooManyKeyspaces   = refusal(Conflict, "too_many_keyspaces", "an installation can have 200 keyspaces; update one that is not in use")
+	ErrKeyspaceRetired    = refusal(Conflict, "keyspace_retired", "the keyspace is retired: it has no new keys; reinstate it, or take another one").In("keyspace")
+	ErrKeyspaceProtected  = refusal(Conflict, "keyspace_protected", "the keyspace of management keys cannot be changed")
+	ErrKeyspaceOverlaps   = refusal(Conflict, "keyspace_overlaps", "a text could be a secret of this format and of another keyspace's; take another prefix or length")
 	ErrTooManySecrets     = refusal(Conflict, "too_many_secrets", "ten secrets of this key are still valid; wait for an overlap to end, or rotate without one").In("overlap")
 	ErrKeyringMismatch    = refusal(Conflict, "keyring_mismatch", "the installation has another keyring")
 	ErrRootKeyProtected   = refusal(Conflict, "root_key_protected", "the root key can be rotated, but not revoked, disabled, narrowed or made to expire; "+

@@ -18,7 +18,7 @@ func ValidScope(s string) bool {
 
 func scopeWord(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isBase62(c) && c != '_' && c != '-' && c != '.' {
+		if c := s[i]; !alphanumeric(c) && c != '_' && c != '-' && c != '.' {
 			return false
 		}
 	}
@@ -47,4 +47,8 @@ func coversAll(held, want []string) bool {
 		}
 	}
 	return true
+}
+
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }

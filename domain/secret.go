@@ -4,10 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
-	"math/big"
-	"strings"
 )
 
 // A Secret is a key's plaintext. It exists between minting and the one response that
@@ -64,71 +61,3 @@ var errDigest = InvalidField("digest", "a digest is the SHA-256 of the secret as
 
 // ParseDigest reads 64 hex characters; its error does not repeat them.
 func ParseDigest(s string) (d Digest, err error) { return d, d.UnmarshalText([]byte(s)) }
-
-// A Format is how the secrets of a keyspace look: a prefix that scanners can find, random
-// base62 characters, and base62 characters of a CRC-32 (IEEE) over all before them, so
-// that typos and noise are refused without a lookup.
-type Format struct {
-	Prefix string
-	Random int // base62 characters of randomness, at most 42
-	Check  int // base62 characters of CRC-32, 6 hold all of it
-	Shown  int // how many random characters the displayed prefix has
-}
-
-const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-// Mint makes a secret of 256 random bits. Reducing them to f.Random base62 characters is
-// even to within 2^-60 for the 32 characters of the built-in formats.
-func (f Format) Mint(random [32]byte) Secret {
-	body := f.Prefix + inBase62(new(big.Int).SetBytes(random[:]), f.Random)
-	return NewSecret(string(appendCheck([]byte(body), body, f.Check)))
-}
-
-// ShownPrefix is the part of a secret of this format that is safe to show.
-func (f Format) ShownPrefix(s Secret) string { return s.Reveal()[:len(f.Prefix)+f.Shown] }
-
-// claims reports whether text says, by its prefix, that it is a secret of this format.
-func (f Format) claims(text string) bool { return strings.HasPrefix(text, f.Prefix) }
-
-// Intact reports whether text that claims this format has its length, alphabet and checksum.
-func (f Format) Intact(text string) bool {
-	if len(text) != len(f.Prefix)+f.Random+f.Check {
-		return false
-	}
-	body, check := text[:len(text)-f.Check], text[len(text)-f.Check:]
-	for i := len(f.Prefix); i < len(body); i++ {
-		if !isBase62(body[i]) {
-			return false
-		}
-	}
-	var want [8]byte
-	return string(appendCheck(want[:0], body, f.Check)) == check
-}
-
-func isBase62(c byte) bool {
-	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
-}
-
-// appendCheck appends n base62 characters of body's CRC-32.
-func appendCheck(b []byte, body string, n int) []byte {
-	sum := crc32.ChecksumIEEE([]byte(body))
-	start := len(b)
-	for range n {
-		b = append(b, base62[sum%62])
-		sum /= 62
-	}
-	for i, j := start, len(b)-1; i < j; i, j = i+1, j-1 {
-		b[i], b[j] = b[j], b[i]
-	}
-	return b
-}
-
-func inBase62(n *big.Int, length int) string {
-	digits := make([]byte, length)
-	base, digit := big.NewInt(62), new(big.Int)
-	for i := length - 1; i >= 0; i-- {
-		n.DivMod(n, base, digit)
-		digits[i] = base62[digit.Int64()]
-	}
-	return string(digits)
-}

@@ -64,9 +64,14 @@ type UseRequest struct {
 	At       time.Time
 	Keyspace string     // "": any but the management keyspace
 	Scopes   []string   // all of them are needed
+	Resource OrgID      // the organization of what the key is used on; "": not said
 	IP       netip.Addr // of the client; the zero Addr: not said
 	By       Principal  // that asks
+	Cost     int64      // how many uses it counts as in rate limits; 0: one
 	Counts   []int64    // earlier valid uses in the current window of each of the key's rate limits
+
+	OrgSuspended bool // the key's organization is
+	Unmet        bool // the keyspace has a requirement that is not met
 }
 
 // Decide is the decision about one use. It is UseNotFound for whatever the asker cannot
@@ -82,13 +87,19 @@ func (c Credential) Decide(r UseRequest) Outcome {
 		return UseExpired
 	case c.State == Disabled:
 		return UseDisabled
+	case r.OrgSuspended:
+		return UseOrgSuspended
+	case r.Resource != "" && r.Resource != c.Org:
+		return UseWrongOrganization
 	case len(r.Scopes) > 0 && !coversAll(c.Scopes, r.Scopes):
 		return UseInsufficientScope
 	case len(c.AllowedCIDRs) > 0 && !c.allows(r.IP):
 		return UseIPNotAllowed
+	case r.Unmet:
+		return UseRequirementUnmet
 	}
 	for i, l := range c.RateLimits {
-		if r.Counts[i] >= l.Limit {
+		if r.Counts[i] > l.Limit-max(r.Cost, 1) {
 			return UseRateLimited
 		}
 	}

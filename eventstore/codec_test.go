@@ -38,8 +38,28 @@ func samples() []domain.Event {
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},
 		domain.OrganizationCreated{ID: org, Name: "acme", Header: domain.Header{At: at, By: "system"}},
 		domain.OrganizationUpdated{Name: "globex", Header: domain.Header{At: at, By: "system"}},
+		domain.KeyspaceDefined{Name: "pingward", Definition: sampleDefinition, Header: domain.Header{At: at, By: "system"}},
+		domain.KeyspaceUpdated{Name: "pingward", Definition: sampleDefinition, Header: domain.Header{At: at, By: "system"}},
+		domain.KeyspaceRetired{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
+		domain.KeyspaceReinstated{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 	}
+}
+
+// sampleDefinition has something of every part of a definition.
+var sampleDefinition = domain.KeyspaceDefinition{
+	Description:  "Workspace keys",
+	Format:       domain.Format{Prefix: "pw_", Environments: []domain.Environment{{Name: "live", Tag: "live_"}}, Alphabet: domain.Base62, Length: 32, Checksum: domain.CRC32, Shown: 4},
+	Presentation: domain.Presentation{Places: []string{"header:X-API-Key"}, Several: "first", ExactScheme: true},
+	Scopes:       []domain.ScopeEntry{{Scope: "a:read", Description: "Read a", Category: "a"}},
+	Defaults:     domain.KeyDefaults{TTL: domain.Duration(time.Hour), Scopes: []string{"a:read"}, RateLimits: []domain.RateLimit{{Limit: 100, Window: domain.Duration(time.Minute)}}},
+	Bounds:       domain.KeyBounds{MaxTTL: domain.Duration(time.Hour), KeysPerOwner: 3, KeysPerOrganization: 9, MinOverlap: domain.Duration(time.Minute), RotateAfter: domain.Duration(time.Hour)},
+	Notices:      domain.Notices{ExpiringDays: 7, IdleDays: 90},
+	RevokeLeaked: true, Recoverable: true,
+	Tokens:       &domain.TokenPolicy{MaxTTL: domain.Duration(time.Minute), Audience: "pingward"},
+	Gateway:      domain.GatewayPolicy{Demands: []string{"scope"}, RecordResource: true, RateLimitHeaders: []string{"x-ratelimit"}},
+	Requirements: []domain.Requirement{{Attribute: "plan", Of: "organization", Reply: &domain.ReplyText{Status: 403, Body: "{}"}}},
+	Replies:      []domain.Reply{{For: []domain.ReplyCase{domain.ReplyMissing}, ReplyText: domain.ReplyText{Status: 401, ContentType: "text/plain", Headers: map[string]string{"X-A": "b"}, Body: "no"}}},
 }
 
 // sampleMessage is e as the ledger takes it.
@@ -56,6 +76,9 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 		return usesMessage("node-1", &b), nil
 	case domain.OrganizationCreated, domain.OrganizationUpdated:
 		return Message(OrganizationRef(org), command, e)
+	}
+	if strings.HasPrefix(domain.TypeOf(e), "keyspace.") {
+		return Message(KeyspaceRef("pingward"), command, e)
 	}
 	return Message(KeyRef(org, domain.NewKeyID("", "k")), command, e)
 }

@@ -20,6 +20,7 @@ func scanKeyCreated(s *fastjson.Scanner, e *domain.KeyCreated) bool {
 	ok := s.Member(`{"key_id":`, (*string)(&e.ID)) &&
 		s.Member(`,"org_id":`, (*string)(&e.Org)) &&
 		s.Member(`,"keyspace":`, &e.Keyspace) &&
+		s.OptionalMember(`,"environment":`, &e.Environment) &&
 		s.Member(`,"name":`, &e.Name) &&
 		s.OptionalMember(`,"owner":`, &e.Owner) &&
 		(!s.Skip(`,"scopes":`) || s.Strings(&e.Scopes)) &&

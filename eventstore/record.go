@@ -47,6 +47,9 @@ func KeyRef(org domain.OrgID, id domain.KeyID) Ref { return Ref{org, "key", stri
 // OrganizationRef names an organization, which belongs to itself.
 func OrganizationRef(id domain.OrgID) Ref { return Ref{id, "organization", string(id)} }
 
+// KeyspaceRef names a keyspace.
+func KeyspaceRef(name string) Ref { return Ref{domain.Installation, "keyspace", name} }
+
 // KeyringRef names what the ledger knows of the installation's keyring.
 func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }
 

@@ -131,7 +131,7 @@ func (h *history) create() {
 	if h.rand.IntN(3) == 0 {
 		k.Org = h.orgs[h.rand.IntN(len(h.orgs))]
 	}
-	e := domain.KeyCreated{ID: id, Org: k.Org, Keyspace: domain.KeyspaceNames()[h.rand.IntN(2)],
+	e := domain.KeyCreated{ID: id, Org: k.Org, Keyspace: domain.NewKeyspaces(nil).Names()[h.rand.IntN(2)],
 		Settings: domain.Settings{Name: fmt.Sprintf("%c%d", 'a'+h.rand.IntN(5), h.rand.IntN(40)), Owner: fmt.Sprint("owner", h.rand.IntN(6)), Scopes: []string{fmt.Sprintf("r%d:read", h.rand.IntN(4))}}, Digest: domain.NewSecret(fmt.Sprint(n)).Digest(),
 		Prefix: fmt.Sprintf("kt_live_%04d", h.rand.IntN(50)), Header: domain.Header{At: h.now(), By: "system"}}
 	if h.rand.IntN(3) == 0 {

@@ -12,10 +12,11 @@ func TestAKeyComesBackAsItWasWritten(t *testing.T) {
 	k, s := sampleKey("n")
 	at := time.Date(2026, 11, 20, 12, 0, 0, 123456789, time.UTC)
 	k.CreatedAt, k.CreatedBy, k.Imported, k.Root = at, "system", true, true
+	k.Environment = "live"
 	k.RecordedExpiry, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = at.Add(1), time.Date(1, 2, 3, 4, 5, 6, 0, time.UTC), "key_b", domain.KeyCompromise, "\x00 \"ö"
 	k.Metadata = map[string]string{"plan": "free", "note": "\"quoted\" \u2028 <b>"}
 	s.Prefix = "kt_live_0001"
-	k.Secrets = []domain.KeySecret{s, {Digest: domain.NewSecret("old").Digest(), ValidUntil: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}}
+	k.Secrets = []domain.KeySecret{s, {Digest: domain.NewSecret("old").Digest(), CreatedAt: at, ValidUntil: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}}
 	for _, want := range []KeyRow{{Key: k, Revision: 7}, {Key: domain.Key{ID: k.ID, Org: k.Org}}} {
 		var got KeyRow
 		if err := got.decode(k.ID, string(want.encode())); err != nil || !reflect.DeepEqual(got, want) {

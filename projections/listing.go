@@ -46,7 +46,7 @@ var (
 // Keys lists a page. Keys that never expire, or were never used, come last in a sort by
 // that time, ascending or descending.
 func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
-	l := listing{KeyQuery: q}
+	l := listing{KeyQuery: q, keyspaces: s.Keyspaces().Names()}
 	l.order, l.reverse = orderOf(q.Sort)
 	if l.cursor, err = parseCursor(q.Cursor, q.hash()); err != nil {
 		return page, err
@@ -98,6 +98,7 @@ func (q *KeyQuery) matches(k *KeyRow) bool {
 type listing struct {
 	KeyQuery
 	keys, usage rows
+	keyspaces   []string // the names of all
 	order       *sortOrder
 	reverse     bool
 	cursor      cursor
@@ -183,7 +184,7 @@ func (l *listing) indexRuns(o *sortOrder) (prefixes [][]byte) {
 	if o.usage {
 		return [][]byte{row(o.index, org[:])}
 	}
-	for _, keyspace := range domain.KeyspaceNames() {
+	for _, keyspace := range l.keyspaces {
 		if l.Keyspace != "" && l.Keyspace != keyspace {
 			continue
 		}

@@ -32,10 +32,11 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, organizations, requests, orgEvents view // of the events
-	usage, postings, messages                view // of the uses
+	keys, organizations, keyspaces, requests, orgEvents view // of the events
+	usage, postings, messages                           view // of the uses
 
-	credentials *cache // kept in line with the published rows of keys by its table
+	keyspaceSet atomic.Pointer[domain.Keyspaces] // as they are published; of the table of keyspaces
+	credentials *cache                           // kept in line with the published rows of keys by its table
 }
 
 // Open opens or creates the read model in dir. Run brings it up to date.
@@ -44,6 +45,7 @@ func Open(dir string, o Options) (*Store, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes)}
+	s.keyspaceSet.Store(domain.NewKeyspaces(nil))
 	for stream := range s.engines {
 		e, err := openEngine(s, dir, eventstore.Stream(stream))
 		if err != nil {
@@ -51,7 +53,7 @@ func Open(dir string, o Options) (*Store, error) {
 		}
 		s.engines[stream] = e
 	}
-	s.keys, s.organizations, s.requests, s.orgEvents = s.find("keys"), s.find("organizations"), s.find("requests"), s.find("org_events")
+	s.keys, s.organizations, s.keyspaces, s.requests, s.orgEvents = s.find("keys"), s.find("organizations"), s.find("keyspaces"), s.find("requests"), s.find("org_events")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

@@ -214,7 +214,7 @@ func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	a.at = instant(v.now)
 	a.Outcome, a.Limits, a.windows = domain.UseNotFound, a.Limits[:0], a.windows[:0]
 	a.version, a.Position = v.store.Version(), v.store.Position()
-	if !presentable(r.Secret) {
+	if !presentable(r.Secret) || !v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
 		return nil
 	}
 	a.digest = domain.NewSecret(r.Secret).Digest()
@@ -236,7 +236,7 @@ func instant(now func() time.Time) time.Time { return now().UTC().Truncate(time.
 // maxSecret bounds what is worth a hash, in bytes.
 const maxSecret = 512
 
-// presentable refuses what cannot be a secret: noise, and typos in one of our formats.
+// presentable refuses what cannot be a secret of any kind.
 func presentable(s string) bool {
 	if len(s) == 0 || len(s) > maxSecret {
 		return false
@@ -246,7 +246,7 @@ func presentable(s string) bool {
 			return false
 		}
 	}
-	return !domain.Mangled(s)
+	return true
 }
 
 // record puts the use on the ledger, or adds it to a sum.

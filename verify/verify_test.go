@@ -69,6 +69,7 @@ func openWith(t testing.TB, o verify.Options, faults func(*desk) verify.UseLog) 
 // its name.
 func (d *desk) key(e domain.KeyCreated, then ...domain.Event) domain.KeyID {
 	d.t.Helper()
+	e.Imported = true // or its name would not be taken for a secret
 	e.ID, e.At, e.Digest = domain.NewKeyID("", e.Name), noon, domain.NewSecret(e.Name).Digest()
 	if e.Org == "" {
 		e.Org = d.org

@@ -137,7 +137,7 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.madeRoot, err = ensureRootKey(ctx, first, s.rootKeyFile()); err != nil {
 		return fmt.Errorf("make the root key: %w", err)
 	}
-	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, ImportIDs: ring.Derive(keyring.ImportIDs)})
+	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, ImportIDs: ring.Derive(keyring.ImportIDs)})
 	return nil
 }
 

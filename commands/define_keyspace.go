@@ -1,0 +1,73 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A KeyspaceDefinition is a keyspace as it is to be. It is the command that defines one, the
+// one that updates one, and the one that does whichever is needed.
+type KeyspaceDefinition struct {
+	Request `validate:"-"`
+	Name    string `json:"name" validate:"required,max=40,keyspace_name"`
+	domain.KeyspaceDefinition
+}
+
+// A KeyspaceResult is a keyspace after a command. Position is its revision.
+type KeyspaceResult struct {
+	Keyspace domain.Keyspace
+	Position eventstore.Position
+	Replayed bool
+	Changed  bool // the command wrote an event: it was not so already
+}
+
+// DefineKeyspace makes a new keyspace.
+func (h *Handler) DefineKeyspace(ctx context.Context, c KeyspaceDefinition) (KeyspaceResult, error) {
+	return h.defineKeyspace(ctx, c, domain.Keyspace.Define)
+}
+
+// UpdateKeyspace gives a keyspace another definition.
+func (h *Handler) UpdateKeyspace(ctx context.Context, c KeyspaceDefinition) (KeyspaceResult, error) {
+	return h.defineKeyspace(ctx, c, domain.Keyspace.Update)
+}
+
+// ApplyKeyspace makes a keyspace, or gives the one that there is the definition.
+func (h *Handler) ApplyKeyspace(ctx context.Context, c KeyspaceDefinition) (KeyspaceResult, error) {
+	return h.defineKeyspace(ctx, c, domain.Keyspace.Put)
+}
+
+func (h *Handler) defineKeyspace(ctx context.Context, c KeyspaceDefinition, decide func(domain.Keyspace, domain.DefineKeyspace) (domain.Event, error)) (KeyspaceResult, error) {
+	if err := valid(c); err != nil {
+		return KeyspaceResult{}, err
+	}
+	return h.onKeyspace(ctx, c.Name, c.Request, func(k domain.Keyspace) (domain.Event, error) { return decide(k, h.decision(c)) })
+}
+
+func (h *Handler) decision(c KeyspaceDefinition) domain.DefineKeyspace {
+	return domain.DefineKeyspace{Name: c.Name, Definition: c.KeyspaceDefinition, Others: h.keyspaces.Keyspaces(), At: h.now(), By: c.By}
+}
+
+// PlanKeyspace is ApplyKeyspace without its effect: it gives the keyspace as it would be.
+func (h *Handler) PlanKeyspace(ctx context.Context, c KeyspaceDefinition) (KeyspaceResult, error) {
+	if err := valid(c); err != nil {
+		return KeyspaceResult{}, err
+	}
+	var k domain.Keyspace
+	end, err := h.ledger.Load(ctx, eventstore.KeyspaceRef(c.Name), 0, func(r eventstore.Record) { k.Apply(r.Event) })
+	if err != nil {
+		return KeyspaceResult{}, err
+	}
+	event, err := k.Put(h.decision(c))
+	if event != nil {
+		k.Apply(event)
+	}
+	return KeyspaceResult{Keyspace: k, Position: end, Changed: event != nil}, err
+}
+
+// onKeyspace carries out a command on a keyspace.
+func (h *Handler) onKeyspace(ctx context.Context, name string, r Request, decide func(domain.Keyspace) (domain.Event, error)) (KeyspaceResult, error) {
+	o, err := executeOnce(ctx, h, eventstore.KeyspaceRef(name), r, nil, decide)
+	return KeyspaceResult{Keyspace: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
+}

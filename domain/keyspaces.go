@@ -1,0 +1,86 @@
+package domain
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+)
+
+// Keyspaces are all keyspaces of an installation as of one moment, made for being read by many
+// at once: they never change.
+type Keyspaces struct {
+	named  map[string]*Keyspace
+	shapes map[int][]keyspaceShape // by the size of the secret
+	open   map[string]bool         // keyspaces that have imported keys, whose secrets can have any shape
+}
+
+// A keyspaceShape is how secrets of a keyspace look, now or formerly.
+type keyspaceShape struct {
+	Shape
+	keyspace string
+}
+
+// NewKeyspaces makes a set of the keyspaces that were defined, and of those built in. imported
+// are the names of those that have imported keys.
+func NewKeyspaces(defined []Keyspace, imported ...string) *Keyspaces {
+	all := &Keyspaces{named: map[string]*Keyspace{}, shapes: map[int][]keyspaceShape{}, open: map[string]bool{}}
+	for _, name := range imported {
+		all.open[name] = true
+	}
+	for _, name := range []string{DefaultKeyspace, ManagementKeyspace} {
+		k, _ := builtIn(name)
+		all.named[name] = &k
+	}
+	for _, k := range defined {
+		all.named[k.Name] = &k
+	}
+	for _, k := range all.named {
+		k.replies = compileReplies(&k.KeyspaceDefinition)
+		for _, f := range append(slices.Clone(k.Former), k.Format) {
+			for _, s := range f.Shapes() {
+				all.shapes[s.Size()] = append(all.shapes[s.Size()], keyspaceShape{s, k.Name})
+			}
+		}
+	}
+	return all
+}
+
+// Named finds a keyspace.
+func (all *Keyspaces) Named(name string) (*Keyspace, error) {
+	if k := all.named[name]; k != nil {
+		return k, nil
+	}
+	return nil, InvalidField("keyspace", "there is no such keyspace; GET /v1/keyspaces lists them")
+}
+
+// Names are the names of all keyspaces, sorted.
+func (all *Keyspaces) Names() []string { return slices.Sorted(maps.Keys(all.named)) }
+
+// Possible reports whether text can be a secret of a keyspace, "": of any but the management
+// keyspace. What cannot be one is a typo or scanner noise, which no look-up finds.
+func (all *Keyspaces) Possible(keyspace, text string) bool {
+	for i := range all.shapes[len(text)] {
+		s := &all.shapes[len(text)][i]
+		if (s.keyspace == keyspace || keyspace == "" && s.keyspace != ManagementKeyspace) && s.Matches(text) {
+			return true
+		}
+	}
+	if keyspace == "" {
+		return len(all.open) > 0
+	}
+	return all.open[keyspace]
+}
+
+// checkOverlap refuses a format if a text can have its shape and that of another keyspace.
+func (all *Keyspaces) checkOverlap(name string, f Format) error {
+	for _, s := range f.Shapes() {
+		for i := range all.shapes[s.Size()] {
+			if t := &all.shapes[s.Size()][i]; t.keyspace != name && s.overlaps(&t.Shape) {
+				return ErrKeyspaceOverlaps.In("format.prefix")
+			}
+		}
+	}
+	return nil
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
