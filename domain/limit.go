@@ -15,6 +15,9 @@ type RateLimit struct {
 // WindowAt is the window of the limit that holds now, in milliseconds since the Unix epoch.
 func (l RateLimit) WindowAt(now int64) Window { return WindowAt(l.Window.Milliseconds(), now) }
 
+// MaxCost is the most that one use can count as in rate limits.
+const MaxCost = 1_000_000
+
 // A Window is one of the stretches of one length into which time is cut from the Unix epoch
 // on. Both are milliseconds.
 type Window struct{ Length, Start int64 }
@@ -25,7 +28,7 @@ func WindowAt(length, now int64) Window { return Window{length, now - now%length
 // End is when the next window begins.
 func (w Window) End() int64 { return w.Start + w.Length }
 
-// A WindowCount is how many valid uses count in a window.
+// A WindowCount is how many valid uses count in a window, each as often as it costs.
 type WindowCount struct {
 	Window
 	Count int64

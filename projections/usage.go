@@ -53,7 +53,8 @@ func (c *counts) decode(b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
-// windowUses counts the valid uses in a window of a rate limit since its start.
+// windowUses counts the valid uses in a window of a rate limit since its start, each as often as it
+// costs.
 type windowUses struct {
 	start instant
 	count int64

@@ -112,7 +112,7 @@ func (k *keyUses) count(u *domain.KeyUsed, now instant) error {
 			k.windows = map[int64]windowUses{}
 		}
 		start := instant{now.epoch, domain.WindowAt(length, now.at).Start}
-		k.windows[length] = k.windows[length].plus(windowUses{start, 1})
+		k.windows[length] = k.windows[length].plus(windowUses{start, max(u.Cost, 1)})
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // WindowCounts are the valid uses that the ledger has of a key in the latest window of each
-// length, by which its rate limits survive a restart.
+// length, each as often as it costs, by which its rate limits survive a restart.
 func (s *Store) WindowCounts(id domain.KeyID) (all []domain.WindowCount, err error) {
 	bits := id.Bytes()
 	prefix := row(rowWindow, bits[:])

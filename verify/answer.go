@@ -15,11 +15,14 @@ import (
 type Answer struct {
 	Outcome    domain.Outcome
 	Credential projections.Credential // of no meaning if Outcome is UseNotFound
+	Keyspace   *domain.Keyspace       // of the key; nil if Outcome is UseNotFound
+	Unmet      int                    // the keyspace's first requirement that is not met, by its index; -1: none
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
 	version    uint64              // of the same, see projections.Store.Version
 
 	at       time.Time       // when it was evaluated
+	cost     int64           // of the request, in rate limits
 	deadline time.Time       // of the request
 	digest   domain.Digest   // of its secret
 	counts   []int64         // of other uses, for each rate limit
@@ -43,10 +46,11 @@ func (a *Answer) RateLimited(now time.Time) error {
 	return &e
 }
 
-// Reset is when every window that is used up has ended, in seconds since the Unix epoch.
+// Reset is when every window that has no room for the request has ended, in seconds since the
+// Unix epoch.
 func (a *Answer) Reset() (at int64) {
 	for _, l := range a.Limits {
-		if l.Remaining == 0 {
+		if l.Remaining < a.cost {
 			at = max(at, l.Reset)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/keytrail/keytrail/projections"
 )
 
-// A limiter counts valid uses of keys that have rate limits, exactly, in fixed windows. It
-// has only keys that were used in a window that has not passed. A key that it does not have
+// A limiter counts valid uses of keys that have rate limits, exactly, in fixed windows, each
+// as many times as it costs. It has only keys that were used in a window that has not passed. A key that it does not have
 // is taken over from the read model, so that a restart forgets nothing.
 type limiter struct {
 	store  *projections.Store
@@ -25,7 +25,7 @@ type shard struct {
 	keys map[domain.KeyID]*windowCounts
 }
 
-// windowCounts are the valid uses of one key, in one window of each length.
+// windowCounts are what the valid uses of one key cost, in one window of each length.
 type windowCounts []domain.WindowCount
 
 func newLimiter(s *projections.Store, now func() time.Time) *limiter {
@@ -102,7 +102,7 @@ func (c *windowCounts) enter(w domain.Window) {
 	*c = append(*c, domain.WindowCount{Window: w})
 }
 
-// in is the count of w.
+// in is the count of w: the cost of the uses in it.
 func (c windowCounts) in(w domain.Window) int64 {
 	for i := range c {
 		if c[i].Window == w {
@@ -112,16 +112,16 @@ func (c windowCounts) in(w domain.Window) int64 {
 	return 0
 }
 
-// others is how many requests other than a's count in w.
+// others is what requests other than a's count in w.
 func (a *Answer) others(c windowCounts, w domain.Window) int64 {
 	n := c.in(w)
 	if slices.Contains(a.counted, w) {
-		n--
+		n -= a.cost
 	}
 	return n
 }
 
-// count makes the request count in w, once.
+// count makes the request count in w, once, with its cost.
 func (a *Answer) count(c windowCounts, w domain.Window) {
 	if slices.Contains(a.counted, w) {
 		return
@@ -129,7 +129,7 @@ func (a *Answer) count(c windowCounts, w domain.Window) {
 	a.counted, a.windows = append(a.counted, w), append(a.windows, w.Length)
 	for i := range c {
 		if c[i].Window == w {
-			c[i].Count++
+			c[i].Count += a.cost
 		}
 	}
 }

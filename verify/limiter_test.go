@@ -1,12 +1,14 @@
 package verify_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/verify"
 )
 
@@ -93,4 +95,59 @@ func TestNoClockBlocksAKey(t *testing.T) {
 		}
 	})
 	d.close()
+}
+
+// A use counts as often as it costs, in each window and also when the process starts again in the
+// middle of them; one that costs more than is left takes nothing.
+func TestAUseCountsAsOftenAsItCosts(t *testing.T) {
+	d := open(t, verify.Durable)
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "limited", RateLimits: []domain.RateLimit{
+		{Limit: 10, Window: domain.Duration(time.Minute)}, {Limit: 100, Window: domain.Duration(time.Hour)}}}})
+	verifiers := []*verify.Verifier{d.Verifier}
+	for i, step := range []struct {
+		cost         int64
+		want         domain.Outcome
+		minute, hour int64 // that remain
+		reset        time.Time
+	}{
+		{6, domain.UseValid, 4, 94, time.Time{}},
+		{5, domain.UseRateLimited, 4, 94, noon.Add(time.Minute)},
+		{0, domain.UseValid, 3, 93, time.Time{}},
+		{domain.MaxCost, domain.UseRateLimited, 3, 93, noon.Add(time.Hour)},
+		{3, domain.UseValid, 0, 90, time.Time{}},
+		{1, domain.UseRateLimited, 0, 90, noon.Add(time.Minute)},
+	} {
+		a, err := d.ask(verify.Request{Secret: "limited", Cost: step.cost})
+		if err != nil || a.Outcome != step.want || a.Limits[0].Remaining != step.minute || a.Limits[1].Remaining != step.hour {
+			t.Errorf("step %d is answered %s with %+v, %v; want %+v", i, a.Outcome, a.Limits, err, step)
+		}
+		if a.Outcome == domain.UseRateLimited && a.Reset() != step.reset.Unix() {
+			t.Errorf("step %d: there is room at %d, want %d", i, a.Reset(), step.reset.Unix())
+		}
+		d.restart()
+		verifiers = append(verifiers, d.Verifier)
+	}
+	for _, d.Verifier = range verifiers {
+		d.close()
+	}
+	var costs []int64
+	for _, u := range recorded[domain.KeyUsed](d, eventstore.Uses) {
+		costs = append(costs, u.Cost)
+	}
+	if want := []int64{6, 5, 0, domain.MaxCost, 3, 0}; !slices.Equal(costs, want) {
+		t.Errorf("the ledger has the costs %d, want %d", costs, want)
+	}
+}
+
+// restart goes on with a verifier that has nothing in memory, once the read model has all uses.
+func (d *desk) restart() {
+	d.t.Helper()
+	end, err := d.ledger.End(d.t.Context(), eventstore.Uses)
+	if err == nil {
+		err = d.store.WaitForUses(d.t.Context(), end)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.Verifier = verify.New(d.store, d.ledger, verify.Options{Now: func() time.Time { return time.UnixMilli(d.clock.Load()) }})
 }

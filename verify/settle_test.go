@@ -89,17 +89,17 @@ func TestAnAnswerIsAsNewAsTheReadModel(t *testing.T) {
 	}
 }
 
-// A request that is decided twice takes one place of a rate limit, and one on the ledger.
+// A request that is decided twice takes its cost of a rate limit once, and counts once on the ledger.
 func TestDecidingAgainTakesOnePlace(t *testing.T) {
 	var happens func()
 	d := openWith(t, verify.Options{}, changing(&happens).on)
-	id := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "limited", RateLimits: []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}}}})
+	id := d.key(domain.KeyCreated{Settings: domain.Settings{Name: "limited", RateLimits: []domain.RateLimit{{Limit: 4, Window: domain.Duration(time.Hour)}}}})
 	name := "renamed"
 	happens = func() {
 		d.change(id, 1, domain.KeyUpdated{Changes: domain.Changes{Name: &name}, Header: domain.Header{At: noon}})
 	}
-	a, err := d.ask(verify.Request{Secret: "limited"})
-	if err != nil || a.Outcome != domain.UseValid || a.Credential.Name != name || a.Limits[0].Remaining != 0 {
+	a, err := d.ask(verify.Request{Secret: "limited", Cost: 3})
+	if err != nil || a.Outcome != domain.UseValid || a.Credential.Name != name || a.Limits[0].Remaining != 1 {
 		t.Errorf("the answer is %+v, %v", a, err)
 	}
 	counted := 0
@@ -109,7 +109,7 @@ func TestDecidingAgainTakesOnePlace(t *testing.T) {
 	if counted != 1 {
 		t.Errorf("the request counts %d times on the ledger", counted)
 	}
-	if a, err := d.ask(verify.Request{Secret: "limited"}); err != nil || a.Outcome != domain.UseRateLimited {
+	if a, err := d.ask(verify.Request{Secret: "limited", Cost: 3}); err != nil || a.Outcome != domain.UseRateLimited {
 		t.Errorf("the next outcome is %s, %v", a.Outcome, err)
 	}
 	d.close()

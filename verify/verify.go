@@ -134,12 +134,16 @@ func (v *Verifier) Close(ctx context.Context) error {
 
 // A Request is a presented secret and what is asked about it.
 type Request struct {
-	Secret    string
-	Keyspace  string // "": any but the management keyspace
-	Scopes    []string
-	IP        netip.Addr // the zero Addr: not said
-	By        domain.Principal
-	RequestID string
+	Secret   string
+	Keyspace string // "": any but the management keyspace
+	Scopes   []string
+	IP       netip.Addr // the zero Addr: not said
+	Resource string     // what the secret was presented for, as it is recorded: "GET /v1/x"; "": not said
+	// ResourceOrg is the organization of that, which must be the key's; "": not said.
+	ResourceOrg domain.OrgID
+	Cost        int64 // how many uses it counts as in rate limits, at most domain.MaxCost; 0: one
+	By          domain.Principal
+	RequestID   string
 	// Sole: the secret is the request's only credential. A client without any other one can
 	// repeat it at will, so that repeated refusals are summed up.
 	Sole bool
@@ -211,8 +215,8 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 // evaluate looks the key up and puts the outcome of its use into a. A valid use counts
 // against the key's rate limits, once for a request that is evaluated several times.
 func (v *Verifier) evaluate(r *Request, a *Answer) error {
-	a.at = instant(v.now)
-	a.Outcome, a.Limits, a.windows = domain.UseNotFound, a.Limits[:0], a.windows[:0]
+	a.at, a.cost = instant(v.now), max(r.Cost, 1)
+	a.Outcome, a.Keyspace, a.Unmet, a.Limits, a.windows = domain.UseNotFound, nil, -1, a.Limits[:0], a.windows[:0]
 	a.version, a.Position = v.store.Version(), v.store.Position()
 	if !presentable(r.Secret) || !v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
 		return nil
@@ -222,7 +226,8 @@ func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	if err != nil || !found {
 		return err
 	}
-	request := domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, IP: r.IP, By: r.By}
+	a.Keyspace, _ = v.store.Keyspaces().Named(a.Credential.Keyspace) // which are as new as the credential, or newer
+	request := domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, Resource: r.ResourceOrg, IP: r.IP, By: r.By, Cost: a.cost}
 	if len(a.Credential.RateLimits) == 0 {
 		a.Outcome = a.Credential.Decide(request)
 		return nil
@@ -251,7 +256,8 @@ func presentable(s string) bool {
 
 // record puts the use on the ledger, or adds it to a sum.
 func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
-	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID, Windows: a.windows, At: a.at}
+	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID,
+		Resource: r.Resource, Cost: r.Cost, Windows: a.windows, At: a.at}
 	if r.Own {
 		u.Principal = string(u.Key)
 	}

@@ -162,6 +162,8 @@ func TestEveryOutcomeIsAnsweredAndRecorded(t *testing.T) {
 		{verify.Request{Secret: "limited", IP: ip}, domain.UseValid},
 		{verify.Request{Secret: "limited", IP: ip}, domain.UseRateLimited},
 		{verify.Request{Secret: "management", Keyspace: domain.ManagementKeyspace}, domain.UseValid},
+		{verify.Request{Secret: "good", IP: ip, ResourceOrg: d.org, Resource: "GET /v1/x"}, domain.UseValid},
+		{verify.Request{Secret: "good", IP: ip, ResourceOrg: domain.NewOrgID("stranger"), Resource: "GET /v1/x", Cost: 7}, domain.UseWrongOrganization},
 	} {
 		before := len(recorded[domain.KeyUsed](d, eventstore.Uses))
 		a, err := d.ask(c.ask)
@@ -170,8 +172,9 @@ func TestEveryOutcomeIsAnsweredAndRecorded(t *testing.T) {
 			continue
 		}
 		uses := recorded[domain.KeyUsed](d, eventstore.Uses)
-		if len(uses) != before+1 || uses[before].Code != c.want || uses[before].Key != a.Credential.Key || uses[before].Principal != d.asker.ID {
-			t.Errorf("%+v is on the ledger as %+v", c.ask, uses[before:])
+		if len(uses) != before+1 || uses[before].Code != c.want || uses[before].Key != a.Credential.Key || uses[before].Principal != d.asker.ID ||
+			uses[before].Resource != c.ask.Resource || uses[before].Cost != c.ask.Cost || a.Keyspace.Name != a.Credential.Keyspace || a.Unmet != -1 {
+			t.Errorf("%+v is answered %+v, and on the ledger as %+v", c.ask, a, uses[before:])
 		}
 	}
 	for _, secret := range []string{"", "nobody's", "with space", "kt_live_mangled", "good\n", "management", "strange"} {
