@@ -63,12 +63,12 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, l) }()
 	s := &service{t: t, nats: nats, ledger: l, store: store}
-	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}})
+	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if faults != nil {
-		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}})
+		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store})
 	}
 	s.commands = handler
 	v := verify.New(store, l, verify.Options{})
@@ -307,6 +307,27 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/events?after=1000", "", 400, "after"},
 		{"GET", "/v1/events?after=-1", "", 400, "after"},
 		{"POST", "/v1/organizations", `{"name":""}`, 400, "name"},
+		{"POST", "/v1/keyspaces", `{"name":"Acme","format":{"alphabet":"hex","length":32}}`, 400, "name"},
+		{"POST", "/v1/keyspaces", `{"name":"acme"}`, 400, "format"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","length":"32"}}`, 400, "format.length"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","lenght":32,"length":32}}`, 400, "format.lenght"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","length":16}}`, 400, "format.length"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","length":32},"defaults":{"ttl":"soon"}}`, 400, "defaults.ttl"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","length":32},"scopes":[{"scope":"a:b"},{"scope":"c"}]}`, 400, "scopes[1].scope"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","length":32},"scopes":[null]}`, 400, "scopes[0]"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":null}`, 400, "format"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","length":32},"bounds":{"max_overlap":""}}`, 400, "bounds.max_overlap"},
+		{"POST", "/v1/keyspaces", `{"name":"acme","format":{"alphabet":"hex","length":32},"bounds":{"max_overlap":"999999h999999h999999h"}}`, 400, "bounds.max_overlap"},
+		{"PUT", "/v1/keyspaces/Acme", `{"format":{"alphabet":"hex","length":32}}`, 400, "name"},
+		{"PUT", "/v1/keyspaces/acme", `{"name":"acme","format":{"alphabet":"hex","length":32}}`, 400, "name"},
+		{"PUT", "/v1/keyspaces/acme", `{"format":{"alphabet":"hex","length":32},"replies":[{"for":["MISSING"],"status":401,"body":"{{"}]}`, 400, "replies[0].body"},
+		{"PUT", "/v1/keyspaces/acme?dry_run=true", `{"format":{"alphabet":"hex","length":32},"replies":[{"for":["MISSING"],"status":600}]}`, 400, "replies[0].status"},
+		{"PUT", "/v1/keyspaces/acme?dry_run=maybe", `{"format":{"alphabet":"hex","length":32}}`, 400, "dry_run"},
+		{"PUT", "/v1/keyspaces/keytrail?dry_run=true", `{"format":{"alphabet":"hex","length":32}}`, 409, ""},
+		{"GET", "/v1/keyspaces/acme", "", 404, ""},
+		{"GET", "/v1/keyspaces/%00", "", 404, ""},
+		{"POST", "/v1/keyspaces/acme/retire", "", 404, ""},
+		{"POST", "/v1/keyspaces/ACME/reinstate", "", 404, ""},
 		{"POST", "/v1/verify", `{}`, 400, "key"},
 		{"POST", "/v1/verify", `{"key":7}`, 400, "key"},
 		{"POST", "/v1/verify", `{"key":"a","key":"b"}`, 400, "key"},
@@ -372,7 +393,8 @@ func TestTenantsAreStrangers(t *testing.T) {
 	ours, theirs := s.org("ours"), s.org("theirs")
 	_, admin := s.create(s.root, `{"org_id":"`+ours+`","keyspace":"keytrail","name":"admin","scopes":["*"]}`)
 	key, secret := s.create(s.root, `{"org_id":"`+theirs+`","name":"their key"}`)
-	for route, body := range map[string]string{"POST /v1/organizations": `{"name":"n"}`, "GET /v1/projections": "", "GET /v1/keys/export": "", "GET /v1/backup": ""} {
+	for route, body := range map[string]string{"POST /v1/organizations": `{"name":"n"}`, "POST /v1/keyspaces": `{"name":"n","format":{"alphabet":"hex","length":32}}`,
+		"PUT /v1/keyspaces/default": `{"format":{"alphabet":"hex","length":32}}`, "POST /v1/keyspaces/default/retire": "", "POST /v1/keyspaces/default/reinstate": "", "GET /v1/projections": "", "GET /v1/keys/export": "", "GET /v1/backup": ""} {
 		method, path, _ := strings.Cut(route, " ")
 		if status, _, text := s.do(admin, method, path, body); status != 403 {
 			t.Errorf("%s: %d %s", route, status, text)

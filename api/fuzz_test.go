@@ -33,10 +33,11 @@ func FuzzBodies(f *testing.F) {
 	org := s.org("acme")
 	id, _ := s.create(s.root, `{"org_id":"`+org+`","name":"n"}`)
 	routes := []string{"POST /v1/keys", "PATCH /v1/keys/" + id, "POST /v1/keys/" + id + "/rotate", "POST /v1/keys/key_x/revoke",
-		"POST /v1/keys/revoke", "POST /v1/organizations", "POST /v1/verify"}
+		"POST /v1/keys/revoke", "POST /v1/organizations", "POST /v1/verify", "PUT /v1/keyspaces/fuzz?dry_run=true"}
 	for route := range routes {
 		for _, body := range []string{
 			`{"org_id":"` + org + `","name":"n","scopes":["a:b"],"ttl":"1h","rate_limits":[{"limit":1,"window":"1m"}],"allowed_cidrs":["192.0.2.0/24"],"metadata":{"a":"b"}}`,
+			`{"format":{"prefix":"f_","alphabet":"hex","length":32,"environments":[{"name":"live","tag":"l"}]},"scopes":[{"scope":"a:b"}],"defaults":{"ttl":"1h"},"replies":[{"for":["MISSING"],"status":401,"headers":{"X":"y"},"body":"{{.Outcome}}"}]}`,
 			`{"name":"n","expires_at":"2030-01-01T00:00:00Z","owner":"o"}`, `{"name":"","scopes":null}`, `{"overlap":"24h"}`, `{"reason":"superseded","comment":"c"}`,
 			`{"ids":["key_x"],"dry_run":true}`, `{"filter":{"owner":"nobody"},"limit":1,"cursor":"x"}`, `{"key":"k"}`, `{"name":1e999}`, `{"name":{}}`, `{"name":"\ud800"}`,
 			`{"ttl":"99999999999h"}`, `{"expires_at":"9999999999-01-01"}`, `[`, `null`, "\xff", strings.Repeat(`{"metadata":`, 100), "",

@@ -241,8 +241,8 @@ type ReasonBody struct {
 }
 
 // TransformSchema states the bound of the comment.
-func (ReasonBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return bounded[commands.RevokeKey](s)
+func (ReasonBody) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.RevokeKey](r, s)
 }
 
 type revokeKeyRequest struct {

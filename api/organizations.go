@@ -38,8 +38,8 @@ type OrganizationBody struct {
 }
 
 // TransformSchema states the bounds of the name.
-func (OrganizationBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return bounded[commands.CreateOrganization](s)
+func (OrganizationBody) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.CreateOrganization](r, s)
 }
 
 type createOrganizationRequest struct {

@@ -52,6 +52,10 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 		}
 		return out, nil
 	})
+	if method == http.MethodPut { // which may create
+		responses := s.huma.OpenAPI().Paths[path].Put.Responses
+		responses["201"] = responses["200"]
+	}
 }
 
 // prologue is what comes before the handler of a management route: the caller is authenticated

@@ -20,18 +20,18 @@ type newKey struct {
 }
 
 // TransformSchema states the bounds of the settings.
-func (newKey) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return bounded[domain.Settings](s)
+func (newKey) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[domain.Settings](r, s)
 }
 
 // keyChanges is the body that updates a key.
 type keyChanges struct{ domain.Changes }
 
 // TransformSchema states the bounds of the settings, and which one may be null.
-func (keyChanges) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+func (keyChanges) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
 	expiry := s.Properties["expires_at"]
 	expiry.Nullable, expiry.Description = true, "null: the key does not expire."
-	return bounded[domain.Settings](s)
+	return bounded[domain.Settings](r, s)
 }
 
 // mergeNulls reads what decoding cannot tell from an absent member: a null, which takes an

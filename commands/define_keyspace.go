@@ -21,6 +21,7 @@ type KeyspaceResult struct {
 	Position eventstore.Position
 	Replayed bool
 	Changed  bool // the command wrote an event: it was not so already
+	Created  bool // the event, of this call, began the keyspace
 }
 
 // DefineKeyspace makes a new keyspace.
@@ -49,25 +50,41 @@ func (h *Handler) decision(c KeyspaceDefinition) domain.DefineKeyspace {
 	return domain.DefineKeyspace{Name: c.Name, Definition: c.KeyspaceDefinition, Others: h.keyspaces.Keyspaces(), At: h.now(), By: c.By}
 }
 
-// PlanKeyspace is ApplyKeyspace without its effect: it gives the keyspace as it would be.
-func (h *Handler) PlanKeyspace(ctx context.Context, c KeyspaceDefinition) (KeyspaceResult, error) {
+// PlanKeyspace is ApplyKeyspace without its effect: it gives the keyspace as it would be, at
+// the revision that it has, and in what it would differ.
+func (h *Handler) PlanKeyspace(ctx context.Context, c KeyspaceDefinition) (KeyspaceResult, []domain.Difference, error) {
 	if err := valid(c); err != nil {
-		return KeyspaceResult{}, err
+		return KeyspaceResult{}, nil, err
 	}
 	var k domain.Keyspace
 	end, err := h.ledger.Load(ctx, eventstore.KeyspaceRef(c.Name), 0, func(r eventstore.Record) { k.Apply(r.Event) })
 	if err != nil {
-		return KeyspaceResult{}, err
+		return KeyspaceResult{}, nil, err
+	}
+	if c.IfMatch != 0 && c.IfMatch != end {
+		return KeyspaceResult{}, nil, domain.ErrRevisionStale
 	}
 	event, err := k.Put(h.decision(c))
+	if err != nil {
+		return KeyspaceResult{}, nil, err
+	}
+	differences := k.Differences(c.Name, c.KeyspaceDefinition)
 	if event != nil {
 		k.Apply(event)
 	}
-	return KeyspaceResult{Keyspace: k, Position: end, Changed: event != nil}, err
+	return KeyspaceResult{Keyspace: k.OrBuiltIn(c.Name), Position: end, Changed: event != nil, Created: begins(event)}, differences, nil
 }
+
+// begins reports whether an event is the first of a keyspace that is not built in.
+func begins(e domain.Event) bool { _, ok := e.(domain.KeyspaceDefined); return ok }
 
 // onKeyspace carries out a command on a keyspace.
 func (h *Handler) onKeyspace(ctx context.Context, name string, r Request, decide func(domain.Keyspace) (domain.Event, error)) (KeyspaceResult, error) {
-	o, err := executeOnce(ctx, h, eventstore.KeyspaceRef(name), r, nil, decide)
-	return KeyspaceResult{Keyspace: o.state, Position: o.position, Replayed: o.replayed, Changed: o.changed}, err
+	created := false
+	o, err := executeOnce(ctx, h, eventstore.KeyspaceRef(name), r, nil, func(k domain.Keyspace) (domain.Event, error) {
+		event, err := decide(k)
+		created = begins(event)
+		return event, err
+	})
+	return KeyspaceResult{Keyspace: o.state.OrBuiltIn(name), Position: o.position, Replayed: o.replayed, Changed: o.changed, Created: created}, err
 }

@@ -34,8 +34,8 @@ func builtIn(name string) (Keyspace, bool) {
 // Management is the keyspace of the keys for Keytrail's own API. It cannot be changed.
 func Management() Keyspace { k, _ := builtIn(ManagementKeyspace); return k }
 
-// orBuiltIn is k, or what an installation has of that name from its beginning.
-func (k Keyspace) orBuiltIn(name string) Keyspace {
+// OrBuiltIn is k, or what an installation has of that name from its beginning.
+func (k Keyspace) OrBuiltIn(name string) Keyspace {
 	if k.Name == "" {
 		k, _ = builtIn(name)
 		if k.Format.Prefix == "" {
@@ -82,7 +82,7 @@ type DefineKeyspace struct {
 
 // Define decides whether the keyspace may come to be.
 func (k Keyspace) Define(c DefineKeyspace) (Event, error) {
-	switch k = k.orBuiltIn(c.Name); {
+	switch k = k.OrBuiltIn(c.Name); {
 	case c.By.Org != Installation:
 		return nil, ErrOutOfReach
 	case k.Name != "":
@@ -99,7 +99,7 @@ func (k Keyspace) Define(c DefineKeyspace) (Event, error) {
 
 // Put decides whether the keyspace may be as c says, be it new or not.
 func (k Keyspace) Put(c DefineKeyspace) (Event, error) {
-	if k.orBuiltIn(c.Name).Name == "" {
+	if k.OrBuiltIn(c.Name).Name == "" {
 		return k.Define(c)
 	}
 	return k.Update(c)
@@ -108,7 +108,7 @@ func (k Keyspace) Put(c DefineKeyspace) (Event, error) {
 // Update decides whether the keyspace may get another definition. Secrets of the formats
 // that it had before stay good.
 func (k Keyspace) Update(c DefineKeyspace) (Event, error) {
-	k = k.orBuiltIn(c.Name)
+	k = k.OrBuiltIn(c.Name)
 	if err := k.changeable(c.By); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ type RetireKeyspace struct {
 
 // Retire decides whether the keyspace may be retired.
 func (k Keyspace) Retire(c RetireKeyspace) (Event, error) {
-	k = k.orBuiltIn(c.Name)
+	k = k.OrBuiltIn(c.Name)
 	if err := k.changeable(c.By); err != nil || k.Retired() {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (k Keyspace) Retire(c RetireKeyspace) (Event, error) {
 
 // Reinstate decides whether the keyspace may have new keys again.
 func (k Keyspace) Reinstate(c RetireKeyspace) (Event, error) {
-	k = k.orBuiltIn(c.Name)
+	k = k.OrBuiltIn(c.Name)
 	if err := k.changeable(c.By); err != nil || !k.Retired() {
 		return nil, err
 	}
@@ -184,13 +184,13 @@ func (k *Keyspace) Apply(e Event) {
 	case KeyspaceDefined:
 		*k = Keyspace{Name: e.Name, KeyspaceDefinition: e.Definition, CreatedAt: e.At}
 	case KeyspaceUpdated:
-		*k = k.orBuiltIn(e.Name)
+		*k = k.OrBuiltIn(e.Name)
 		k.define(e.Definition)
 	case KeyspaceRetired:
-		*k = k.orBuiltIn(e.Name)
+		*k = k.OrBuiltIn(e.Name)
 		k.RetiredAt = e.At
 	case KeyspaceReinstated:
-		*k = k.orBuiltIn(e.Name)
+		*k = k.OrBuiltIn(e.Name)
 		k.RetiredAt = time.Time{}
 	}
 }
