@@ -193,7 +193,7 @@ func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKe
 type rotateKeyRequest struct {
 	KeyWrite
 	Body *struct {
-		Overlap domain.Duration `json:"overlap,omitempty" doc:"How long the secrets before stay good, like 24h; left out: they are refused at once."`
+		Overlap *domain.Duration `json:"overlap,omitempty" doc:"How long the secrets before stay good, like 24h; left out: the min_overlap of the keyspace, or else they are refused at once."`
 	} `required:"false"`
 }
 
@@ -212,7 +212,7 @@ func (s *server) rotateKey(ctx context.Context, p domain.Principal, in *rotateKe
 		c.Overlap = in.Body.Overlap
 	}
 	result, err := s.Commands.RotateKey(ctx, c)
-	if err == nil && c.Overlap == 0 {
+	if err == nil && result.Key.Secrets[1].Ended {
 		err = s.oldSecretEnded(ctx, result)
 	}
 	return s.withSecret(ctx, result, err)

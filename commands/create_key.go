@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"time"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -37,7 +36,7 @@ func (h *Handler) CreateKey(ctx context.Context, c CreateKey) (KeyResult, error)
 	if err != nil {
 		return KeyResult{}, err
 	}
-	return h.create(ctx, c, shape, secret)
+	return h.create(ctx, c, keyspace, shape, secret)
 }
 
 func (c *CreateKey) check() error {
@@ -55,15 +54,11 @@ func (c *CreateKey) check() error {
 	return nil
 }
 
-func (h *Handler) create(ctx context.Context, c CreateKey, shape domain.Shape, secret domain.Secret) (KeyResult, error) {
+func (h *Handler) create(ctx context.Context, c CreateKey, keyspace *domain.Keyspace, shape domain.Shape, secret domain.Secret) (KeyResult, error) {
 	id := domain.NewKeyID(c.Org, c.CommandID)
 	result, err := h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
-		at, settings := h.now(), c.Settings
-		if c.TTL != 0 {
-			settings.ExpiresAt = at.Add(time.Duration(c.TTL))
-		}
-		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Settings: settings,
-			Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret), At: at, By: c.By})
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Policy: keyspace.KeyspaceDefinition,
+			Settings: c.Settings, TTL: c.TTL, Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret), At: h.now(), By: c.By})
 	})
 	return withSecret(result, secret), err
 }

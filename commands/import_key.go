@@ -29,7 +29,8 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	if err := valid(c); err != nil {
 		return KeyResult{}, err
 	}
-	if err := h.checkImport(c); err != nil {
+	keyspace, err := h.importInto(c)
+	if err != nil {
 		return KeyResult{}, err
 	}
 	if err := h.mustExist(ctx, c.Org); err != nil {
@@ -42,18 +43,18 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	// The command is the import of this digest, by any caller, any number of times.
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
 	return h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
-		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Settings: c.Settings,
-			Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By})
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Policy: keyspace.KeyspaceDefinition,
+			Settings: c.Settings, Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By})
 	})
 }
 
-// checkImport holds the line to its keyspace.
-func (h *Handler) checkImport(c ImportKey) error {
+// importInto finds the keyspace of the key, whose environment must be one of its.
+func (h *Handler) importInto(c ImportKey) (*domain.Keyspace, error) {
 	keyspace, err := h.newKeysIn(c.Keyspace)
 	if err == nil && c.Environment != "" {
 		_, err = keyspace.Shape(c.Environment)
 	}
-	return err
+	return keyspace, err
 }
 
 // importedID is the id of the key that an organization has for a digest. It is keyed with a

@@ -2,17 +2,17 @@ package commands
 
 import (
 	"context"
-	"time"
 
 	"github.com/keytrail/keytrail/domain"
 )
 
-// RotateKey gives a key a new secret. Those before it stay valid for Overlap.
+// RotateKey gives a key a new secret. Those before it stay valid for Overlap;
+// nil: as long as the keyspace demands.
 type RotateKey struct {
 	Request `validate:"-"`
-	Org     domain.OrgID    `validate:"-"`
-	Key     domain.KeyID    `validate:"-"`
-	Overlap domain.Duration `json:"overlap" validate:"overlap"`
+	Org     domain.OrgID     `validate:"-"`
+	Key     domain.KeyID     `validate:"-"`
+	Overlap *domain.Duration `json:"overlap" validate:"omitempty,overlap"`
 }
 
 // RotateKey carries out c. The secret is in the first answer alone.
@@ -23,6 +23,14 @@ func (h *Handler) RotateKey(ctx context.Context, c RotateKey) (KeyResult, error)
 	var secret domain.Secret
 	var shape domain.Shape
 	result, err := h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (_ domain.Event, err error) {
+		policy, err := h.policyOf(k)
+		if err != nil {
+			return nil, err
+		}
+		overlap, err := policy.Bounds.Overlap(c.Overlap)
+		if err != nil {
+			return nil, err
+		}
 		// One secret for all attempts: the answer must hold the one that was written.
 		if k.State != domain.Absent && secret.Reveal() == "" {
 			if shape, secret, err = h.mintNext(k); err != nil {
@@ -30,7 +38,7 @@ func (h *Handler) RotateKey(ctx context.Context, c RotateKey) (KeyResult, error)
 			}
 		}
 		return k.Rotate(domain.RotateKey{Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret),
-			Overlap: time.Duration(c.Overlap), At: h.now(), By: c.By})
+			Overlap: overlap, At: h.now(), By: c.By})
 	})
 	return withSecret(result, secret), err
 }

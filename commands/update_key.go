@@ -20,8 +20,24 @@ func (h *Handler) UpdateKey(ctx context.Context, c UpdateKey) (KeyResult, error)
 		return KeyResult{}, err
 	}
 	return h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (domain.Event, error) {
-		return k.Update(domain.UpdateKey{Changes: c.Changes, At: h.now(), By: c.By})
+		policy, err := h.policyOf(k)
+		if err != nil {
+			return nil, err
+		}
+		return k.Update(domain.UpdateKey{Changes: c.Changes, Policy: policy, At: h.now(), By: c.By})
 	})
+}
+
+// policyOf is what the keyspace of a key says; of one without history: nothing.
+func (h *Handler) policyOf(k domain.Key) (domain.KeyspaceDefinition, error) {
+	if k.State == domain.Absent {
+		return domain.KeyspaceDefinition{}, nil
+	}
+	keyspace, err := h.keyspaces.Keyspaces().Named(k.Keyspace)
+	if err != nil {
+		return domain.KeyspaceDefinition{}, err
+	}
+	return keyspace.KeyspaceDefinition, nil
 }
 
 // check holds the changes to the bounds of a new key's settings, by merging them into some

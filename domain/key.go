@@ -98,7 +98,9 @@ type CreateKey struct {
 	Org         OrgID
 	Keyspace    string
 	Environment string
+	Policy      KeyspaceDefinition // of the keyspace
 	Settings
+	TTL      Duration // 0: what Settings say, or the keyspace
 	Digest   Digest
 	Prefix   string
 	Imported bool
@@ -124,13 +126,17 @@ func (k Key) Create(c CreateKey) (Event, error) {
 	if c.Imported && c.Keyspace == ManagementKeyspace {
 		return nil, InvalidField("keyspace", "a management key cannot be imported; create one")
 	}
-	if err := c.By.mayGrant(c.Keyspace, c.Scopes); err != nil {
+	settings, err := c.Policy.settle(c.Settings, c.TTL, c.At)
+	if err != nil {
 		return nil, err
 	}
-	if err := inFuture(c.ExpiresAt, c.At); err != nil {
+	if err := c.By.mayGrant(c.Keyspace, settings.Scopes); err != nil {
 		return nil, err
 	}
-	return KeyCreated{ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Settings: c.Settings, Digest: c.Digest, Prefix: c.Prefix,
+	if err := inFuture(settings.ExpiresAt, c.At); err != nil {
+		return nil, err
+	}
+	return KeyCreated{ID: c.ID, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Settings: settings, Digest: c.Digest, Prefix: c.Prefix,
 		Imported: c.Imported, Root: c.Root, Header: Header{c.At, c.By.ID}}, nil
 }
 
@@ -144,8 +150,9 @@ func inFuture(expiry, now time.Time) error {
 // UpdateKey asks for new values of a key's fields.
 type UpdateKey struct {
 	Changes
-	At time.Time
-	By Principal
+	Policy KeyspaceDefinition // of the key's keyspace
+	At     time.Time
+	By     Principal
 }
 
 // Update decides whether the key may be changed, and leaves out what is so already.
@@ -163,9 +170,13 @@ func (k Key) Update(c UpdateKey) (Event, error) {
 			return nil, err
 		}
 	}
+	before := k
 	news := k.Settings.Merge(c.Changes)
 	if news == (Changes{}) {
 		return nil, nil
+	}
+	if err := c.Policy.allowsChanges(&before, news); err != nil {
+		return nil, err
 	}
 	if news.restrict() {
 		if err := k.protected(c.By); err != nil {

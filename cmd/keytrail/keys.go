@@ -185,9 +185,13 @@ func rotateCommand(c *client) *cobra.Command {
 	var overlap string
 	cmd := &cobra.Command{Use: "rotate KEY_ID", Short: "Give a key a new secret and print it, this once", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.secret(cmd, "/v1/keys/"+url.PathEscape(args[0])+"/rotate", map[string]string{"overlap": overlap})
+			body := map[string]string{}
+			if overlap != "" {
+				body["overlap"] = overlap
+			}
+			return c.secret(cmd, "/v1/keys/"+url.PathEscape(args[0])+"/rotate", body)
 		}}
-	cmd.Flags().StringVar(&overlap, "overlap", "0s", "how long the old secret stays good, like 24h")
+	cmd.Flags().StringVar(&overlap, "overlap", "", "how long the old secret stays good, like 24h; left out: as long as the keyspace demands, or not at all")
 	return cmd
 }
 
