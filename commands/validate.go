@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"go/token"
+	"mime"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -36,12 +37,15 @@ const (
 var rules = []rule{
 	{"keyspace_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) }, "must begin with a letter and be lower-case letters, digits, '-' and '_'"},
 	{"secret_text", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) || f.String() == "" }, "must be letters, digits, '_', '-' and '.'"},
-	{"place", func(f reflect.Value) bool { return place.MatchString(f.String()) }, "must be bearer, basic, header:NAME or query:NAME"},
+	{"place", func(f reflect.Value) bool { return place.MatchString(f.String()) && !notPlaces.MatchString(f.String()) },
+		"must be bearer, basic, header:NAME or query:NAME, and the header none that HTTP, proxies, cookies or this service use"},
 	{"reply_case", func(f reflect.Value) bool { return slices.Contains(domain.ReplyCases(), domain.ReplyCase(f.String())) }, fmt.Sprintf("must be one of %s", domain.ReplyCases())},
 	{"reply_header", func(f reflect.Value) bool {
 		return headerName.MatchString(f.String()) && !ownHeaders.MatchString(f.String())
 	}, "must be the name of a header that the service does not set itself"},
-	{"header_value", func(f reflect.Value) bool { return headerValue.MatchString(f.String()) }, "must be printable ASCII"},
+	{"header_value", func(f reflect.Value) bool { return headerValue.MatchString(f.String()) }, "must be printable ASCII that does not begin or end with a space"},
+	{"media_type", func(f reflect.Value) bool { return headerValue.MatchString(f.String()) && mediaType(f.String()) }, "must be a media type, like application/json or text/plain; charset=utf-8"},
+	{"body_text", func(f reflect.Value) bool { return plain(strings.Map(lineBreak, f.String())) }, "must be valid UTF-8 without control characters but line breaks and tabs"},
 	{"token_ttl", func(f reflect.Value) bool { return f.Int() == 0 || within(f, time.Second, maxTokenTTL) }, "must be from 1s to 24h"},
 	{"text", func(f reflect.Value) bool { return plain(f.String()) }, "must be valid UTF-8 without control characters, those of bidirectional text included"},
 	{"scope", func(f reflect.Value) bool { return domain.ValidScope(f.String()) },
@@ -61,7 +65,7 @@ var rules = []rule{
 
 // texts are what a refusal says of each tag; those of bounds say the bound.
 var texts = func() map[string]string {
-	all := map[string]string{"unique": "must not hold the same twice", "required": "is required"}
+	all := map[string]string{"required": "is required"}
 	for _, r := range rules {
 		all[r.tag] = r.text
 	}
@@ -72,10 +76,17 @@ var (
 	keyspaceName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 	place        = regexp.MustCompile(`^(bearer|basic|header:[A-Za-z][A-Za-z0-9-]{0,63}|query:[A-Za-z0-9_.-]{1,64})$`)
 	headerName   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
-	headerValue  = regexp.MustCompile(`^[ -~]*$`)
-	// ownHeaders are those that a reply cannot set: they say how long it is and where it ends.
-	ownHeaders = regexp.MustCompile(`(?i)^(x-keytrail-.*|content-length|content-type|transfer-encoding|connection|trailer|upgrade|set-cookie)$`)
+	headerValue  = regexp.MustCompile(`^([!-~]([ -~]*[!-~])?)?$`)
+	// notPlaces are headers that hold no key of a client's: a proxy may set, join or drop them,
+	// Authorization has places of its own, and Cookie is what other sites make a browser send.
+	notPlaces = regexp.MustCompile(`(?i)^header:(` + hopByHop + `|authorization|content-.*|cookie|expect|forwarded|host|proxy-.*|via|x-accel-.*|x-envoy-.*|x-forwarded-.*|x-keytrail-.*|x-original-.*|x-real-ip|x-request-id)$`)
+	// ownHeaders are those that a reply cannot set: they frame it, steer a gateway, or are the
+	// service's own, which knows their values.
+	ownHeaders = regexp.MustCompile(`(?i)^(` + hopByHop + `|content-.*|date|proxy-.*|retry-after|set-cookie|x-accel-.*|x-envoy-.*|x-keytrail-.*|x-request-id|(x-)?ratelimit(-.*)?)$`)
 )
+
+// hopByHop are the headers of one connection, RFC 9110, section 7.6.1.
+const hopByHop = `connection|keep-alive|te|trailer|transfer-encoding|upgrade`
 
 var metadataKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
@@ -100,6 +111,19 @@ func newValidator() *validator.Validate {
 // text included: with them a name can look like another one.
 func plain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) })
+}
+
+// lineBreak leaves out what breaks lines.
+func lineBreak(r rune) rune {
+	if r == '\n' || r == '\r' || r == '\t' {
+		return -1
+	}
+	return r
+}
+
+func mediaType(s string) bool {
+	kind, _, err := mime.ParseMediaType(s)
+	return err == nil && strings.Contains(kind, "/")
 }
 
 func unprintable(r rune) bool { return r <= ' ' || r > '~' }
@@ -129,27 +153,46 @@ func valid(command any) error {
 	return domain.InvalidField(jsonPath(field), explain(f))
 }
 
-// jsonPath drops the embedded structs, which have no JSON name, from a field's path.
+// mapKey is the end of a path of the validator that is the key of a map.
+var mapKey = regexp.MustCompile(`(?s)\[([0-9]*[^0-9\]].*|)\]$`)
+
+// jsonPath is a path of the validator without the embedded structs, which have no JSON name. It
+// ends before what is the caller's own text: a name in metadata, or one that is not plain.
 func jsonPath(path string) string {
-	parts := strings.Split(path, ".")
-	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" || token.IsExported(p) })
-	joined := strings.Join(parts, ".")
-	if name, _, ok := strings.Cut(joined, "["); ok && name == "metadata" {
-		return name // its names are the caller's text
+	key := ""
+	if m := mapKey.FindStringSubmatchIndex(path); m != nil {
+		path, key = path[:m[0]], path[m[2]:m[3]]
 	}
-	return joined
+	parts := slices.DeleteFunc(strings.Split(path, "."), func(p string) bool { return p == "" || token.IsExported(p) })
+	if len(key) <= maxHeaderName && headerName.MatchString(key) && parts[0] != "metadata" {
+		parts = append(parts, key)
+	}
+	return strings.Join(parts, ".")
 }
 
+// maxHeaderName is how many characters the name of a header has at most.
+const maxHeaderName = 64
+
+// explain says what a field must be.
 func explain(f validator.FieldError) string {
 	if text, ok := texts[f.Tag()]; ok {
 		return text
+	}
+	switch f.Tag() {
+	case "oneof":
+		return "must be one of " + strings.Join(strings.Fields(f.Param()), ", ")
+	case "unique":
+		if f.Param() != "" {
+			return "must not have two entries of the same " + strings.ToLower(f.Param())
+		}
+		return "must not hold the same twice"
 	}
 	bound := "at most " + f.Param()
 	if f.Tag() == "min" {
 		bound = "at least " + f.Param()
 	}
 	switch f.Kind() {
-	case reflect.Int64:
+	case reflect.Int, reflect.Int64:
 		return "must be " + bound
 	case reflect.Slice, reflect.Map:
 		return "must have " + bound + " entries"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -108,9 +109,9 @@ type Reply struct {
 // A ReplyText is an answer. Its body is a text/template with the fields of ReplyFields.
 type ReplyText struct {
 	Status      int               `json:"status" validate:"min=400,max=599"`
-	ContentType string            `json:"content_type,omitempty" validate:"max=100,header_value"` // "": application/json
+	ContentType string            `json:"content_type,omitempty" validate:"omitempty,max=100,media_type"` // "": application/json
 	Headers     map[string]string `json:"headers,omitempty" validate:"max=10,dive,keys,max=64,reply_header,endkeys,max=500,header_value"`
-	Body        string            `json:"body,omitempty" validate:"max=4096"`
+	Body        string            `json:"body,omitempty" validate:"max=4096,body_text"`
 }
 
 // A ReplyCase is an outcome, or one of the cases below.
@@ -151,6 +152,9 @@ func (d *KeyspaceDefinition) check() error {
 	case b.OneKeyPerOwner && b.KeysPerOwner > 1:
 		return InvalidField("bounds.keys_per_owner", "must be left out beside one_key_per_owner")
 	}
+	if err := d.Presentation.check(); err != nil {
+		return err
+	}
 	for i, s := range d.Defaults.Scopes {
 		if !d.hasScope(s) {
 			return InvalidField("defaults.scopes["+itoa(i)+"]", "is not in the catalogue under scopes")
@@ -161,6 +165,21 @@ func (d *KeyspaceDefinition) check() error {
 	}
 	if len(d.canonical()) > maxDefinition {
 		return InvalidField("", "a keyspace may have at most %d bytes as JSON", maxDefinition)
+	}
+	return nil
+}
+
+// check refuses a header that is named twice: the case of its letters means nothing.
+func (p Presentation) check() error {
+	seen := map[string]bool{}
+	for i, place := range p.Places {
+		if strings.HasPrefix(place, "header:") {
+			place = strings.ToLower(place)
+		}
+		if seen[place] {
+			return InvalidField("presentation.places["+itoa(i)+"]", "must not be the header of another place")
+		}
+		seen[place] = true
 	}
 	return nil
 }
