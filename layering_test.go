@@ -17,6 +17,7 @@ const module = "github.com/keytrail/keytrail/"
 // layers says, for each folder, which of ours it may import. Test files may import more.
 var layers = map[string][]string{
 	"domain":                    {},
+	"internal/aead":             {},
 	"internal/backoff":          {},
 	"internal/fastjson":         {},
 	"internal/filelock":         {},
@@ -28,7 +29,7 @@ var layers = map[string][]string{
 	"internal/keyring":          {"internal/secretfile"},
 	"eventstore":                {"domain", "internal/backoff", "internal/fastjson", "internal/filelock", "internal/inflight", "internal/tracing"},
 	"eventstore/eventstoretest": {"domain", "eventstore"},
-	"commands":                  {"domain", "eventstore", "internal/backoff", "internal/tracing"},
+	"commands":                  {"domain", "eventstore", "internal/aead", "internal/backoff", "internal/tracing"},
 	"projections":               {"domain", "eventstore", "internal/backoff", "internal/dirsync", "internal/fastjson", "internal/tracing"},
 	"verify":                    {"domain", "eventstore", "projections", "internal/backoff", "internal/fastjson", "internal/tracing"},
 	"backup":                    {"domain", "eventstore"},

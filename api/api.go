@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
@@ -96,6 +97,7 @@ func (s *server) routes() {
 	route(s, "updateKey", "PATCH /v1/keys/{id}", scoped("keys:write"), 200, "Update a key", s.updateKey)
 	route(s, "rotateKey", "POST /v1/keys/{id}/rotate", scoped("keys:write"), 200, "Give a key a new secret", s.rotateKey)
 	route(s, "revokeKey", "POST /v1/keys/{id}/revoke", scoped("keys:write"), 200, "Revoke a key for good", s.revokeKey)
+	route(s, "revealKey", "POST /v1/keys/{id}/reveal", scoped(domain.RevealScope), 200, "Show a key's secret again", s.revealKey)
 	route(s, "disableKey", "POST /v1/keys/{id}/disable", scoped("keys:write"), 200, "Take a key out of use", s.disableKey)
 	route(s, "enableKey", "POST /v1/keys/{id}/enable", scoped("keys:write"), 200, "Put a disabled key back into use", s.enableKey)
 	route(s, "readUsage", "GET /v1/keys/{id}/usage", scoped("keys:read"), 200, "Count a key's uses by outcome", s.keyUsage)

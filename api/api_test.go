@@ -63,12 +63,12 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, l) }()
 	s := &service{t: t, nats: nats, ledger: l, store: store}
-	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store})
+	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, DataKeys: l})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if faults != nil {
-		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store})
+		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, DataKeys: l})
 	}
 	s.commands = handler
 	v := verify.New(store, l, verify.Options{})

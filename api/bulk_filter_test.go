@@ -14,7 +14,7 @@ func (s *service) tenant(name string) (t tenant) {
 	for i := range 3 {
 		s.create(s.root, fmt.Sprintf(`{"org_id":%q,"name":"n%d"}`, t.org, i))
 	}
-	t.admin, t.adminSecret = s.create(s.root, `{"org_id":"`+t.org+`","name":"admin","keyspace":"keytrail","scopes":["*"]}`)
+	t.admin, t.adminSecret = s.create(s.root, `{"org_id":"`+t.org+`","name":"admin","keyspace":"keytrail","scopes":["*","keys:reveal"]}`)
 	t.weak, t.weakSecret = s.create(s.root, `{"org_id":"`+t.org+`","name":"weak","keyspace":"keytrail","scopes":["keys:write","keys:read"]}`)
 	return t
 }

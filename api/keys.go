@@ -20,6 +20,7 @@ type Key struct {
 	Environment      string             `json:"environment,omitempty" doc:"If the keyspace has some."`
 	Name             string             `json:"name"`
 	Prefix           string             `json:"prefix"`
+	Recoverable      bool               `json:"recoverable,omitempty" doc:"Its secret can be revealed."`
 	Owner            string             `json:"owner"`
 	Scopes           []string           `json:"scopes"`
 	Status           keyStatus          `json:"status"`
@@ -43,6 +44,7 @@ func (s *server) showKey(k projections.KeyRow) Key {
 		LastUsedAt: orNull(k.LastUsedAt), RevokedAt: orNull(k.RevokedAt), RateLimits: orEmpty(k.RateLimits),
 		AllowedCIDRs: orEmpty(k.AllowedCIDRs), Metadata: k.Metadata, Revision: uint64(k.Revision),
 	}
+	shown.Recoverable = k.State != domain.Revoked && len(k.Secrets[0].Sealed) > 0
 	if k.Org != domain.Installation {
 		shown.Org = &k.Org
 	}

@@ -21,6 +21,7 @@ type faulty struct {
 	refuse  int // appends that fail before they are written
 	loseAck int // appends that fail after they were
 	appends int
+	refused func() // called at each append that is refused
 }
 
 var errFault = errors.New("the network is down")
@@ -29,6 +30,9 @@ func (f *faulty) Append(ctx context.Context, ref eventstore.Ref, after eventstor
 	f.appends++
 	if f.refuse > 0 {
 		f.refuse--
+		if f.refused != nil {
+			f.refused()
+		}
 		return 0, errFault
 	}
 	p, err := f.Ledger.Append(ctx, ref, after, c, e)

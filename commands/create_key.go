@@ -56,9 +56,14 @@ func (c *CreateKey) check() error {
 
 func (h *Handler) create(ctx context.Context, c CreateKey, keyspace *domain.Keyspace, shape domain.Shape, secret domain.Secret) (KeyResult, error) {
 	id := domain.NewKeyID(c.Org, c.CommandID)
+	var sealed sealedSecret
 	result, err := h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
-		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Policy: keyspace.KeyspaceDefinition,
+		event, err := k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Policy: keyspace.KeyspaceDefinition,
 			Settings: c.Settings, TTL: c.TTL, Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret), At: h.now(), By: c.By})
+		if err == nil && h.recoverable(c.Keyspace) {
+			event, err = sealed.into(ctx, h, event, c.Org, id, secret)
+		}
+		return event, err
 	})
 	return withSecret(result, secret), err
 }

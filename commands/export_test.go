@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // ExpireOverdue is one pass of ExpireKeys.
@@ -28,4 +30,13 @@ func (h *Handler) Remembered() int {
 	h.requests.mu.Lock()
 	defer h.requests.mu.Unlock()
 	return len(h.requests.known)
+}
+
+// Sweeper gives the passes of SweepDataKeys, one a call.
+func (h *Handler) Sweeper() func(context.Context) error {
+	var unknown map[eventstore.DataKeyRef]bool
+	return func(ctx context.Context) (err error) {
+		unknown, err = h.sweepDataKeys(ctx, unknown)
+		return err
+	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/aead"
 )
 
 // An EventLog is the ledger as commands use it; tests wrap the real one with faults.
@@ -34,6 +35,8 @@ type Options struct {
 	Index     RequestIndex  // nil: none but what this handler carried out itself
 	Keys      KeyIndex      // nil: none
 	Keyspaces KeyspaceIndex // nil: those that are built in
+	DataKeys  DataKeyStore  // nil: no secret is recoverable
+	Sealing   [32]byte      // seals data keys
 	ImportIDs [32]byte      // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
@@ -46,6 +49,8 @@ type Handler struct {
 	requests  requests
 	keys      KeyIndex
 	keyspaces KeyspaceIndex
+	dataKeys  DataKeyStore
+	sealing   aead.Key
 	importIDs [32]byte
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
@@ -67,7 +72,7 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, importIDs: o.ImportIDs,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, dataKeys: o.DataKeys, sealing: o.Sealing, importIDs: o.ImportIDs,
 		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

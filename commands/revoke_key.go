@@ -36,5 +36,9 @@ func (h *Handler) RevokeKey(ctx context.Context, c RevokeKey) (KeyResult, error)
 			assumed = &assumption[domain.Key]{k, at}
 		}
 	}
-	return h.onAssumedKey(ctx, c.Org, c.Key, c.Request, assumed, decide)
+	result, err := h.onAssumedKey(ctx, c.Org, c.Key, c.Request, assumed, decide)
+	if err == nil && len(result.Key.Secrets[0].Sealed) > 0 {
+		h.destroyDataKey(ctx, result.Key, result.Key.Secrets[0])
+	}
+	return result, err
 }

@@ -22,6 +22,8 @@ func (h *Handler) RotateKey(ctx context.Context, c RotateKey) (KeyResult, error)
 	}
 	var secret domain.Secret
 	var shape domain.Shape
+	var sealed sealedSecret
+	var before domain.KeySecret
 	result, err := h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (_ domain.Event, err error) {
 		policy, err := h.policyOf(k)
 		if err != nil {
@@ -37,9 +39,19 @@ func (h *Handler) RotateKey(ctx context.Context, c RotateKey) (KeyResult, error)
 				return nil, err
 			}
 		}
-		return k.Rotate(domain.RotateKey{Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret),
+		event, err := k.Rotate(domain.RotateKey{Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret),
 			Overlap: overlap, At: h.now(), By: c.By})
+		if err == nil && h.recoverable(k.Keyspace) {
+			event, err = sealed.into(ctx, h, event, k.Org, k.ID, secret)
+		}
+		if err == nil {
+			before = k.Secrets[0]
+		}
+		return event, err
 	})
+	if err == nil && result.Changed && len(before.Sealed) > 0 {
+		h.destroyDataKey(ctx, result.Key, before)
+	}
 	return withSecret(result, secret), err
 }
 

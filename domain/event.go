@@ -39,6 +39,7 @@ type Confidential interface {
 // Private is what a confidential event keeps out of its JSON.
 type Private struct {
 	Digest Digest `json:"digest,omitzero"`
+	Sealed []byte `json:"sealed,omitempty"` // the secret, under a data key that is not on the ledger
 }
 
 // An EventType is an entry of the registry of events.
@@ -58,6 +59,7 @@ var EventTypes = []EventType{
 	{Name: "key.enabled", Zero: KeyEnabled{}},
 	{Name: "key.revoked", Zero: KeyRevoked{}},
 	{Name: "key.expired", Zero: KeyExpired{}},
+	{Name: "key.revealed", Zero: KeyRevealed{}},
 	{Name: "key.used", Zero: KeyUsed{}, Use: true},
 	{Name: "credentials.refused", Zero: CredentialsRefused{}, Use: true},
 	{Name: "organization.created", Zero: OrganizationCreated{}},

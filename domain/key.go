@@ -78,6 +78,7 @@ type Key struct {
 type KeySecret struct {
 	Digest     Digest    `json:"d"`
 	Prefix     string    `json:"p"`
+	Sealed     []byte    `json:"sealed,omitempty"` // the secret, under a data key that is not on the ledger
 	CreatedAt  time.Time `json:"at"`
 	ValidUntil time.Time `json:"until,omitzero"`  // zero: as long as the key
 	Ended      bool      `json:"ended,omitempty"` // rotated away without an overlap: refused whatever the clock says
@@ -279,6 +280,25 @@ func (k Key) Revoke(c RevokeKey) (Event, error) {
 	return KeyRevoked{Prefix: k.prefix(), Reason: c.Reason, Comment: c.Comment, Header: Header{c.At, c.By.ID}}, nil
 }
 
+// RevealKey asks for the secret of a key. Recoverable: its keyspace lets secrets be revealed.
+type RevealKey struct {
+	Recoverable bool
+	At          time.Time
+	By          Principal
+}
+
+// Reveal decides whether the key's newest secret may be shown. That of a disabled key may: it
+// is to be good again.
+func (k Key) Reveal(c RevealKey) (Event, error) {
+	if err := k.changeable(c.By, c.At); err != nil {
+		return nil, err
+	}
+	if !c.Recoverable || len(k.Secrets[0].Sealed) == 0 {
+		return nil, ErrNotRecoverable
+	}
+	return KeyRevealed{Prefix: k.prefix(), Header: Header{c.At, c.By.ID}}, nil
+}
+
 // Expire decides whether the end of the key's time is still to be written down. Each
 // expiry is written once, however the clock moves.
 func (k Key) Expire(at time.Time) (Event, error) {
@@ -329,7 +349,7 @@ func (k *Key) Apply(e Event) {
 	switch e := e.(type) {
 	case KeyCreated:
 		*k = Key{ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Environment: e.Environment, Settings: e.Settings, State: Active, CreatedAt: e.At, CreatedBy: e.By,
-			Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix, CreatedAt: e.At}}, Imported: e.Imported, Root: e.Root}
+			Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix, Sealed: e.Sealed, CreatedAt: e.At}}, Imported: e.Imported, Root: e.Root}
 	case KeyUpdated:
 		k.Settings.Merge(e.Changes)
 		if e.NoExpiry {
@@ -349,10 +369,10 @@ func (k *Key) Apply(e Event) {
 }
 
 func (k *Key) rotate(e KeyRotated) {
-	secrets := []KeySecret{{Digest: e.Digest, Prefix: e.Prefix, CreatedAt: e.At}}
+	secrets := []KeySecret{{Digest: e.Digest, Prefix: e.Prefix, Sealed: e.Sealed, CreatedAt: e.At}}
 	atOnce := !e.OldValidUntil.After(e.At)
 	for _, s := range k.Secrets[:min(len(k.Secrets), maxSecrets-1)] {
-		s.Ended = s.Ended || atOnce
+		s.Sealed, s.Ended = nil, s.Ended || atOnce // its data key is destroyed
 		if s.ValidUntil.IsZero() || e.OldValidUntil.Before(s.ValidUntil) {
 			s.ValidUntil = e.OldValidUntil
 		}

@@ -12,6 +12,7 @@ type KeyCreated struct {
 	Environment string `json:"environment,omitempty"`
 	Settings
 	Digest   Digest `json:"-"` // private
+	Sealed   []byte `json:"-"` // private
 	Prefix   string `json:"prefix"`
 	Imported bool   `json:"imported,omitempty"`
 	Root     bool   `json:"root,omitempty"`
@@ -30,6 +31,7 @@ type KeyUpdated struct {
 // latest. If that is not after At they ended with the event, whatever a clock says.
 type KeyRotated struct {
 	Digest        Digest    `json:"-"` // private
+	Sealed        []byte    `json:"-"` // private
 	Prefix        string    `json:"prefix"`
 	OldValidUntil time.Time `json:"old_valid_until"`
 	Header
@@ -63,8 +65,14 @@ type KeyExpired struct {
 	Header
 }
 
-func (e KeyCreated) Private() Private { return Private{Digest: e.Digest} }
-func (e KeyRotated) Private() Private { return Private{Digest: e.Digest} }
+// KeyRevealed showed the key's secret to By.
+type KeyRevealed struct {
+	Prefix string `json:"prefix"`
+	Header
+}
 
-func (e KeyCreated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }
-func (e KeyRotated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }
+func (e KeyCreated) Private() Private { return Private{e.Digest, e.Sealed} }
+func (e KeyRotated) Private() Private { return Private{e.Digest, e.Sealed} }
+
+func (e KeyCreated) WithPrivate(p Private) Event { e.Digest, e.Sealed = p.Digest, p.Sealed; return e }
+func (e KeyRotated) WithPrivate(p Private) Event { e.Digest, e.Sealed = p.Digest, p.Sealed; return e }

@@ -37,6 +37,7 @@ var (
 	// Conflict: the state of what the request is about does not allow it.
 	ErrKeyRevoked         = refusal(Conflict, "key_revoked", "the key is revoked, which is final; create a new key")
 	ErrKeyExpired         = refusal(Conflict, "key_expired", "the key has expired; create a new key")
+	ErrNotRecoverable     = refusal(Conflict, "not_recoverable", "the secret of this key cannot be shown again; if its keyspace is recoverable, its next one can: rotate the key")
 	ErrKeyExists          = refusal(Conflict, "key_exists", "a key with this digest exists already")
 	ErrOrganizationExists = refusal(Conflict, "organization_exists", "the organization exists already")
 	ErrKeyspaceExists     = refusal(Conflict, "keyspace_exists", "the keyspace exists already; update it")

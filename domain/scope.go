@@ -5,6 +5,10 @@ import "strings"
 // A scope is a permission, resource:action. A held scope may be a wildcard: resource:*
 // covers every action on the resource, * covers everything.
 
+// RevealScope lets a management key see secrets again. No wildcard gives it: a key that is to have it
+// lists it, so that it is seen which keys have. A wildcard is enough to grant it.
+const RevealScope = "keys:reveal"
+
 const maxScopeLength = 100
 
 // ValidScope reports whether s is resource:action, resource:* or *.

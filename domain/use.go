@@ -2,6 +2,7 @@ package domain
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -91,7 +92,7 @@ func (c Credential) Decide(r UseRequest) Outcome {
 		return UseOrgSuspended
 	case r.Resource != "" && r.Resource != c.Org:
 		return UseWrongOrganization
-	case len(r.Scopes) > 0 && !coversAll(c.Scopes, r.Scopes):
+	case len(r.Scopes) > 0 && !c.has(r.Scopes):
 		return UseInsufficientScope
 	case len(c.AllowedCIDRs) > 0 && !c.allows(r.IP):
 		return UseIPNotAllowed
@@ -104,6 +105,14 @@ func (c Credential) Decide(r UseRequest) Outcome {
 		}
 	}
 	return UseValid
+}
+
+// has reports whether the key has the scopes. A management key has RevealScope only if it lists it.
+func (c Credential) has(scopes []string) bool {
+	if c.Keyspace == ManagementKeyspace && slices.Contains(scopes, RevealScope) && !slices.Contains(c.Scopes, RevealScope) {
+		return false
+	}
+	return coversAll(c.Scopes, scopes)
 }
 
 func (c Credential) serves(keyspace string) bool {

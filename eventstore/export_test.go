@@ -54,3 +54,10 @@ func SetReplayRecords(t *testing.T, n int) {
 
 // Received is how many messages the server has sent.
 func (l *Ledger) Received() uint64 { return l.nc.Stats().InMsgs }
+
+// SetDataKeysPage makes the names of data keys come in smaller pages until the test ends.
+func SetDataKeysPage(t *testing.T, n int) {
+	before := dataKeysPage
+	t.Cleanup(func() { dataKeysPage = before })
+	dataKeysPage = n
+}

@@ -11,7 +11,7 @@ import (
 // what a replay reads. A text that is not spelled as encoding/json writes the struct is left
 // to that.
 func keyCreated(data []byte, private domain.Private) (domain.Event, bool) {
-	e := domain.KeyCreated{Digest: private.Digest}
+	e := domain.KeyCreated{Digest: private.Digest, Sealed: private.Sealed}
 	s := fastjson.NewScanner(string(data))
 	return e, scanKeyCreated(&s, &e) && s.End()
 }

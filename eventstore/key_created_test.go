@@ -44,7 +44,7 @@ func TestTheScannerReadsKeyCreated(t *testing.T) {
 		ID: domain.NewKeyID("", "k"), Org: domain.NewOrgID("o"), Keyspace: "default", Environment: "live",
 		Settings: domain.Settings{Name: "Bücher 1", Owner: "o", Scopes: []string{"a:b"}, ExpiresAt: time.Now(), RateLimits: []domain.RateLimit{{Limit: 5, Window: domain.Duration(time.Hour)}},
 			AllowedCIDRs: []string{"192.0.2.0/24"}, Metadata: map[string]string{"a": "b"}},
-		Digest: domain.Digest{1}, Prefix: "p", Imported: true, Root: true, Header: domain.Header{At: time.Now(), By: "root"},
+		Digest: domain.Digest{1}, Sealed: []byte("s"), Prefix: "p", Imported: true, Root: true, Header: domain.Header{At: time.Now(), By: "root"},
 	}
 	demandNoZeros(t, reflect.ValueOf(created))
 	data, err := json.Marshal(created)

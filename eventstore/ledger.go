@@ -23,6 +23,7 @@ type Ledger struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	streams   [2]jetstream.Stream
+	dataKeys  jetstream.Stream
 	node      string
 	embedded  bool // the server is in this process, which is its only client
 	log       *slog.Logger

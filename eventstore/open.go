@@ -44,8 +44,11 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
 		}
-		if i < len(l.streams) {
+		switch {
+		case i < len(l.streams):
 			l.streams[i] = s
+		case want.Name == dataKeysName:
+			l.dataKeys = s
 		}
 	}
 	l.measure(o.Metrics)

@@ -28,8 +28,8 @@ const (
 	heartbeatsMaxAge = time.Hour
 )
 
-// configs are the streams as Open makes them: those of a Stream by its number, then that of the
-// heartbeats. Each setting that NATS has a default for and that touches what is kept is written
+// configs are the streams as Open makes them: those of a Stream by its number, then those of the
+// heartbeats and of the data keys. Each setting that NATS has a default for and that touches what is kept is written
 // out.
 func configs(o Options) []jetstream.StreamConfig {
 	if o.UsesMaxAge == 0 {
@@ -55,6 +55,12 @@ func configs(o Options) []jetstream.StreamConfig {
 		forAll(jetstream.StreamConfig{
 			Name: heartbeatsName, Subjects: []string{heartbeatsRoot + ">"},
 			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, MaxAge: heartbeatsMaxAge, Discard: jetstream.DiscardOld,
+		}),
+		// One message a subject: a data key has no history. Nothing ends by itself, a full disk
+		// refuses the new and not the old, and messages can be deleted, which is what it is for.
+		forAll(jetstream.StreamConfig{
+			Name: dataKeysName, Subjects: []string{dataKeysRoot + ">"},
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
 		}),
 	}
 }
@@ -92,21 +98,30 @@ func faults(have, want jetstream.StreamConfig) []fault {
 	if want.Name == heartbeatsName {
 		return all
 	}
-	return append(all,
-		fault{!have.DenyDelete, "lets messages be deleted; set deny_delete"},
-		fault{want.DenyPurge && !have.DenyPurge, "can be purged; set deny_purge"},
-		fault{have.AllowMsgSchedules, "lets messages be scheduled, which allows roll-up; take allow_msg_schedules away"},
-		fault{have.AllowRollup, "lets one message replace others; take allow_rollup_hdrs away"},
-		fault{have.MaxMsgs > 0, "is limited by the number of its messages; set max_msgs to -1"},
-		fault{have.MaxMsgsPerSubject > 0 || have.DiscardNewPerSubject, "is limited by subject; set max_msgs_per_subject to -1"},
-		fault{want.MaxAge == 0 && have.MaxAge != 0, "drops what is old; set max_age to 0"},
-		fault{want.MaxBytes <= 0 && want.MaxAge == 0 && have.MaxBytes > 0, "is limited by size; set max_bytes to -1"},
-		fault{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
-		fault{have.Duplicates < duplicateWindow, fmt.Sprintf("forgets message ids before an append is repeated for the last time; set duplicate_window to %v", duplicateWindow)},
-		fault{have.AllowMsgTTL || have.SubjectDeleteMarkerTTL != 0, "lets messages end themselves; take allow_msg_ttl away"},
-		fault{have.AllowMsgCounter, "adds numbers up instead of keeping messages; take allow_msg_counter away"},
-		fault{have.AllowDirect || have.MirrorDirect, "is read from any replica, which may lack what was acknowledged; take allow_direct and mirror_direct away"},
-		fault{want.AllowAtomicPublish && !have.AllowAtomicPublish, "takes no atomic batches; set allow_atomic"},
-		fault{have.RePublish != nil, "copies its messages to other subjects; take republish away"},
-	)
+	kept := []fault{ // of streams that keep what they have
+		{have.AllowMsgSchedules, "lets messages be scheduled, which allows roll-up; take allow_msg_schedules away"},
+		{have.AllowRollup, "lets one message replace others; take allow_rollup_hdrs away"},
+		{have.MaxMsgs > 0, "is limited by the number of its messages; set max_msgs to -1"},
+		{want.MaxAge == 0 && have.MaxAge != 0, "drops what is old; set max_age to 0"},
+		{want.MaxBytes <= 0 && want.MaxAge == 0 && have.MaxBytes > 0, "is limited by size; set max_bytes to -1"},
+		{have.AllowMsgTTL || have.SubjectDeleteMarkerTTL != 0, "lets messages end themselves; take allow_msg_ttl away"},
+		{have.AllowMsgCounter, "adds numbers up instead of keeping messages; take allow_msg_counter away"},
+		{have.AllowDirect || have.MirrorDirect, "is read from any replica, which may lack what was acknowledged; take allow_direct and mirror_direct away"},
+		{have.RePublish != nil, "copies its messages to other subjects; take republish away"},
+	}
+	if want.Name == dataKeysName {
+		return slices.Concat(all, kept, []fault{
+			{have.DenyDelete, "keeps messages that are to be destroyed; take deny_delete away"},
+			{have.MaxMsgsPerSubject != 1, "keeps more than one message of a subject; set max_msgs_per_subject to 1"},
+			{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
+		})
+	}
+	return slices.Concat(all, []fault{
+		{!have.DenyDelete, "lets messages be deleted; set deny_delete"},
+		{want.DenyPurge && !have.DenyPurge, "can be purged; set deny_purge"},
+		{have.MaxMsgsPerSubject > 0 || have.DiscardNewPerSubject, "is limited by subject; set max_msgs_per_subject to -1"},
+		{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
+		{have.Duplicates < duplicateWindow, fmt.Sprintf("forgets message ids before an append is repeated for the last time; set duplicate_window to %v", duplicateWindow)},
+		{want.AllowAtomicPublish && !have.AllowAtomicPublish, "takes no atomic batches; set allow_atomic"},
+	}, kept)
 }

@@ -14,7 +14,7 @@ import (
 // TestStreamsThatLoseOrMisleadAreRefused lets a real server make a stream that differs from
 // ours in one setting. Some settings change others: what the refusal names is what counts.
 func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
-	const events, uses = "KEYTRAIL_EVENTS", "KEYTRAIL_USES"
+	const events, uses, dataKeys = "KEYTRAIL_EVENTS", "KEYTRAIL_USES", "KEYTRAIL_DATA_KEYS"
 	s := eventstoretest.Server(t)
 	eventstoretest.Open(t, s)
 	js := eventstoretest.JetStream(t, s)
@@ -66,6 +66,16 @@ func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
 		{events, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, "allow_atomic"},
 		{events, func(c *jetstream.StreamConfig) {
 			c.RePublish = &jetstream.RePublish{Source: "keytrail.events.>", Destination: "copies.>"}
+		}, "republish"},
+		{dataKeys, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "file storage"},
+		{dataKeys, func(c *jetstream.StreamConfig) { c.DenyDelete = true }, "deny_delete"},
+		{dataKeys, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 10 }, "max_msgs_per_subject"},
+		{dataKeys, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		{dataKeys, func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 << 40 }, "max_msgs"},
+		{dataKeys, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }, "discard"},
+		{dataKeys, func(c *jetstream.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
+		{dataKeys, func(c *jetstream.StreamConfig) {
+			c.RePublish = &jetstream.RePublish{Source: "keytrail.data_keys.>", Destination: "copies.>"}
 		}, "republish"},
 	} {
 		t.Run(c.stream+" "+c.said, func(t *testing.T) {

@@ -32,7 +32,7 @@ func (k *KeyRow) appendTo(b []byte) []byte {
 	b = append(b, byte(len(k.Secrets)))
 	for _, s := range k.Secrets {
 		b = append(append(b, s.Digest[:]...), flag(s.Ended))
-		b = appendString(appendTime(appendTime(b, s.CreatedAt), s.ValidUntil), s.Prefix)
+		b = appendString(appendString(appendTime(appendTime(b, s.CreatedAt), s.ValidUntil), s.Prefix), string(s.Sealed))
 	}
 	return appendSettings(b, k.Keyspace, &k.Settings)
 }
@@ -83,7 +83,10 @@ func (k *KeyRow) decodeState(v string) (org [idSize]byte, metadata, settings str
 		s := &k.Secrets[i]
 		copy(s.Digest[:], r.cut(len(s.Digest)))
 		s.Ended = r.cut(1)[0] == 1
-		s.CreatedAt, s.ValidUntil, s.Prefix = r.time(), r.time(), r.string()
+		s.CreatedAt, s.ValidUntil, s.Prefix, s.Sealed = r.time(), r.time(), r.string(), nil
+		if sealed := r.string(); sealed != "" {
+			s.Sealed = []byte(sealed)
+		}
 	}
 	return org, k.decodeSettings(string(r)), string(r)
 }

@@ -39,7 +39,7 @@ func when(t *time.Time) string {
 
 func keysCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "keys", Short: "Create, list and change keys"}
-	cmd.AddCommand(createCommand(c), listCommand(c), getCommand(c), updateCommand(c), rotateCommand(c), revokeCommand(c),
+	cmd.AddCommand(createCommand(c), listCommand(c), getCommand(c), updateCommand(c), rotateCommand(c), revealCommand(c), revokeCommand(c),
 		switchCommand(c, "disable", "Take a key out of use"), switchCommand(c, "enable", "Put a disabled key back into use"), importCommand(c), exportCommand(c))
 	return cmd
 }
@@ -193,6 +193,20 @@ func rotateCommand(c *client) *cobra.Command {
 		}}
 	cmd.Flags().StringVar(&overlap, "overlap", "", "how long the old secret stays good, like 24h; left out: as long as the keyspace demands, or not at all")
 	return cmd
+}
+
+func revealCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "reveal KEY_ID", Short: "Show the secret of a key whose keyspace is recoverable", Args: cobra.ExactArgs(1),
+		Long: "Show the secret of a key whose keyspace is recoverable. It takes a management key that lists the scope keys:reveal, and is an event each time.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var a struct {
+				Secret string `json:"secret"`
+			}
+			if err := c.call(cmd.Context(), http.MethodPost, "/v1/keys/"+url.PathEscape(args[0])+"/reveal", nil, nil, &a); err != nil {
+				return err
+			}
+			return c.show(cmd, a, func(w io.Writer) { fmt.Fprintln(w, a.Secret) })
+		}}
 }
 
 func switchCommand(c *client, verb, short string) *cobra.Command {

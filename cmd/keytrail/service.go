@@ -137,7 +137,8 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.madeRoot, err = ensureRootKey(ctx, first, s.rootKeyFile()); err != nil {
 		return fmt.Errorf("make the root key: %w", err)
 	}
-	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, ImportIDs: ring.Derive(keyring.ImportIDs)})
+	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store,
+		DataKeys: s.ledger, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)})
 	return nil
 }
 
@@ -151,6 +152,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.onStop(func() error { within(stopTimeout, verifier.Close); return nil })
 	s.run(verifier.Run)
 	s.run(func(ctx context.Context) error { s.commands.ExpireKeys(ctx, s.store); return nil })
+	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
 	s.http.setHandler(api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()}))
 	s.greet()
