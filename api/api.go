@@ -35,7 +35,7 @@ type Options struct {
 	AccessLog      *slog.Logger // a line for each request; nil: none
 	Registry       *prometheus.Registry
 	Now            func() time.Time
-	TrustedProxies []netip.Prefix  // whose X-Forwarded-For counts
+	TrustedProxies []netip.Prefix  // whose X-Forwarded-For counts, and what they say of their clients' requests
 	Stopping       context.Context // ends when streams and long polls are to end
 	Limits         Limits
 	Tracing        bool // OpenTelemetry spans for requests
@@ -54,7 +54,8 @@ type server struct {
 
 	backingUp sync.Mutex // held while a back-up is made
 
-	gatewayWaits atomic.Int64 // requests of gateways that wait for a position
+	gatewayWaits   atomic.Int64 // requests of gateways that wait for a position
+	saidByStranger sync.Once    // a peer that is no trusted proxy has said what only gateways can
 }
 
 // setUp sets what Huma has one of for a whole program.

@@ -29,12 +29,13 @@ import (
 
 // A service is the real thing behind a real socket.
 type service struct {
-	t      testing.TB
-	url    string
-	root   string
-	nats   *eventstore.Server
-	ledger *eventstore.Ledger
-	store  *projections.Store
+	t       testing.TB
+	url     string
+	root    string
+	handler http.Handler
+	nats    *eventstore.Server
+	ledger  *eventstore.Ledger
+	store   *projections.Store
 
 	commands *commands.Handler
 }
@@ -74,7 +75,8 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	v := verify.New(store, l, verify.Options{})
 	o := api.Options{Commands: handler, Store: store, Ledger: l, Verifier: v, Version: "test"}
 	change(&o)
-	server := httptest.NewServer(api.New(o))
+	s.handler = api.New(o)
+	server := httptest.NewServer(s.handler)
 	s.url = server.URL
 	t.Cleanup(func() {
 		server.Close()

@@ -1,14 +1,10 @@
 package api
 
 import (
-	"maps"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -25,146 +21,73 @@ const authorizePrefix = "/v1/authorize/"
 // authorizeRoute is the name of these requests in metrics and traces.
 const authorizeRoute = "/v1/authorize/{keyspace}"
 
-// A question is what a gateway asks about a client's request.
-type question struct {
-	verify.Request
-	AfterParam
-	as403 bool // 400 and 429 are answered as 403
+// An authorization is what one question needs; it is used again.
+type authorization struct {
+	question
+	answer verify.Answer
 }
 
-// authorize is forward authentication, as nginx, Traefik, Caddy and Envoy ask for it: 200
-// lets the request pass, and says in headers whose it is.
+var authorizations = sync.Pool{New: func() any { return new(authorization) }}
+
+// authorize is forward authentication, as nginx, Traefik, Caddy, HAProxy and Envoy ask for it:
+// 200 lets the request pass and says in headers whose it is; all else is what the gateway's
+// client is answered.
 //
 // It is served ahead of the router: below the keyspace a gateway appends its client's own
-// path and query, which are taken as they come and not read.
+// path and query, which are taken as they come.
 func (m *middleware) authorize(w *responseRecorder, r *http.Request, ip netip.Addr) {
-	q := question{Request: verify.Request{IP: ip, By: gateway, Sole: true, RequestID: w.id}}
-	var a verify.Answer
-	if err := m.ask(w, r, &q, &a); err != nil {
-		problem := *m.asProblem(r.Context(), err)
-		if q.as403 && (problem.Status == http.StatusBadRequest || problem.Status == http.StatusTooManyRequests) {
-			maps.Copy(w.Header(), problem.GetHeaders()) // which go by the status
-			problem.Status, problem.Title = http.StatusForbidden, http.StatusText(http.StatusForbidden)
-		}
-		m.problem(w, r, &problem)
-		return
+	a := authorizations.Get().(*authorization)
+	defer authorizations.Put(a)
+	a.question = question{Request: verify.Request{IP: ip, By: gateway, Sole: true, RequestID: w.id, Scopes: a.Scopes[:0]}}
+	switch err := m.ask(w, r, a); {
+	case err != nil:
+		a.answer.Keyspace, a.answer.Limits = nil, nil // there is no answer
+		m.refuse(w, r.WithContext(withRequestID(r, w.id)), a, caseOf(err), err)
+	case a.answer.Outcome != domain.UseValid:
+		m.refuse(w, r, a, domain.ReplyCase(a.answer.Outcome), a.refusal(m.Now()))
+	default:
+		a.identify(w.Header())
+		a.showRateLimits(w.Header(), m.Now())
+		w.WriteHeader(http.StatusOK)
 	}
-	h, c := w.Header(), &a.Credential
-	h.Set("X-Keytrail-Key-Id", string(c.Key))
-	h.Set("X-Keytrail-Org-Id", string(c.Org))
-	h.Set("X-Keytrail-Scopes", strings.Join(c.Scopes, " "))
-	h.Set("X-Keytrail-Owner", url.PathEscape(c.Owner)) // even if there is none, so that no client can say one
-	w.WriteHeader(http.StatusOK)
 }
 
-// ask reads the question and answers it. An outcome that does not let the request pass is an
-// error.
-func (m *middleware) ask(w *responseRecorder, r *http.Request, q *question, a *verify.Answer) error {
-	if err := m.readQuestion(r, q); err != nil {
+// ask reads the question and has it answered.
+func (m *middleware) ask(w *responseRecorder, r *http.Request, a *authorization) error {
+	if err := m.readQuestion(r, &a.question); err != nil {
 		return err
 	}
-	if err := m.admit(w, q.IP); err != nil {
+	if err := m.admit(w, a.IP); err != nil {
 		return err
 	}
-	if err := m.waitAfterForGateway(r.Context(), q.AfterParam); err != nil {
-		return err
-	}
-	if err := m.Verifier.Verify(r.Context(), &q.Request, a); err != nil {
-		return err
-	}
-	w.access.verified(a)
-	return refuse(w, a)
-}
-
-// readQuestion reads a question. The query asks on exactly /v1/authorize/{keyspace}; the headers
-// ask there and below. All scopes of all of them are needed, so that a client whose own
-// headers a gateway passes on can ask for more, and never for less.
-func (s *server) readQuestion(r *http.Request, q *question) (err error) {
-	keyspace, _, below := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), authorizePrefix), "/")
-	var query url.Values
-	if !below {
-		if query, err = parseParameters(r, []string{"scope"}, "refuse", "after"); err != nil {
+	if a.After != 0 {
+		if err := m.waitAfterForGateway(withRequestID(r, w.id), a.AfterParam); err != nil {
 			return err
 		}
 	}
-	for _, status := range slices.Concat(query["refuse"], r.Header["X-Keytrail-Refuse"]) { // first: it is about all that follows
-		if status != "403" {
-			return domain.InvalidField("refuse", "must be 403, or left out")
-		}
-		q.as403 = true
-	}
-	for _, text := range slices.Concat(query["after"], r.Header["X-Keytrail-After"]) {
-		after, err := parseAfter(text)
-		if err != nil {
-			return err
-		}
-		q.After = max(q.After, after.After)
-	}
-	q.Scopes = query["scope"]
-	for _, scopes := range r.Header["X-Keytrail-Scope"] {
-		q.Scopes = append(q.Scopes, strings.FieldsFunc(scopes, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' })...)
-	}
-	if _, err := s.Store.Keyspaces().Named(keyspace); err != nil || keyspace == domain.ManagementKeyspace {
-		return domain.ErrKeyspaceNotFound
-	}
-	q.Keyspace = keyspace
-	if err := s.checkVerify(&q.Request, ""); err != nil {
+	if err := m.Verifier.Verify(r.Context(), &a.Request, &a.answer); err != nil {
 		return err
 	}
-	q.Secret, err = presentedToGateway(r)
-	return err
+	w.access.verified(&a.answer)
+	return nil
 }
-
-// presentedToGateway also takes a key that a client sends as user name of basic
-// authentication, which is all that some can.
-func presentedToGateway(r *http.Request) (string, error) {
-	if user, _, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 && strings.Join(r.Header.Values("X-API-Key"), "") == "" {
-		return user, nil
-	}
-	secret, err := presented(r.Header)
-	if err == nil && secret == "" {
-		err = domain.ErrMissingKey
-	}
-	return secret, err
-}
-
-// refuse turns an outcome into what a gateway passes on to the client.
-func refuse(w http.ResponseWriter, a *verify.Answer) error {
-	w.Header().Set("X-Keytrail-Outcome", string(a.Outcome))
-	if a.Outcome == domain.UseRateLimited {
-		w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(a.Reset(), 10))
-		return a.RateLimited(time.Now())
-	}
-	return gatewayRefusal(a.Outcome)
-}
-
-// gatewayRefusal is how an outcome is refused; what is not known here, as an invalid key.
-func gatewayRefusal(o domain.Outcome) error {
-	switch o {
-	case domain.UseValid:
-		return nil
-	case domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseWrongOrganization, domain.UseRequirementUnmet, domain.UseOrgSuspended:
-		return domain.NotAllowed(o)
-	case domain.UseRateLimited:
-		return domain.ErrRateLimited
-	case domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled:
-		return domain.ErrInvalidKey
-	}
-	return errOtherOutcome
-}
-
-var errOtherOutcome = domain.ErrInvalidKey.In("")
 
 func (s *server) documentAuthorize() description {
+	once := func(name, text string) *huma.Param { return headerParam(name, text) }
 	return description{summary: "Forward authentication for gateways", security: append(slices.Clone(withKey), map[string][]string{"basic": {}}),
-		details: "The presented key is the credential. 200 lets the request pass and says in headers whose it is. Any method is taken, and any path below, with any query, which are the client's and not read.",
-		parameters: []*huma.Param{queryParam("scope", "Scopes that the key must have, all of them.", listSchema(textSchema())), queryParam("refuse", "Answer 400 and 429 as 403.", askFor403()),
+		details: "The presented key is the credential; the keyspace says where it is looked for. 200 lets the request pass and says in headers whose it is. " +
+			"All else is what the client is to be answered, as the keyspace says, or a problem. Any method is taken, and any path below, with any query, which are the client's.",
+		parameters: []*huma.Param{queryParam("scope", "Scopes that the key must have, all of them.", listSchema(textSchema())), queryParam("refuse", "Refuse as nginx passes it on.", askFor403()),
+			queryParam("org_id", "The same as X-Keytrail-Resource-Org-Id.", textSchema()), queryParam("cost", "The same as X-Keytrail-Cost.", costSchema()),
 			afterParam("Wait up to a second until the read model has this position."), headerParam("X-Keytrail-After", "The same as after."),
-			headerParam("X-Keytrail-Scope", "More of them, separated by spaces or commas."), {Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403()}},
-		headers:        map[string]string{"X-Keytrail-Key-Id": "The key.", "X-Keytrail-Org-Id": "Its organization.", "X-Keytrail-Owner": "Its owner, percent-encoded.", "X-Keytrail-Scopes": "Its scopes, separated by spaces.", "X-Keytrail-Outcome": outcomeHeader},
-		refusalHeaders: map[string]string{"X-Keytrail-Outcome": outcomeHeader, "X-RateLimit-Reset": "When the rate limit is free again, in seconds since the Unix epoch."}}
+			headerParam(scopeHeader, "More of them, separated by spaces or commas."),
+			once(resourceOrgHeader, "The organization whose the resource is, which must be the key's. Believed from trusted proxies alone."),
+			{Name: costHeader, In: "header", Description: "How many uses it counts as in rate limits. Believed from trusted proxies alone.", Schema: costSchema()},
+			headerParam("X-Forwarded-Method", "The client's method; also X-Original-Method. Believed from trusted proxies alone."),
+			headerParam("X-Forwarded-Uri", "The client's path and query; also X-Original-URI and X-Original-URL. Believed from trusted proxies alone."),
+			{Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403()}},
+		headers: identityHeaders, refusalHeaders: refusalHeaders}
 }
 
-func askFor403() *huma.Schema { return &huma.Schema{Type: "string", Enum: []any{"403"}} }
-
-const outcomeHeader = "What became of the key, if it came to that."
+func askFor403() *huma.Schema  { return &huma.Schema{Type: "string", Enum: []any{"403"}} }
+func costSchema() *huma.Schema { return intSchema(1, domain.MaxCost) }

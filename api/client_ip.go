@@ -8,15 +8,20 @@ import (
 	"strings"
 )
 
-// clientIP is the peer's address; or, if the peer is a proxy that we trust, the last
-// address in X-Forwarded-For that is none.
-func (s *server) clientIP(r *http.Request) netip.Addr {
+// peerOf is the address of who has connected; the zero Addr if that is not TCP.
+func peerOf(r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
 	ip, _ := netip.ParseAddr(host)
-	ip = ip.Unmap()
+	return ip.Unmap()
+}
+
+// clientIP is the peer's address; or, if the peer is a proxy that we trust, the last
+// address in X-Forwarded-For that is none.
+func (s *server) clientIP(r *http.Request) netip.Addr {
+	ip := peerOf(r)
 	if !s.trusted(ip) {
 		return ip
 	}

@@ -63,7 +63,7 @@ func (m *middleware) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 		m.verify(w, r, ip)
 	case strings.HasPrefix(path, authorizePrefix):
 		w.route = authorizeRoute
-		m.authorize(w, r.WithContext(withRequestID(r, w.id)), ip)
+		m.authorize(w, r, ip)
 	default:
 		m.routed(w, r.WithContext(withRequestID(r, w.id)), ip)
 	}

@@ -52,7 +52,7 @@ func (p *Problem) GetHeaders() http.Header {
 	case http.StatusUnauthorized:
 		return http.Header{"Www-Authenticate": {`Bearer realm="keytrail"`}}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h := http.Header{"Retry-After": {strconv.Itoa(max(1, int(math.Ceil(p.wait.Seconds()))))}}
+		h := http.Header{"Retry-After": {strconv.FormatInt(p.retryAfter(), 10)}}
 		if p.position != 0 {
 			h["Keytrail-Position"] = []string{strconv.FormatUint(uint64(p.position), 10)}
 		}
@@ -60,6 +60,9 @@ func (p *Problem) GetHeaders() http.Header {
 	}
 	return nil
 }
+
+// retryAfter is in how many seconds it is of use to try again.
+func (p *Problem) retryAfter() int64 { return max(1, int64(math.Ceil(p.wait.Seconds()))) }
 
 // statuses is the one place where a refusal's kind becomes an HTTP status.
 var statuses = [...]int{

@@ -38,7 +38,8 @@ func errorsPage() string {
 		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", statuses[e.Kind], e.Code, strings.ReplaceAll(detail, "|", "\\|"))
 	}
 	line(domain.InvalidField("", ""), "the field or parameter at fault, and what it may hold; `errors` names each")
-	all := append(domain.Refusals(), domain.ScopeMissing("…"), domain.NotAllowed(domain.UseInsufficientScope), domain.NotAllowed(domain.UseIPNotAllowed))
+	all := append(domain.Refusals(), domain.ScopeMissing("…"), domain.NotAllowed(domain.UseInsufficientScope), domain.NotAllowed(domain.UseIPNotAllowed),
+		domain.NotAllowed(domain.UseWrongOrganization), domain.NotAllowed(domain.UseOrgSuspended), domain.NotAllowed(domain.UseRequirementUnmet))
 	slices.SortStableFunc(all, func(a, b *domain.Error) int { return statuses[a.Kind] - statuses[b.Kind] })
 	for _, e := range all {
 		line(e, e.Text)
@@ -69,7 +70,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 // like an invalid key.
 func TestEveryOutcomeHasAGatewayRefusal(t *testing.T) {
 	for _, o := range domain.Outcomes {
-		if gatewayRefusal(o) == error(errOtherOutcome) {
+		if o != domain.UseValid && gatewayRefusal(o) == error(errOtherOutcome) {
 			t.Errorf("%s has no case in gatewayRefusal", o)
 		}
 	}

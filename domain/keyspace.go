@@ -14,6 +14,7 @@ type Keyspace struct {
 	CreatedAt time.Time `json:"created_at,omitzero"`      // zero: it is built in
 	RetiredAt time.Time `json:"retired_at,omitzero"`      // zero: it is not
 
+	places  []Place
 	replies replies
 }
 

@@ -35,7 +35,7 @@ func NewKeyspaces(defined []Keyspace, imported ...string) *Keyspaces {
 		all.named[k.Name] = &k
 	}
 	for _, k := range all.named {
-		k.replies = compileReplies(&k.KeyspaceDefinition)
+		k.places, k.replies = compilePlaces(&k.Presentation), compileReplies(&k.KeyspaceDefinition)
 		for _, f := range append(slices.Clone(k.Former), k.Format) {
 			for _, s := range f.Shapes() {
 				all.shapes[s.Size()] = append(all.shapes[s.Size()], keyspaceShape{s, k.Name})

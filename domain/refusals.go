@@ -13,17 +13,19 @@ import (
 var (
 	// Invalid: the request must be changed.
 	ErrBodyUnreadable       = refusal(Invalid, "body_unreadable", "the body did not arrive whole")
+	ErrMalformedKey         = refusal(Invalid, "malformed_credentials", "the key is not presented in the one way that is taken here") // to a gateway's client
 	ErrAmbiguousCredentials = refusal(Invalid, "ambiguous_credentials", "send one key, in Authorization or in X-API-Key; if in both, the same").In("Authorization")
 
 	// Unauthenticated: the caller is not known. The texts do not tell an unknown key from a
 	// revoked one: the holder of a key's text need not be its owner.
 	ErrMissingCredentials = refusal(Unauthenticated, "missing_credentials", "send a management key as Authorization: Bearer or X-API-Key")
-	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "send a key as Authorization: Bearer or X-API-Key") // for a gateway's client
+	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "the request carries no key") // to a gateway's client
 	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key is not valid, or not from this address")
-	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // for a gateway's client
+	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // to a gateway's client
 
 	// Forbidden: the caller's key does not suffice.
 	ErrScopeEscalation = refusal(Forbidden, "scope_escalation", "a management key can be given, or changed by, only scopes that you hold yourself")
+	ErrGatewayDemand   = refusal(Forbidden, "gateway_demand", "the keyspace demands this of its gateway, which must be one of the --trusted-proxies")
 	ErrOutOfReach      = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
 
 	// NotFound: it does not exist, or not for the caller.

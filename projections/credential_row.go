@@ -40,7 +40,7 @@ func replaceCredential(list []byte, id domain.KeyID, credential []byte) (replace
 	return replaced
 }
 
-// The layout of a credential: these fields, then keyspace, owner, name, then counted lists of
+// The layout of a credential: these fields, then keyspace, environment, owner, name, then counted lists of
 // scopes, CIDRs and rate limits, then the metadata as JSON. Texts have their length in two
 // bytes before them, lists their number in one. Times are milliseconds, 0: none.
 const (
@@ -56,7 +56,7 @@ const (
 const rateLimitSize = 8 + 8 // its limit and its window
 
 func encodeCredential(k domain.Key, s domain.KeySecret) []byte {
-	return appendSettings(appendCredentialHead(make([]byte, 0, 256), k.ID.Bytes(), k.Org.Bytes(), &k, s), k.Keyspace, &k.Settings)
+	return appendSettings(appendCredentialHead(make([]byte, 0, 256), k.ID.Bytes(), k.Org.Bytes(), &k, s), &k)
 }
 
 // appendCredentialHead appends what comes before the texts.
@@ -69,10 +69,11 @@ func appendCredentialHead(b []byte, id, org [idSize]byte, k *domain.Key, s domai
 // noMetadata are those of a key that has none.
 const noMetadata = "{}"
 
-// appendSettings appends what a key's row and its credentials end with: a keyspace and all
-// settings but the expiry.
-func appendSettings(b []byte, keyspace string, s *domain.Settings) []byte {
-	b = appendText(appendText(appendText(b, keyspace), s.Owner), s.Name)
+// appendSettings appends what a key's row and its credentials end with: keyspace, environment and
+// all settings but the expiry.
+func appendSettings(b []byte, k *domain.Key) []byte {
+	s := &k.Settings
+	b = appendText(appendText(appendText(appendText(b, k.Keyspace), k.Environment), s.Owner), s.Name)
 	b = appendTexts(appendTexts(b, s.Scopes), s.AllowedCIDRs)
 	b = append(b, byte(len(s.RateLimits)))
 	for _, l := range s.RateLimits {
@@ -128,6 +129,7 @@ func (c *Credential) decode(e string) {
 	c.Ended = e[credentialEnded] == 1
 	c.ExpiresAt, c.ValidUntil = int64(bigEndian(e[credentialExpires:])), int64(bigEndian(e[credentialUntil:]))
 	c.Keyspace, e = cutText(e[credentialTexts:])
+	c.Environment, e = cutText(e)
 	c.Owner, e = cutText(e)
 	c.Name, e = cutText(e)
 	c.Scopes, c.AllowedCIDRs = c.Scopes[:0], c.AllowedCIDRs[:0]
@@ -143,6 +145,7 @@ func (c *Credential) decode(e string) {
 // decodeSettings reads what appendSettings wrote, all but the metadata, which come last.
 func (k *KeyRow) decodeSettings(e string) (metadata string) {
 	k.Keyspace, e = cutText(e)
+	k.Environment, e = cutText(e)
 	k.Owner, e = cutText(e)
 	k.Name, e = cutText(e)
 	k.Scopes, e = appendCut(k.Scopes[:0], e)

@@ -13,7 +13,7 @@ import (
 // sampleKey has a value in every field that a credential shows.
 func sampleKey(name string) (domain.Key, domain.KeySecret) {
 	at := time.Date(2026, 11, 20, 12, 0, 0, int(5*time.Millisecond), time.UTC)
-	k := domain.Key{ID: domain.NewKeyID("", name), Org: domain.NewOrgID("o"), Keyspace: "default", State: domain.Disabled,
+	k := domain.Key{ID: domain.NewKeyID("", name), Org: domain.NewOrgID("o"), Keyspace: "default", Environment: "live", State: domain.Disabled,
 		Settings: domain.Settings{Name: name, Owner: "ö", Scopes: []string{"a:read", "b:*"}, AllowedCIDRs: []string{"192.0.2.0/24", "2001:db8::/32"},
 			RateLimits: []domain.RateLimit{{Limit: 3, Window: domain.Duration(time.Minute)}, {Limit: 1 << 40, Window: domain.Duration(time.Hour)}},
 			ExpiresAt:  at, Metadata: map[string]string{"plan": "free"}}}
@@ -25,7 +25,7 @@ func TestACredentialComesBackAsItWasWritten(t *testing.T) {
 	want := Credential{Credential: domain.Credential{Key: k.ID, Org: k.Org, Keyspace: k.Keyspace, State: k.State,
 		ExpiresAt: k.ExpiresAt.UnixMilli(), ValidUntil: s.ValidUntil.UnixMilli(), Ended: true, Scopes: k.Scopes,
 		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}, RateLimits: k.RateLimits},
-		Owner: k.Owner, Name: k.Name, Metadata: `{"plan":"free"}`, encoded: string(encodeCredential(k, s))}
+		Environment: k.Environment, Owner: k.Owner, Name: k.Name, Metadata: `{"plan":"free"}`, encoded: string(encodeCredential(k, s))}
 	var got Credential
 	for range 2 { // the second time into slices that are used again
 		if got.decode(want.encoded); !reflect.DeepEqual(got, want) {

@@ -11,9 +11,10 @@ import (
 // A Credential is a key as one of its secrets' digests finds it, in one look-up.
 type Credential struct {
 	domain.Credential
-	Owner    string
-	Name     string
-	Metadata string // as a JSON object
+	Environment string
+	Owner       string
+	Name        string
+	Metadata    string // as a JSON object
 
 	encoded string // what it was decoded from
 }
