@@ -34,7 +34,8 @@ var layers = map[string][]string{
 	"verify":                    {"domain", "eventstore", "projections", "internal/backoff", "internal/fastjson", "internal/tracing"},
 	"backup":                    {"domain", "eventstore"},
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/fastjson", "internal/inflight", "internal/strictjson"},
-	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "internal/backoff", "internal/dirsync", "internal/filelock", "internal/inflight", "internal/keyring", "internal/secretfile"},
+	"extauthz":                  {},
+	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "extauthz", "internal/backoff", "internal/dirsync", "internal/filelock", "internal/inflight", "internal/keyring", "internal/secretfile"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
 	"examples/clients/go":       {}, // a module of its own
 	".":                         {},

@@ -29,6 +29,7 @@ type Config struct {
 	RootKeyFile      string
 	Keyring          string
 	Listen           string
+	ExtAuthzListen   string
 	MinFree          uint64
 	Durability       string
 	RefusalsRecorded int
@@ -58,6 +59,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	c.ledgerFlags(f)
 	f.StringSliceVar(&c.NATSMonitors, "nats-monitor-url", nil, "monitoring of each NATS server, like http://localhost:8222, to ask whether it syncs each message to disk; separated by commas")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
+	f.StringVar(&c.ExtAuthzListen, "ext-authz-listen", "", "address to serve Envoy's external authorization over gRPC on, such as 127.0.0.1:9191; over TLS where HTTPS is served; default: it is not served")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "file with the certificate, and its chain, to serve HTTPS with; read again when it changes")
 	f.StringVar(&c.TLSKey, "tls-key", "", "file with the certificate's key")
 	f.BoolVar(&c.PlainHTTP, "plain-http", false, "serve plain HTTP on an address that other machines reach: behind a proxy that speaks TLS, or in a container")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,6 +67,31 @@ func (c *connections) enter(conn net.Conn) (limit string) {
 		return "connections"
 	}
 	return ""
+}
+
+// A countedListener counts the connections of a server that has no such hook.
+type countedListener struct {
+	net.Listener
+	*connections
+}
+
+func (l countedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.change(conn, http.StateNew)
+	return countedConn{conn, sync.OnceFunc(func() { l.change(conn, http.StateClosed) })}, nil
+}
+
+type countedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c countedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
 }
 
 func addressOf(conn net.Conn) netip.Addr {

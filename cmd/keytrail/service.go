@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,11 +33,13 @@ type service struct {
 	metrics *prometheus.Registry
 	stops   []func() error // in the order of the steps
 
-	nats     *eventstore.Server // the embedded one; nil: an external one is used
-	http     *httpServer
-	ledger   *eventstore.Ledger
-	store    *projections.Store
-	commands *commands.Handler
+	nats        *eventstore.Server // the embedded one; nil: an external one is used
+	http        *httpServer
+	connections *connections
+	extAuthz    net.Listener // of Envoy's external authorization; nil: it is not served
+	ledger      *eventstore.Ledger
+	store       *projections.Store
+	commands    *commands.Handler
 
 	background context.Context // of the tasks, which outlive the requests
 	tasks      *errgroup.Group
@@ -81,12 +84,15 @@ func (s *service) listen(ctx context.Context) (err error) {
 	if s.nats != nil {
 		s.onStop(func() error { s.nats.Close(); return nil })
 	}
-	s.http, err = listen(s.Listen, s.tls, s.ReadTimeout, newConnections(s.Connections, s.proxies, s.metrics), s.log)
-	if err != nil {
+	s.connections = newConnections(s.Connections, s.proxies, s.metrics)
+	if s.http, err = listen(s.Listen, s.tls, s.ReadTimeout, s.connections, s.log); err != nil {
 		return err
 	}
 	s.onStop(func() error { _ = s.http.Close(); return nil }) // run has told why it ended
-	s.onStop(serveProfiles(s.PprofListen, s.log))             // of a start too, which may take minutes
+	if err := s.listenExtAuthz(); err != nil {
+		return err
+	}
+	s.onStop(serveProfiles(s.PprofListen, s.log)) // of a start too, which may take minutes
 	return nil
 }
 
@@ -153,8 +159,10 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(verifier.Run)
 	s.run(func(ctx context.Context) error { s.commands.ExpireKeys(ctx, s.store); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
-	s.http.setHandler(api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
-		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()}))
+	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
+		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
+	s.http.setHandler(handler)
+	s.serveExtAuthz(handler)
 	s.greet()
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,7 +25,7 @@ func (c *Config) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 		}
 	}
 	if c.TLSCert == "" {
-		return nil, c.refusePlain("--listen", c.Listen)
+		return nil, errors.Join(c.refusePlain("--listen", c.Listen), c.refusePlain("--ext-authz-listen", cmp.Or(c.ExtAuthzListen, "127.0.0.1:0")))
 	}
 	certificate, err := loadCertificate(c.TLSCert, c.TLSKey, log)
 	if err != nil {

@@ -135,7 +135,7 @@ func TestTLSIsServedAndItsCertificateRenewed(t *testing.T) {
 
 func TestPlainHTTPForOthersMustBeAskedFor(t *testing.T) {
 	for args, said := range map[string]string{
-		"--listen 0.0.0.0:0": "--plain-http", "--listen :0": "--plain-http", "--listen=": "--plain-http", "--listen [::]:0": "--plain-http", "--pprof-listen 0.0.0.0:0": "--pprof-listen",
+		"--listen 0.0.0.0:0": "--plain-http", "--listen 127.0.0.1:0 --ext-authz-listen :0": "--ext-authz-listen", "--listen :0": "--plain-http", "--listen=": "--plain-http", "--listen [::]:0": "--plain-http", "--pprof-listen 0.0.0.0:0": "--pprof-listen",
 		"--tls-cert x": "go together", "--tls-cert x --tls-key y": "x",
 	} {
 		got := cli(t, "", environ(), append([]string{"serve", "--data", t.TempDir()}, strings.Fields(args)...)...)
