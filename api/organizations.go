@@ -13,10 +13,13 @@ import (
 
 // An Organization is a tenant as the API shows it.
 type Organization struct {
-	ID        domain.OrgID `json:"id"`
-	Name      string       `json:"name"`
-	CreatedAt time.Time    `json:"created_at"`
-	Revision  uint64       `json:"revision"`
+	ID               domain.OrgID `json:"id"`
+	Name             string       `json:"name"`
+	CreatedAt        time.Time    `json:"created_at"`
+	Attributes       attributes   `json:"attributes"`
+	SuspendedAt      *time.Time   `json:"suspended_at" nullable:"true" doc:"null: it is not suspended. If it is, all its keys are refused."`
+	SuspensionReason *string      `json:"suspension_reason" nullable:"true"`
+	Revision         uint64       `json:"revision"`
 }
 
 type organizationAnswer struct {
@@ -26,7 +29,11 @@ type organizationAnswer struct {
 }
 
 func showOrganization(o projections.OrganizationRow) Organization {
-	return Organization{o.ID, o.Name, o.CreatedAt, uint64(o.Revision)}
+	shown := Organization{ID: o.ID, Name: o.Name, CreatedAt: o.CreatedAt, Attributes: showAttributes(o.Attributes), Revision: uint64(o.Revision)}
+	if o.Suspended() {
+		shown.SuspendedAt, shown.SuspensionReason = &o.SuspendedAt, &o.SuspensionReason
+	}
+	return shown
 }
 
 func answerOrganization(o projections.OrganizationRow) *organizationAnswer {
@@ -35,6 +42,17 @@ func answerOrganization(o projections.OrganizationRow) *organizationAnswer {
 
 type OrganizationBody struct {
 	Name string `json:"name"`
+}
+
+// OrganizationChanges are what a request changes of an organization.
+type OrganizationChanges struct {
+	Name       *string          `json:"name,omitempty" nullable:"false"`
+	Attributes attributeChanges `json:"attributes,omitempty" doc:"Those that are not named stay as they are; null takes one away."`
+}
+
+// TransformSchema states the bounds of the name and the attributes.
+func (OrganizationChanges) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.UpdateOrganization](r, s)
 }
 
 // TransformSchema states the bounds of the name.
@@ -89,15 +107,78 @@ func (s *server) readOrganization(ctx context.Context, p domain.Principal, in *r
 type updateOrganizationRequest struct {
 	WriteHeaders
 	OrganizationPath
-	Body OrganizationBody
+	Body OrganizationChanges
 }
 
 func (s *server) updateOrganization(ctx context.Context, p domain.Principal, in *updateOrganizationRequest) (*organizationAnswer, error) {
 	id, err := within(p, in.ID)
+	if err == nil {
+		err = noNulls(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: in.request, Org: id, Name: in.Body.Name})
+	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: in.request, Org: id, Name: in.Body.Name,
+		AttributeChanges: commands.AttributeChanges{Attributes: in.Body.Attributes}})
+	return s.changedOrganization(ctx, result, err)
+}
+
+type replaceOrganizationAttributesRequest struct {
+	WriteHeaders
+	OrganizationPath
+	Body attributes
+}
+
+func (s *server) replaceOrganizationAttributes(ctx context.Context, p domain.Principal, in *replaceOrganizationAttributesRequest) (*organizationAnswer, error) {
+	id, err := within(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: in.request, Org: id, AttributeChanges: in.Body.replace()})
+	return s.changedOrganization(ctx, result, err)
+}
+
+// SuspensionBody says why an organization is suspended.
+type SuspensionBody struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// TransformSchema states the bound of the reason.
+func (SuspensionBody) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.SuspendOrganization](r, s)
+}
+
+type suspendOrganizationRequest struct {
+	WriteHeaders
+	OrganizationPath
+	Body *SuspensionBody `required:"false"`
+}
+
+func (s *server) suspendOrganization(ctx context.Context, p domain.Principal, in *suspendOrganizationRequest) (*organizationAnswer, error) {
+	id, err := within(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	c := commands.SuspendOrganization{Request: in.request, Org: id}
+	if in.Body != nil {
+		c.Reason = in.Body.Reason
+	}
+	result, err := s.Commands.SuspendOrganization(ctx, c)
+	return s.changedOrganization(ctx, result, err)
+}
+
+type resumeOrganizationRequest struct {
+	WriteHeaders
+	OrganizationPath
+	Body *struct{} `required:"false"`
+}
+
+func (s *server) resumeOrganization(ctx context.Context, p domain.Principal, in *resumeOrganizationRequest) (*organizationAnswer, error) {
+	id, err := within(p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Commands.ResumeOrganization(ctx, commands.ResumeOrganization{Request: in.request, Org: id})
 	return s.changedOrganization(ctx, result, err)
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -37,18 +38,38 @@ func (keyChanges) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema 
 // mergeNulls reads what decoding cannot tell from an absent member: a null, which takes an
 // expiry away and would mean nothing for all else.
 func (c *keyChanges) mergeNulls(ctx context.Context) error {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(bodyOf(ctx), &members); err != nil {
-		return domain.InvalidField("body", "must be a JSON object")
+	nulls, err := nullMembers(ctx)
+	if nulls["expires_at"] {
+		c.ExpiresAt = &time.Time{}
+		delete(nulls, "expires_at")
 	}
-	for name, value := range members {
-		switch {
-		case string(value) != "null":
-		case name == "expires_at":
-			c.ExpiresAt = &time.Time{}
-		default:
-			return domain.InvalidField(clip(name), "must not be null; leave it out to keep it as it is")
-		}
+	return errors.Join(err, refuseNulls(nulls))
+}
+
+// noNulls refuses a body with a member that is null.
+func noNulls(ctx context.Context) error {
+	nulls, err := nullMembers(ctx)
+	return errors.Join(err, refuseNulls(nulls))
+}
+
+func refuseNulls(names map[string]bool) error {
+	for name := range names {
+		return domain.InvalidField(clip(name), "must not be null; leave it out to keep it as it is")
 	}
 	return nil
+}
+
+// nullMembers are the names of the body's members that are null.
+func nullMembers(ctx context.Context) (map[string]bool, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(bodyOf(ctx), &members); err != nil {
+		return nil, domain.InvalidField("body", "must be a JSON object")
+	}
+	nulls := map[string]bool{}
+	for name, value := range members {
+		if string(value) == "null" {
+			nulls[name] = true
+		}
+	}
+	return nulls, nil
 }

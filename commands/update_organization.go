@@ -6,11 +6,23 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// UpdateOrganization renames a tenant.
+// UpdateOrganization gives a tenant another name, or other attributes.
 type UpdateOrganization struct {
 	Request `validate:"-"`
 	Org     domain.OrgID `validate:"-"`
-	Name    string       `json:"name" validate:"required,min=1,max=200,text"`
+	Name    *string      `json:"name,omitempty" validate:"omitnil,required,max=200,text"` // nil: as it is
+	AttributeChanges
+}
+
+// AttributeChanges are new attributes of an owner or an organization; nil takes one away. Those
+// that are not named stay, unless Replace is set.
+type AttributeChanges struct {
+	Attributes map[string]*string `json:"attributes,omitempty" validate:"max=50,dive,keys,min=1,max=64,metakey,endkeys,omitnil,max=500,text"`
+	Replace    bool               `json:"-"`
+}
+
+func (c AttributeChanges) decision() domain.AttributeChanges {
+	return domain.AttributeChanges{Values: c.Attributes, Replace: c.Replace}
 }
 
 // UpdateOrganization carries out c.
@@ -19,6 +31,6 @@ func (h *Handler) UpdateOrganization(ctx context.Context, c UpdateOrganization) 
 		return OrganizationResult{}, err
 	}
 	return h.onOrganization(ctx, c.Org, c.Request, func(o domain.Organization) (domain.Event, error) {
-		return o.Update(domain.UpdateOrganization{Name: c.Name, At: h.now(), By: c.By})
+		return o.Update(domain.UpdateOrganization{Name: c.Name, Attributes: c.decision(), At: h.now(), By: c.By})
 	})
 }

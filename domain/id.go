@@ -15,12 +15,15 @@ type (
 	KeyID string
 	// An OrgID names one organization.
 	OrgID string
+	// An OwnerID names one owner of keys of one organization.
+	OwnerID string
 )
 
 const (
-	keyPrefix = "key_"
-	orgPrefix = "org_"
-	idLength  = 26 // base32 characters of 128 bits
+	keyPrefix   = "key_"
+	orgPrefix   = "org_"
+	ownerPrefix = "own_"
+	idLength    = 26 // base32 characters of 128 bits
 )
 
 // Installation is the organization of the keys that serve every organization: the root
@@ -53,15 +56,26 @@ func NewKeyID(org OrgID, command string) KeyID { return KeyID(newID(keyPrefix, s
 // NewOrgID is the id of the organization that the command creates.
 func NewOrgID(command string) OrgID { return OrgID(newID(orgPrefix, command)) }
 
-// newID hashes each part with its length before it, so that no two lists of parts are
-// hashed as the same bytes.
-func newID(prefix string, parts ...string) string {
-	b := []byte(prefix)
+// NewOwnerID is the id of an owner, which follows from the organization and its name for it:
+// that may have any characters.
+func NewOwnerID(org OrgID, owner string) OwnerID {
+	return OwnerID(newID(ownerPrefix, string(org), owner))
+}
+
+// OwnerBytes is NewOwnerID(org, owner).Bytes() without an allocation.
+func OwnerBytes(org OrgID, owner string) [16]byte { return hash(ownerPrefix, string(org), owner) }
+
+func newID(prefix string, parts ...string) string { return spell(prefix, hash(prefix, parts...)) }
+
+// hash hashes each part with its length before it, so that no two lists of parts are hashed as
+// the same bytes.
+func hash(prefix string, parts ...string) [16]byte {
+	b := append(make([]byte, 0, 512), prefix...)
 	for _, p := range parts {
 		b = append(binary.AppendUvarint(b, uint64(len(p))), p...)
 	}
 	sum := sha256.Sum256(b)
-	return spell(prefix, [16]byte(sum[:]))
+	return [16]byte(sum[:])
 }
 
 // Bytes is the id's 128 bits, for compact rows.
@@ -69,6 +83,9 @@ func (id KeyID) Bytes() [16]byte { b, _ := parseID(keyPrefix, string(id)); retur
 
 // Bytes is the id's 128 bits, for compact rows.
 func (id OrgID) Bytes() [16]byte { b, _ := parseID(orgPrefix, string(id)); return b }
+
+// Bytes is the id's 128 bits, for compact rows.
+func (id OwnerID) Bytes() [16]byte { b, _ := parseID(ownerPrefix, string(id)); return b }
 
 // KeyIDFromBytes is the inverse of KeyID.Bytes.
 func KeyIDFromBytes(b [16]byte) KeyID { return KeyID(spell(keyPrefix, b)) }

@@ -4,10 +4,16 @@ import "time"
 
 // An Organization is the tenant that keys belong to. The zero value has no history.
 type Organization struct {
-	ID        OrgID     `json:"id"`
-	Name      string    `json:"name"`
-	CreatedAt time.Time `json:"created_at"`
+	ID               OrgID      `json:"id"`
+	Name             string     `json:"name"`
+	CreatedAt        time.Time  `json:"created_at"`
+	Attributes       Attributes `json:"attributes,omitempty"`
+	SuspendedAt      time.Time  `json:"suspended_at,omitzero"` // zero: it is not
+	SuspensionReason string     `json:"suspension_reason,omitempty"`
 }
+
+// Suspended reports whether the organization's keys are refused.
+func (o *Organization) Suspended() bool { return !o.SuspendedAt.IsZero() }
 
 // OrganizationCreated began an organization.
 type OrganizationCreated struct {
@@ -16,11 +22,21 @@ type OrganizationCreated struct {
 	Header
 }
 
-// OrganizationUpdated renamed an organization.
+// OrganizationUpdated gave an organization another name, or other attributes: these are all.
 type OrganizationUpdated struct {
-	Name string `json:"name"`
+	Name       *string     `json:"name,omitempty"`
+	Attributes *Attributes `json:"attributes,omitempty"`
 	Header
 }
+
+// OrganizationSuspended made all keys of an organization be refused.
+type OrganizationSuspended struct {
+	Reason string `json:"reason,omitempty"`
+	Header
+}
+
+// OrganizationResumed ended a suspension.
+type OrganizationResumed struct{ Header }
 
 // CreateOrganization asks for a new tenant.
 type CreateOrganization struct {
@@ -41,22 +57,71 @@ func (o Organization) Create(c CreateOrganization) (Event, error) {
 	return OrganizationCreated{ID: c.ID, Name: c.Name, Header: Header{c.At, c.By.ID}}, nil
 }
 
-// UpdateOrganization asks for a new name.
+// UpdateOrganization asks for another name, or other attributes.
 type UpdateOrganization struct {
-	Name string
-	At   time.Time
-	By   Principal
+	Name       *string // nil: as it is
+	Attributes AttributeChanges
+	At         time.Time
+	By         Principal
 }
 
-// Update decides whether the organization may be renamed.
+// Update decides whether the organization may be changed.
 func (o Organization) Update(c UpdateOrganization) (Event, error) {
 	if o.ID == "" || !c.By.Reaches(o.ID) {
 		return nil, ErrOrganizationNotFound
 	}
-	if o.Name == c.Name {
+	attributes, err := o.Attributes.changed(c.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	e := OrganizationUpdated{Name: merge(&o.Name, c.Name, equal), Header: Header{c.At, c.By.ID}}
+	if attributes != nil {
+		e.Attributes = &attributes
+	}
+	if e.Name == nil && e.Attributes == nil {
 		return nil, nil
 	}
-	return OrganizationUpdated{Name: c.Name, Header: Header{c.At, c.By.ID}}, nil
+	return e, nil
+}
+
+// SuspendOrganization asks to refuse all keys of the organization, until it is resumed.
+type SuspendOrganization struct {
+	Reason string
+	At     time.Time
+	By     Principal
+}
+
+// Suspend decides whether the organization may be suspended. Its own keys may not: they could
+// not take it back.
+func (o Organization) Suspend(c SuspendOrganization) (Event, error) {
+	if err := o.suspendable(c.By); err != nil || o.Suspended() {
+		return nil, err
+	}
+	return OrganizationSuspended{Reason: c.Reason, Header: Header{c.At, c.By.ID}}, nil
+}
+
+// ResumeOrganization asks to end a suspension.
+type ResumeOrganization struct {
+	At time.Time
+	By Principal
+}
+
+// Resume decides whether the suspension may end.
+func (o Organization) Resume(c ResumeOrganization) (Event, error) {
+	if err := o.suspendable(c.By); err != nil || !o.Suspended() {
+		return nil, err
+	}
+	return OrganizationResumed{Header{c.At, c.By.ID}}, nil
+}
+
+func (o Organization) suspendable(p Principal) error {
+	switch {
+	case p.Org != Installation:
+		return ErrOutOfReach
+	case o.ID == "":
+		return ErrOrganizationNotFound
+	}
+	return nil
 }
 
 // Apply moves o past e. It cannot fail and must not judge: e already happened.
@@ -65,6 +130,13 @@ func (o *Organization) Apply(e Event) {
 	case OrganizationCreated:
 		o.ID, o.Name, o.CreatedAt = e.ID, e.Name, e.At
 	case OrganizationUpdated:
-		o.Name = e.Name
+		merge(&o.Name, e.Name, equal)
+		if e.Attributes != nil {
+			o.Attributes = *e.Attributes
+		}
+	case OrganizationSuspended:
+		o.SuspendedAt, o.SuspensionReason = e.At, e.Reason
+	case OrganizationResumed:
+		o.SuspendedAt, o.SuspensionReason = time.Time{}, ""
 	}
 }

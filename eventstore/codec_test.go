@@ -38,7 +38,10 @@ func samples() []domain.Event {
 			RequestID: "r-1", Windows: []int64{60000}, At: at},
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},
 		domain.OrganizationCreated{ID: org, Name: "acme", Header: domain.Header{At: at, By: "system"}},
-		domain.OrganizationUpdated{Name: "globex", Header: domain.Header{At: at, By: "system"}},
+		domain.OrganizationUpdated{Name: new("globex"), Attributes: &domain.Attributes{"plan": "pro"}, Header: domain.Header{At: at, By: "system"}},
+		domain.OrganizationSuspended{Reason: "unpaid", Header: domain.Header{At: at, By: "system"}},
+		domain.OrganizationResumed{Header: domain.Header{At: at, By: "system"}},
+		domain.OwnerUpdated{Owner: "user_42", Attributes: domain.Attributes{"discord_id": "80351110224678912"}, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceDefined{Name: "pingward", Definition: sampleDefinition, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceUpdated{Name: "pingward", Definition: sampleDefinition, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceRetired{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
@@ -75,11 +78,14 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 		var b UseBatch
 		b.AddRefused(org, &e, 12)
 		return usesMessage("node-1", &b), nil
-	case domain.OrganizationCreated, domain.OrganizationUpdated:
-		return Message(OrganizationRef(org), command, e)
+	case domain.OwnerUpdated:
+		return Message(OwnerRef(org, e.Owner), command, e)
 	}
-	if strings.HasPrefix(domain.TypeOf(e), "keyspace.") {
+	switch kind, _, _ := strings.Cut(domain.TypeOf(e), "."); kind {
+	case "keyspace":
 		return Message(KeyspaceRef("pingward"), command, e)
+	case "organization":
+		return Message(OrganizationRef(org), command, e)
 	}
 	return Message(KeyRef(org, domain.NewKeyID("", "k")), command, e)
 }

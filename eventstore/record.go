@@ -47,6 +47,11 @@ func KeyRef(org domain.OrgID, id domain.KeyID) Ref { return Ref{org, "key", stri
 // OrganizationRef names an organization, which belongs to itself.
 func OrganizationRef(id domain.OrgID) Ref { return Ref{id, "organization", string(id)} }
 
+// OwnerRef names an owner of keys of an organization.
+func OwnerRef(org domain.OrgID, owner string) Ref {
+	return Ref{org, "owner", string(domain.NewOwnerID(org, owner))}
+}
+
 // KeyspaceRef names a keyspace.
 func KeyspaceRef(name string) Ref { return Ref{domain.Installation, "keyspace", name} }
 

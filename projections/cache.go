@@ -8,8 +8,8 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A cache holds credential rows by digest, so that a verification need not ask Badger. Rows
-// lie one after another in chunks without pointers, which cost the garbage collector
+// A cache holds rows by digest, those of credentials or what follows from others, so that a
+// verification need not ask Badger. Rows lie one after another in chunks without pointers, which cost the garbage collector
 // nothing. When there is no room, the oldest chunk is used again.
 //
 // What is in it is what the latest snapshot says. Before that is published its number is
@@ -145,4 +145,29 @@ func (c *cache) forgetAll(snapshot uint64) {
 		s.offsets, s.chunks, s.last = map[uint64]uint32{}, nil, 0
 		s.mu.Unlock()
 	}
+}
+
+// outdated is what a table has changed of the rows in a cache since rows were published.
+type outdated struct {
+	cache *cache
+	rows  []domain.Digest
+	all   bool // none of the table's rows were published
+}
+
+func newOutdated(c *cache) outdated { return outdated{cache: c, all: true} }
+
+func (o *outdated) add(d domain.Digest) {
+	if !o.all {
+		o.rows = append(o.rows, d)
+	}
+}
+
+// publishing takes them out, before readers see the rows in a snapshot of that number.
+func (o *outdated) publishing(number uint64) {
+	if o.all {
+		o.cache.forgetAll(number)
+	} else {
+		o.cache.forget(number, o.rows)
+	}
+	o.all, o.rows = false, o.rows[:0]
 }

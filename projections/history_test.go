@@ -94,16 +94,18 @@ type history struct {
 	ids    []domain.KeyID
 	tick   time.Duration
 	used   time.Duration
+
+	organizations map[domain.OrgID]standing
+	owners        map[[2]string]standing // by organization and owner
 }
 
 func newHistory(t *testing.T, l *eventstore.Ledger) *history {
-	h := &history{t: t, rand: rand.New(rand.NewPCG(1, 2)), ledger: l, keys: map[domain.KeyID]*projections.KeyRow{}}
+	h := &history{t: t, rand: rand.New(rand.NewPCG(1, 2)), ledger: l, keys: map[domain.KeyID]*projections.KeyRow{},
+		organizations: map[domain.OrgID]standing{}, owners: map[[2]string]standing{}}
 	for i := range 120 {
 		name := fmt.Sprint("org", i)
 		o := domain.OrganizationCreated{ID: domain.NewOrgID(name), Name: name, Header: domain.Header{At: noon, By: "system"}}
-		if _, err := l.Append(t.Context(), eventstore.OrganizationRef(o.ID), 0, eventstore.Command{}, o); err != nil {
-			t.Fatal(err)
-		}
+		h.organizations[o.ID] = standing{revision: h.write(eventstore.OrganizationRef(o.ID), 0, o)}
 		h.orgs = append(h.orgs, o.ID)
 	}
 	return h

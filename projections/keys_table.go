@@ -27,25 +27,16 @@ const (
 // that are published.
 type keysTable struct {
 	directTable
-	cache   *cache
-	changed []domain.Digest // whose credentials were written since rows were published
-	fresh   bool            // none of its rows were published: all credentials change
+	outdated outdated // of the cache of credentials
 }
 
 func newKeysTable(s *Store, state tableState) table {
-	t := &keysTable{directTable: directTable{tableState: state}, cache: s.credentials, fresh: true}
+	t := &keysTable{directTable{tableState: state}, newOutdated(s.credentials)}
 	t.write = t.writeKeys
 	return t
 }
 
-func (t *keysTable) publishing(number uint64) {
-	if t.fresh {
-		t.cache.forgetAll(number)
-	} else {
-		t.cache.forget(number, t.changed)
-	}
-	t.fresh, t.changed = false, t.changed[:0]
-}
+func (t *keysTable) publishing(number uint64) { t.outdated.publishing(number) }
 
 func (t *keysTable) writeKeys(r rowMap, b eventstore.Batch) error {
 	var totals keyTotals
@@ -150,9 +141,7 @@ func (t *keysTable) putCredential(r rowMap, d domain.Digest, id domain.KeyID, cr
 
 // setCredentials makes list the row of d, or takes it away if there is none.
 func (t *keysTable) setCredentials(r rowMap, d domain.Digest, list []byte) error {
-	if !t.fresh {
-		t.changed = append(t.changed, d)
-	}
+	t.outdated.add(d)
 	if len(list) == 0 {
 		return r.delete(row(rowCredential, d[:]))
 	}

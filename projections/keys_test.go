@@ -40,7 +40,7 @@ func TestAProjectionStopsAtTheRecordOfAnotherOrganization(t *testing.T) {
 			domain.KeyCreated{ID: domain.NewKeyID("", "new"), Org: domain.NewOrgID("org0"), Keyspace: "default", Settings: domain.Settings{Name: "mine"}, Header: domain.Header{At: noon}})},
 		"revoked":       {"events", event(eventstore.KeyRef(other, id), domain.KeyRevoked{Reason: domain.Unspecified, Header: domain.Header{At: noon}})},
 		"never created": {"events", event(eventstore.KeyRef(other, domain.NewKeyID("", "new")), domain.KeyDisabled{Header: domain.Header{At: noon}})},
-		"organization":  {"events", event(eventstore.Ref{Org: other, Kind: "organization", ID: string(domain.NewOrgID("org0"))}, domain.OrganizationUpdated{Name: "mine", Header: domain.Header{At: noon}})},
+		"organization":  {"events", event(eventstore.Ref{Org: other, Kind: "organization", ID: string(domain.NewOrgID("org0"))}, domain.OrganizationUpdated{Name: new("mine"), Header: domain.Header{At: noon}})},
 		"used":          {"uses", func(t *testing.T, l *eventstore.Ledger) { used(t, l, other) }},
 		"used in one message": {"uses", func(t *testing.T, l *eventstore.Ledger) {
 			used(t, l, domain.NewOrgID("org0"))

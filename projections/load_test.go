@@ -34,17 +34,20 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 		loaded, stop := run(t, dir, l)
 		defer stop()
 		same(t, "loaded and applied", applied, dump(t, loaded))
-		name := rapid.SampledFrom([]string{"keys", "organizations", "requests", "org_events"}).Draw(r, "projection")
+		name := rapid.SampledFrom([]string{"keys", "organizations", "owners", "keyspaces", "requests", "org_events"}).Draw(r, "projection")
 		rebuilt(t, loaded, name)
 		same(t, "rebuilt and applied", applied, dump(t, loaded))
+		h.checkConditions(loaded)
 		h.some(r)
 		catchUp(t, s, l)
 		catchUp(t, loaded, l)
 		same(t, "followed after a load", dump(t, s), dump(t, loaded))
+		h.checkConditions(loaded)
 		stop()
 		again, stopAgain := run(t, dir, l)
 		defer stopAgain()
 		same(t, "opened again", dump(t, s), dump(t, again))
+		h.checkConditions(again)
 	})
 }
 
@@ -68,6 +71,8 @@ func (h *history) some(r *rapid.T) {
 	}
 	for range rapid.IntRange(0, 12).Draw(r, "changed") {
 		h.change()
+		h.changeOrganization()
+		h.changeOwner()
 	}
 	for n := range rapid.IntRange(0, 5).Draw(r, "imported") {
 		of := h.keys[rapid.SampledFrom(h.ids).Draw(r, "of")]

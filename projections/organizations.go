@@ -12,6 +12,7 @@ import (
 const (
 	rowOrganization          = 'o' // id → revision, organization
 	rowOrganizationByCreated = 'c' // created, id
+	rowOrganizationSuspended = 's' // id; of those that are
 )
 
 // An OrganizationRow is one organization. Revision is the position of its last event.
@@ -20,33 +21,82 @@ type OrganizationRow struct {
 	Revision eventstore.Position
 }
 
-func applyOrganizations(r rowMap, records []eventstore.Record) error {
-	for i := range records {
-		id, err := domain.ParseOrgID(records[i].Subject)
-		if err != nil {
-			continue // an event of another kind of aggregate
-		}
-		if id != records[i].Org {
-			return fmt.Errorf("%w: position %d is of %s in %s", errUnappliable, records[i].Position, id, records[i].Org)
-		}
-		o, err := loadOrganization(r, id)
-		if err != nil {
-			return err
-		}
-		o.Apply(records[i].Event)
-		value, err := json.Marshal(o.Organization)
-		if err != nil {
-			return err
-		}
-		if err := r.set(organizationRow(id), append(number(uint64(records[i].Position)), value...)); err != nil {
-			return err
-		}
-		bits := id.Bytes()
-		if err := r.set(row(rowOrganizationByCreated, moment(o.CreatedAt), bits[:]), nil); err != nil {
+// An organizationsTable writes the rows of organizations, and gives the store the set of those
+// that are suspended when they are published.
+type organizationsTable struct {
+	directTable
+	store     *Store
+	suspended *orgSet
+	outdated  outdated // of the cache of attributes
+}
+
+func newOrganizationsTable(s *Store, state tableState) table {
+	t := &organizationsTable{directTable{tableState: state}, s, new(orgSet), newOutdated(s.attributes)}
+	t.write = t.writeOrganizations
+	return t
+}
+
+func (t *organizationsTable) resume(r rows, e catalogEntry) error {
+	if err := t.directTable.resume(r, e); err != nil {
+		return err
+	}
+	return r.each([]byte{rowOrganizationSuspended}, func(key, _ []byte) error {
+		t.suspended = t.suspended.with([idSize]byte(key[1:]), true)
+		return nil
+	})
+}
+
+func (t *organizationsTable) publishing(number uint64) {
+	t.store.suspended.Store(t.suspended)
+	t.outdated.publishing(number)
+}
+
+func (t *organizationsTable) writeOrganizations(r rowMap, b eventstore.Batch) error {
+	for i := range b.Records {
+		if err := t.writeOrganization(r, &b.Records[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (t *organizationsTable) writeOrganization(r rowMap, record *eventstore.Record) error {
+	id, err := domain.ParseOrgID(record.Subject)
+	if err != nil {
+		return nil // an event of another kind of aggregate
+	}
+	if id != record.Org {
+		return fmt.Errorf("%w: position %d is of %s in %s", errUnappliable, record.Position, id, record.Org)
+	}
+	o, err := loadOrganization(r, id)
+	if err != nil {
+		return err
+	}
+	before := o.Suspended()
+	o.Apply(record.Event)
+	value, err := json.Marshal(o.Organization)
+	if err != nil {
+		return err
+	}
+	if err := r.set(organizationRow(id), append(number(uint64(record.Position)), value...)); err != nil {
+		return err
+	}
+	bits := id.Bytes()
+	t.outdated.add(idDigest(bits))
+	if o.Suspended() != before {
+		if err := t.writeSuspension(r, bits, o.Suspended()); err != nil {
+			return err
+		}
+	}
+	return r.set(row(rowOrganizationByCreated, moment(o.CreatedAt), bits[:]), nil)
+}
+
+func (t *organizationsTable) writeSuspension(r rowMap, id [idSize]byte, suspended bool) error {
+	t.suspended = t.suspended.with(id, suspended)
+	if suspended {
+		return r.set(row(rowOrganizationSuspended, id[:]), nil)
+	}
+	return r.delete(row(rowOrganizationSuspended, id[:]))
 }
 
 func organizationRow(id domain.OrgID) []byte { b := id.Bytes(); return row(rowOrganization, b[:]) }

@@ -21,7 +21,8 @@ type projection struct {
 // projections are all there are. Raise a version when the rows become others.
 var projections = []projection{
 	{"keys", 10, eventstore.Events, newKeysTable},
-	{"organizations", 3, eventstore.Events, direct(applyOrganizations)},
+	{"organizations", 4, eventstore.Events, newOrganizationsTable},
+	{"owners", 1, eventstore.Events, newOwnersTable},
 	{"keyspaces", 1, eventstore.Events, newKeyspacesTable},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
 	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},

@@ -17,10 +17,14 @@ import (
 
 // Options of a store. The zero value is usable.
 type Options struct {
-	CacheBytes uint64 // of memory for credentials at most, 2 MiB at least
+	CacheBytes uint64 // of memory for credentials at most, 2 MiB at least; and an eighth for attributes, if keyspaces require some
 	Logger     *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
 }
+
+// attributesShare is how many times smaller than the cache of credentials that of attributes is: an
+// owner's entry has some 60 bytes.
+const attributesShare = 8
 
 // A Store is the read model on one directory. It is safe for concurrent use.
 //
@@ -32,11 +36,13 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, organizations, keyspaces, requests, orgEvents view // of the events
-	usage, postings, messages                           view // of the uses
+	keys, organizations, owners, keyspaces, requests, orgEvents view // of the events
+	usage, postings, messages                                   view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces] // as they are published; of the table of keyspaces
+	suspended   atomic.Pointer[orgSet]           // as they are published; of the table of organizations
 	credentials *cache                           // kept in line with the published rows of keys by its table
+	attributes  *cache                           // names of attributes, kept in line by the tables of owners and organizations
 }
 
 // Open opens or creates the read model in dir. Run brings it up to date.
@@ -44,8 +50,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes)}
+	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare)}
 	s.keyspaceSet.Store(domain.NewKeyspaces(nil))
+	s.suspended.Store(new(orgSet))
 	for stream := range s.engines {
 		e, err := openEngine(s, dir, eventstore.Stream(stream))
 		if err != nil {
@@ -53,7 +60,8 @@ func Open(dir string, o Options) (*Store, error) {
 		}
 		s.engines[stream] = e
 	}
-	s.keys, s.organizations, s.keyspaces, s.requests, s.orgEvents = s.find("keys"), s.find("organizations"), s.find("keyspaces"), s.find("requests"), s.find("org_events")
+	s.keys, s.organizations, s.owners, s.keyspaces = s.find("keys"), s.find("organizations"), s.find("owners"), s.find("keyspaces")
+	s.requests, s.orgEvents = s.find("requests"), s.find("org_events")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

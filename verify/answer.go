@@ -15,8 +15,7 @@ import (
 type Answer struct {
 	Outcome    domain.Outcome
 	Credential projections.Credential // of no meaning if Outcome is UseNotFound
-	Keyspace   *domain.Keyspace       // of the key; nil if Outcome is UseNotFound
-	Unmet      int                    // the keyspace's first requirement that is not met, by its index; -1: none
+	conditions                        // of no meaning either, then
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
 	version    uint64              // of the same, see projections.Store.Version

@@ -26,7 +26,8 @@ func (v *Verifier) StillMay(r AuthRequest) error {
 		own := r.verification()
 		key := a.Credential.Credential
 		key.RateLimits = nil
-		a.Outcome = key.Decide(domain.UseRequest{At: instant(v.now), Keyspace: own.Keyspace, Scopes: own.Scopes, IP: own.IP, By: own.By})
+		a.Outcome = key.Decide(domain.UseRequest{At: instant(v.now), Keyspace: own.Keyspace, Scopes: own.Scopes, IP: own.IP, By: own.By,
+			OrgSuspended: v.store.Suspended(key.Org)})
 	}
 	_, err = v.caller(r, a, nil)
 	return err

@@ -8,6 +8,7 @@ package verify
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -206,17 +207,41 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 		return true, nil
 	}
 	unchanged, err := v.store.Unchanged(&a.digest, r.By.Reach(), &a.Credential)
-	if unchanged {
-		a.version, a.Position = version, position
+	if !unchanged || err != nil {
+		return false, err
 	}
-	return unchanged, err
+	c, err := v.conditionsOf(&a.Credential)
+	if err != nil || c.suspended != a.suspended || c.Unmet != a.Unmet {
+		return false, err
+	}
+	a.conditions, a.version, a.Position = c, version, position
+	return true, nil
+}
+
+// conditions are what the outcome of a use depends on beside the key and the request.
+type conditions struct {
+	Keyspace  *domain.Keyspace // of the key
+	Unmet     int              // the keyspace's first requirement that is not met, by its index; -1: none
+	suspended bool             // the key's organization is
+}
+
+// conditionsOf looks them up. They are as new as the credential, or newer.
+func (v *Verifier) conditionsOf(c *projections.Credential) (found conditions, err error) {
+	found.suspended, found.Unmet = v.store.Suspended(c.Org), -1
+	if found.Keyspace, err = v.store.Keyspaces().Named(c.Keyspace); err != nil {
+		return found, fmt.Errorf("%s is of the keyspace %s, which is not known", c.Key, c.Keyspace)
+	}
+	if len(found.Keyspace.Requirements) > 0 {
+		found.Unmet, err = v.store.Unmet(c, found.Keyspace.Requirements)
+	}
+	return found, err
 }
 
 // evaluate looks the key up and puts the outcome of its use into a. A valid use counts
 // against the key's rate limits, once for a request that is evaluated several times.
 func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	a.at, a.cost = instant(v.now), max(r.Cost, 1)
-	a.Outcome, a.Keyspace, a.Unmet, a.Limits, a.windows = domain.UseNotFound, nil, -1, a.Limits[:0], a.windows[:0]
+	a.Outcome, a.conditions, a.Limits, a.windows = domain.UseNotFound, conditions{Unmet: -1}, a.Limits[:0], a.windows[:0]
 	a.version, a.Position = v.store.Version(), v.store.Position()
 	if !presentable(r.Secret) || !v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
 		return nil
@@ -226,8 +251,11 @@ func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	if err != nil || !found {
 		return err
 	}
-	a.Keyspace, _ = v.store.Keyspaces().Named(a.Credential.Keyspace) // which are as new as the credential, or newer
-	request := domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, Resource: r.ResourceOrg, IP: r.IP, By: r.By, Cost: a.cost}
+	if a.conditions, err = v.conditionsOf(&a.Credential); err != nil {
+		return err
+	}
+	request := domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, Resource: r.ResourceOrg, IP: r.IP, By: r.By, Cost: a.cost,
+		OrgSuspended: a.suspended, Unmet: a.Unmet >= 0}
 	if len(a.Credential.RateLimits) == 0 {
 		a.Outcome = a.Credential.Decide(request)
 		return nil

@@ -39,7 +39,15 @@ func TestAKeysLifeOnTheCommandLine(t *testing.T) {
 	fromJSON(t, r.command(t, "", "orgs", "create", "Acme", "--json"), &org)
 	expect(t, r.command(t, "", "orgs", "rename", org.ID, "Acme Ltd"), exitOK, "Acme Ltd")
 	expect(t, r.command(t, "", "orgs", "get", org.ID), exitOK, "Acme Ltd")
+	expect(t, r.command(t, "", "orgs", "set", org.ID, "plan=pro", "trial=yes", "--json"), exitOK, `"plan": "pro"`)
+	expect(t, r.command(t, "", "orgs", "set", org.ID, "--remove", "trial", "--json"), exitOK, "Acme Ltd")
+	expect(t, r.command(t, "", "orgs", "set", org.ID, "plan"), exitUsage, "NAME=VALUE")
 	expect(t, r.command(t, "", "orgs", "list"), exitOK, org.ID)
+	expect(t, r.command(t, "", "owners", "set", "u/1", "--org", org.ID, "discord_id=8", "telegram=@u"), exitOK, "discord_id=8\n")
+	expect(t, r.command(t, "", "owners", "set", "u/1", "--org", org.ID, "--remove", "telegram"), exitOK, "discord_id=8\n")
+	if got := r.command(t, "", "owners", "get", "u/1", "--org", org.ID); got.out != "discord_id=8\n" {
+		t.Errorf("the owner's attributes are %+v", got)
+	}
 
 	var m made
 	fromJSON(t, r.command(t, "", "keys", "create", "--org", org.ID, "--name", "ci", "--owner", "u1", "--scope", "a:read", "--json"), &m)
@@ -49,6 +57,9 @@ func TestAKeysLifeOnTheCommandLine(t *testing.T) {
 	expect(t, r.command(t, "", "keys", "update", id, "--owner", "u2"), exitOK, "u2")
 	expect(t, r.command(t, m.Secret, "verify"), exitOK, "VALID")
 	expect(t, r.command(t, m.Secret, "verify", "--scope", "a:write"), exitRefused, "INSUFFICIENT_SCOPE")
+	expect(t, r.command(t, "", "orgs", "suspend", org.ID, "--reason", "unpaid"), exitOK, "suspended")
+	expect(t, r.command(t, m.Secret, "verify"), exitRefused, "ORG_SUSPENDED")
+	expect(t, r.command(t, "", "orgs", "resume", org.ID), exitOK, "active")
 	expect(t, r.command(t, "", "keys", "disable", id), exitOK, "disabled")
 	expect(t, r.command(t, m.Secret, "verify"), exitRefused, "DISABLED")
 	expect(t, r.command(t, "", "keys", "enable", id), exitOK, "active")

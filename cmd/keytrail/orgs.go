@@ -16,8 +16,8 @@ import (
 )
 
 func orgsCommand(c *client) *cobra.Command {
-	cmd := &cobra.Command{Use: "orgs", Short: "Create, list and rename organizations"}
-	one := func(method, path string, body any) func(*cobra.Command) error {
+	cmd := &cobra.Command{Use: "orgs", Short: "Create, list, change and suspend organizations"}
+	var one orgRequest = func(method, path string, body any) func(*cobra.Command) error {
 		return func(cmd *cobra.Command) error {
 			var o api.Organization
 			if err := c.call(cmd.Context(), method, path, nil, body, &o); err != nil {
@@ -35,6 +35,10 @@ func orgsCommand(c *client) *cobra.Command {
 		}},
 		&cobra.Command{Use: "rename ORG_ID NAME", Short: "Rename an organization", Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
 			return one(http.MethodPatch, "/v1/organizations/"+url.PathEscape(args[0]), map[string]string{"name": args[1]})(cmd)
+		}},
+		setOrgCommand(one), suspendOrgCommand(one),
+		&cobra.Command{Use: "resume ORG_ID", Short: "End the suspension of an organization", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return one(http.MethodPost, "/v1/organizations/"+url.PathEscape(args[0])+"/resume", nil)(cmd)
 		}},
 		&cobra.Command{Use: "list", Short: "List organizations", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			all := []api.Organization{}
@@ -54,6 +58,31 @@ func orgsCommand(c *client) *cobra.Command {
 			}
 		}})
 	cmd.AddCommand(importOrgsCommand(c))
+	return cmd
+}
+
+// An orgRequest is a request whose answer is an organization, which is shown.
+type orgRequest func(method, path string, body any) func(*cobra.Command) error
+
+func setOrgCommand(one orgRequest) *cobra.Command {
+	cmd := &cobra.Command{Use: "set ORG_ID [NAME=VALUE]...", Short: "Give an organization attributes, or take some away", Args: cobra.MinimumNArgs(1)}
+	changes := attributeFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		attributes, err := changes.body(args[1:])
+		if err != nil {
+			return err
+		}
+		return one(http.MethodPatch, "/v1/organizations/"+url.PathEscape(args[0]), map[string]any{"attributes": attributes})(cmd)
+	}
+	return cmd
+}
+
+func suspendOrgCommand(one orgRequest) *cobra.Command {
+	cmd := &cobra.Command{Use: "suspend ORG_ID", Short: "Refuse all keys of an organization until it is resumed", Args: cobra.ExactArgs(1)}
+	reason := cmd.Flags().String("reason", "", "why, for the audit trail")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return one(http.MethodPost, "/v1/organizations/"+url.PathEscape(args[0])+"/suspend", map[string]string{"reason": *reason})(cmd)
+	}
 	return cmd
 }
 
@@ -138,7 +167,11 @@ func readOrgMap(path string) (map[string]string, error) {
 func showOrgs(w io.Writer, all []api.Organization) {
 	var rows [][]string
 	for _, o := range all {
-		rows = append(rows, []string{string(o.ID), o.CreatedAt.Format("2006-01-02T15:04:05Z"), strconv.FormatUint(o.Revision, 10), o.Name})
+		status := "active"
+		if o.SuspendedAt != nil {
+			status = "suspended"
+		}
+		rows = append(rows, []string{string(o.ID), o.CreatedAt.Format("2006-01-02T15:04:05Z"), strconv.FormatUint(o.Revision, 10), status, o.Name})
 	}
-	table(w, "ID CREATED REVISION NAME", rows)
+	table(w, "ID CREATED REVISION STATUS NAME", rows)
 }
