@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -73,7 +74,6 @@ func (m *middleware) ask(w *responseRecorder, r *http.Request, a *authorization)
 }
 
 func (s *server) documentAuthorize() description {
-	once := func(name, text string) *huma.Param { return headerParam(name, text) }
 	return description{summary: "Forward authentication for gateways", security: append(slices.Clone(withKey), map[string][]string{"basic": {}}),
 		details: "The presented key is the credential; the keyspace says where it is looked for. 200 lets the request pass and says in headers whose it is. " +
 			"All else is what the client is to be answered, as the keyspace says, or a problem. Any method is taken, and any path below, with any query, which are the client's.",
@@ -81,12 +81,18 @@ func (s *server) documentAuthorize() description {
 			queryParam("org_id", "The same as X-Keytrail-Resource-Org-Id.", textSchema()), queryParam("cost", "The same as X-Keytrail-Cost.", costSchema()),
 			afterParam("Wait up to a second until the read model has this position."), headerParam("X-Keytrail-After", "The same as after."),
 			headerParam(scopeHeader, "More of them, separated by spaces or commas."),
-			once(resourceOrgHeader, "The organization whose the resource is, which must be the key's. Believed from trusted proxies alone."),
+			headerParam(resourceOrgHeader, "The organization whose the resource is, which must be the key's. Believed from trusted proxies alone."),
 			{Name: costHeader, In: "header", Description: "How many uses it counts as in rate limits. Believed from trusted proxies alone.", Schema: costSchema()},
 			headerParam("X-Forwarded-Method", "The client's method; also X-Original-Method. Believed from trusted proxies alone."),
 			headerParam("X-Forwarded-Uri", "The client's path and query; also X-Original-URI and X-Original-URL. Believed from trusted proxies alone."),
 			{Name: "X-Keytrail-Refuse", In: "header", Description: "The same as refuse.", Schema: askFor403()}},
-		headers: identityHeaders, refusalHeaders: refusalHeaders}
+		headers: allHeaders(identityHeaders, rateLimitHeaders), refusalHeaders: allHeaders(refusalHeaders, rateLimitHeaders), refusalsVary: true}
+}
+
+func allHeaders(some, others map[string]string) map[string]string {
+	all := maps.Clone(some)
+	maps.Copy(all, others)
+	return all
 }
 
 func askFor403() *huma.Schema  { return &huma.Schema{Type: "string", Enum: []any{"403"}} }

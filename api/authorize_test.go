@@ -191,3 +191,33 @@ func TestAGatewayTakesABasicKeyThatIsTheOnlyOne(t *testing.T) {
 		}
 	}
 }
+
+// A client's body is not looked at, and what follows it on the connection is the next request.
+func TestABodyIsNotPartOfTheQuestion(t *testing.T) {
+	s := start(t)
+	_, secret := s.create(s.root, `{"org_id":"`+s.org("acme")+`","name":"n"}`)
+	const next = "GET /v1/authorize/default HTTP/1.1\nHost: x\n\n" // without a key
+	for name, c := range map[string]struct{ body, first, second string }{
+		"with its length":    {"Content-Length: 5\n\nhello" + next, "200 OK", "401 Unauthorized"},
+		"that looks like it": {"Content-Length: 47\n\n" + next + next, "200 OK", "401 Unauthorized"},
+		"chunked":            {"Transfer-Encoding: chunked\n\n5\nhello\n0\n\n" + next, "200 OK", "401 Unauthorized"},
+		"of two lengths":     {"Content-Length: 5\nContent-Length: 6\n\nhello" + next, "400 Bad Request", ""},
+		"chunked in no way":  {"Transfer-Encoding: gzip\n\n" + next, "501 Not Implemented", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := s.in(t).dial("127.0.0.1")
+			if err := client.send("POST /v1/authorize/default/x HTTP/1.1\nHost: x\nAuthorization: Bearer %s\n"+c.body, secret); err != nil {
+				t.Fatal(err)
+			}
+			if got := client.status(t); got != c.first {
+				t.Fatalf("the first is %s, want %s", got, c.first)
+			}
+			if c.second == "" {
+				return
+			}
+			if got := client.status(t); got != c.second {
+				t.Errorf("the second is %s, want %s", got, c.second)
+			}
+		})
+	}
+}

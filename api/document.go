@@ -18,6 +18,7 @@ type description struct {
 	answer           map[string]*huma.MediaType
 	headers          map[string]string // of the answer
 	refusalHeaders   map[string]string
+	refusalsVary     bool // a refusal can have any status and body
 	security         []map[string][]string
 }
 
@@ -62,6 +63,10 @@ func (s *server) document(id, pattern string, need permission, d description) {
 	problem := map[string]*huma.MediaType{"application/problem+json": s.media(Problem{})}
 	for _, status := range refusals(method, path, len(op.Security) > 1, d.body != nil) {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: problem, Headers: textHeaders(d.refusalHeaders)}
+	}
+	if d.refusalsVary {
+		problem["*/*"] = &huma.MediaType{}
+		op.Responses["default"] = &huma.Response{Description: "Refused", Content: problem, Headers: textHeaders(d.refusalHeaders)}
 	}
 	s.huma.OpenAPI().AddOperation(op)
 }

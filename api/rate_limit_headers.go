@@ -13,6 +13,15 @@ import (
 	"github.com/keytrail/keytrail/verify"
 )
 
+// rateLimitHeaders are those of answers about a known key, if its keyspace asks for them.
+var rateLimitHeaders = map[string]string{
+	"X-RateLimit-Limit":     "Of the rate limit of which the least is left.",
+	"X-RateLimit-Remaining": "What is left of it.",
+	"X-RateLimit-Reset":     "When it begins anew, in seconds since the Unix epoch; with 429 in any case.",
+	"RateLimit-Policy":      "All rate limits, as in draft-ietf-httpapi-ratelimit-headers.",
+	"RateLimit":             "What is left of each.",
+}
+
 // showRateLimits says what is left of the key's rate limits, in the headers that the keyspace asks
 // for. A request that is refused for them is told in any case when there is room again.
 func (a *authorization) showRateLimits(h http.Header, now time.Time) {

@@ -23,7 +23,7 @@ var refusalHeaders = map[string]string{
 	"X-Keytrail-Status":       "With refuse: the status for the client.",
 	"X-Keytrail-Content-Type": "With refuse: the type of the body.",
 	"X-Keytrail-Body":         "With refuse: the body, if that is one line of printable ASCII.",
-	"X-RateLimit-Reset":       "When the rate limit is free again, in seconds since the Unix epoch.",
+	"WWW-Authenticate":        "How to authenticate, and what is wrong with the credential.",
 }
 
 // A reply is what a gateway is to answer its client.

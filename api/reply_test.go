@@ -1,14 +1,22 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/verify"
 )
 
 // A refused is a service with a key, or a request, for each case in which a gateway refuses.
@@ -95,16 +103,16 @@ func TestAKeyspaceRepliesInItsOwnWords(t *testing.T) {
 		{"for":["MISSING"],"status":404,"content_type":"text/plain","body":"nothing here\n"},
 		{"for":["MALFORMED"],"status":401,"body":"{\"outcome\":\"{{.Outcome}}\",\"status\":{{.Status}},\"key\":\"{{.KeyID}}\",\"org\":\"{{.OrgID}}\"}"},
 		{"for":["NOT_FOUND","REVOKED"],"status":401,"headers":{"www-authenticate":"Custom","X-Docs":"/keys"}},
-		{"for":["INSUFFICIENT_SCOPE"],"status":403,"body":"{{.Keyspace}} {{.Scopes}} {{.RequestID}} {{.RetryAfter}}{{if .KeyID}} known{{end}}"},
+		{"for":["INSUFFICIENT_SCOPE"],"status":403,"content_type":"text/plain","body":"{{.Keyspace}} {{.Scopes}} {{.RequestID}} {{.RetryAfter}}{{if .KeyID}} known{{end}}"},
 		{"for":["WRONG_ORGANIZATION"],"status":401},
-		{"for":["RATE_LIMITED"],"status":403,"headers":{"Retry-After":"7"},"body":"{{.RetryAfter}}"}]`)
+		{"for":["RATE_LIMITED"],"status":403,"body":"{{.RetryAfter}}"}]`)
 	basic := `Basic realm="shop", charset="UTF-8"`
 	for outcome, want := range map[string]struct{ status, kind, body, challenge string }{
 		"MISSING":            {"404", "text/plain", "nothing here\n", ""},
 		"MALFORMED":          {"401", "application/json", `{"outcome":"MALFORMED","status":401,"key":"","org":""}`, `Bearer realm="shop", error="invalid_request"+` + basic},
 		"NOT_FOUND":          {"401", "", "", "Custom"},
 		"REVOKED":            {"401", "", "", "Custom"},
-		"INSUFFICIENT_SCOPE": {"403", "application/json", "shop a:read b:read request-1 0 known", `Bearer realm="shop", error="insufficient_scope", scope="a:read b:read"+` + basic},
+		"INSUFFICIENT_SCOPE": {"403", "text/plain", "shop a:read b:read request-1 0 known", `Bearer realm="shop", error="insufficient_scope", scope="a:read b:read"+` + basic},
 		"WRONG_ORGANIZATION": {"401", "", "", `Bearer realm="shop"+` + basic},
 	} {
 		status, header, text := r.cases[outcome]()
@@ -116,7 +124,7 @@ func TestAKeyspaceRepliesInItsOwnWords(t *testing.T) {
 		t.Errorf("the keyspace's headers: %v", header)
 	}
 	status, header, text := r.cases["RATE_LIMITED"]()
-	if wait, _ := strconv.Atoi(text); status[:3] != "403" || header.Get("Retry-After") != "7" || wait < 1 || header.Get("Www-Authenticate") != "" {
+	if wait, _ := strconv.Atoi(text); status[:3] != "403" || header.Get("Retry-After") != text || wait < 1 || header.Get("Www-Authenticate") != "" {
 		t.Errorf("RATE_LIMITED: %s %v %s", status, header, text)
 	}
 	if _, _, text := r.cases["EXPIRED"](); !strings.Contains(text, "invalid_credentials") {
@@ -169,18 +177,18 @@ func TestNginxIsToldTheReplyInHeaders(t *testing.T) {
 		{"for":["MALFORMED"],"status":402,"body":"{ \"a\":\n \"é🔑\" }\n"},
 		{"for":["NOT_FOUND"],"status":410,"body":"{\"a\": 1}\n"},
 		{"for":["EXPIRED"],"status":401,"content_type":"text/html","body":"naïve"},
-		{"for":["DISABLED"],"status":451,"body":"not { json\n é"},
-		{"for":["INSUFFICIENT_SCOPE"],"status":403,"body":"`+strings.Repeat("x", 4096)+`"},
-		{"for":["WRONG_ORGANIZATION"],"status":500,"body":"x"},
+		{"for":["DISABLED"],"status":451,"content_type":"text/plain","body":"not { json\n é"},
+		{"for":["INSUFFICIENT_SCOPE"],"status":403,"content_type":"text/plain","body":"`+strings.Repeat("x", 4096)+`"},
+		{"for":["WRONG_ORGANIZATION"],"status":404,"body":"1"},
 		{"for":["RATE_LIMITED"],"status":429,"content_type":"text/plain","body":"$slow, %20\\ \"down\""}]`)
 	for _, c := range []struct{ outcome, as, status, kind, body string }{
 		{"MISSING", "401", "401", "text/plain", ""},
 		{"MALFORMED", "403", "402", "application/json", `{"a":"\u00e9\ud83d\udd11"}`},
 		{"NOT_FOUND", "403", "410", "application/json", `{"a": 1}`},
 		{"EXPIRED", "401", "401", "text/html", ""},
-		{"DISABLED", "403", "451", "application/json", ""},
-		{"INSUFFICIENT_SCOPE", "403", "403", "application/json", strings.Repeat("x", 4096)},
-		{"WRONG_ORGANIZATION", "500", "500", "application/json", "x"},
+		{"DISABLED", "403", "451", "text/plain", ""},
+		{"INSUFFICIENT_SCOPE", "403", "403", "text/plain", strings.Repeat("x", 4096)},
+		{"WRONG_ORGANIZATION", "403", "404", "application/json", "1"},
 		{"RATE_LIMITED", "403", "429", "text/plain", `$slow, %20\ "down"`},
 		{"IP_NOT_ALLOWED", "403", "403", "application/problem+json", `{"type":"about:blank","title":"Forbidden","status":403,"code":"ip_not_allowed","detail":"the key may not do this, or not from here"}`},
 	} {
@@ -192,5 +200,74 @@ func TestNginxIsToldTheReplyInHeaders(t *testing.T) {
 		if status[:3] != c.as || header.Get("X-Keytrail-Status") != c.status || header.Get("X-Keytrail-Content-Type") != c.kind || header.Get("X-Keytrail-Body") != c.body || header.Get("X-Keytrail-Outcome") != c.outcome {
 			t.Errorf("%s: %s %v", c.outcome, status, header)
 		}
+	}
+}
+
+// suspended is the ledger, which gives a reason why it takes nothing.
+type suspended struct {
+	verify.UseLog
+	reason *atomic.Pointer[error]
+}
+
+func (l suspended) AwaitFresh(ctx context.Context, until time.Time) error {
+	if reason := l.reason.Load(); reason != nil {
+		return *reason
+	}
+	return l.UseLog.AwaitFresh(ctx, until)
+}
+
+// Whatever keeps the service from telling is 503 with the keyspace's reply, and nothing passes.
+func TestNothingPassesWhenTheServiceCannotTell(t *testing.T) {
+	var reason atomic.Pointer[error]
+	s := startWith(t, nil, func(o *api.Options) { o.Verifier = verify.New(o.Store, suspended{o.Ledger, &reason}, verify.Options{}) })
+	s.keyspace("shop", `,"gateway":{"rate_limit_headers":["x-ratelimit"]},"replies":[{"for":["UNAVAILABLE"],"status":503,"content_type":"text/plain","body":"{{.Outcome}} {{.RetryAfter}}{{.KeyID}}"}]`)
+	org := s.org("acme")
+	secrets := map[string]string{}
+	for _, keyspace := range []string{"shop", "default"} {
+		_, secrets[keyspace] = s.key(keyspace, org, `,"rate_limits":[{"limit":5,"window":"720h"}]`)
+		if status, _, _ := s.raw(secrets[keyspace], "GET", "/v1/authorize/"+keyspace); status != "200 OK" {
+			t.Fatal(status)
+		}
+	}
+	for _, c := range []struct {
+		reason     error
+		wait, code string
+	}{
+		{domain.ErrStorageFull, "30", "storage_full"}, {domain.ErrLedgerSilent, "1", "ledger_unavailable"}, {domain.ErrOverloaded, "1", "overloaded"},
+		{context.DeadlineExceeded, "1", "timeout"}, {errors.New("a fault of ours"), "1", "internal"},
+	} {
+		reason.Store(&c.reason)
+		status, header, text := s.raw(secrets["shop"], "GET", "/v1/authorize/shop")
+		if status[:3] != "503" || text != "UNAVAILABLE "+c.wait || header.Get("Retry-After") != c.wait || header.Get("X-Keytrail-Outcome") != "UNAVAILABLE" || header.Get("X-RateLimit-Limit") != "" {
+			t.Errorf("%v: %s %v %s", c.reason, status, header, text)
+		}
+		status, header, text = s.raw(secrets["default"], "GET", "/v1/authorize/default?refuse=403")
+		if status[:3] != "503" || !strings.Contains(text, `"code":"`+c.code+`"`) || !strings.Contains(text, `"status":503`) || header.Get("Retry-After") != c.wait ||
+			header.Get("X-Keytrail-Status") != "503" || header.Get("X-Keytrail-Body") != strings.TrimSpace(text) {
+			t.Errorf("%v: %s %v %s", c.reason, status, header, text)
+		}
+	}
+	starting := httptest.NewServer(api.Starting())
+	defer starting.Close()
+	s.url = starting.URL
+	if status, header, _ := s.raw(secrets["shop"], "GET", "/v1/authorize/shop/x"); status[:3] != "503" || header.Get("X-Keytrail-Outcome") != "UNAVAILABLE" || header.Get("Retry-After") == "" {
+		t.Errorf("a service that starts: %s %v", status, header)
+	}
+}
+
+// A client that asks too much at once is no reason for a gateway to let requests pass which are not
+// refused: that is 429, and no fault of the service.
+func TestAClientThatAsksTooMuchAtOnceIsRefused(t *testing.T) {
+	s := startWith(t, nil, func(o *api.Options) { o.Limits.InFlightPerAddress = 1 })
+	_, secret := s.key("default", s.org("acme"), "")
+	slow := s.dial("127.0.0.1")
+	if err := slow.send("POST /v1/verify HTTP/1.1\nHost: x\nAuthorization: Bearer %s\nExpect: 100-continue\nContent-Length: 9\n\n", s.root); err != nil {
+		t.Fatal(err)
+	}
+	if status := slow.status(t); status != "100 Continue" { // so its request counts
+		t.Fatal(status)
+	}
+	if status, header, text := s.raw(secret, "GET", "/v1/authorize/default"); status[:3] != "429" || header.Get("X-Keytrail-Outcome") != "UNAVAILABLE" || !strings.Contains(text, "too_many_requests") || header.Get("Retry-After") == "" {
+		t.Errorf("%s %v %s", status, header, text)
 	}
 }

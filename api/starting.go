@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -16,6 +17,9 @@ func Starting() http.Handler {
 		if r.URL.Path == "/livez" {
 			s.livez(w, r)
 			return
+		}
+		if strings.HasPrefix(r.URL.Path, authorizePrefix) {
+			w.Header().Set("X-Keytrail-Outcome", string(domain.ReplyUnavailable))
 		}
 		s.problem(w, r, domain.ErrStarting)
 	})
