@@ -20,6 +20,7 @@ import (
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
 )
@@ -30,6 +31,7 @@ type Options struct {
 	Store    *projections.Store
 	Ledger   *eventstore.Ledger
 	Verifier *verify.Verifier
+	Tokens   *token.Issuer // nil: there are no derived tokens
 
 	Logger         *slog.Logger
 	AccessLog      *slog.Logger // a line for each request; nil: none
@@ -128,6 +130,11 @@ func (s *server) routes() {
 	s.raw("exportKeys", "GET /v1/keys/export", ofInstallation("keys:export"), documentExport(), s.exportKeys)
 	s.raw("backUp", "GET /v1/backup", ofInstallation("backup:read"), documentBackup(), s.backUp)
 	s.raw("listEvents", "GET /v1/events", scoped(auditScope), s.documentEvents(), s.events)
+	s.open("deriveToken", "POST /v1/tokens", s.documentDeriveToken(), s.deriveToken)
+	if s.Tokens != nil {
+		s.mux.HandleFunc("GET /.well-known/jwks.json", s.keySet)
+	}
+	s.document("keySet", "GET /.well-known/jwks.json", noScope, documentKeySet())
 	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
 	s.document("verifyKey", verifyRoute, scoped("keys:verify"), s.documentVerify())
 	s.document("authorize", "GET /v1/authorize/{keyspace}", noScope, s.documentAuthorize())

@@ -23,6 +23,7 @@ import (
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
 )
@@ -63,17 +64,21 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, l) }()
+	tokens, err := token.NewIssuer([32]byte{1}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &service{t: t, nats: nats, ledger: l, store: store}
-	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, DataKeys: l})
+	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, DataKeys: l, Tokens: tokens})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if faults != nil {
-		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, DataKeys: l})
+		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, DataKeys: l, Tokens: tokens})
 	}
 	s.commands = handler
-	v := verify.New(store, l, verify.Options{})
-	o := api.Options{Commands: handler, Store: store, Ledger: l, Verifier: v, Version: "test"}
+	v := verify.New(store, l, verify.Options{Tokens: tokens})
+	o := api.Options{Commands: handler, Store: store, Ledger: l, Verifier: v, Tokens: tokens, Version: "test"}
 	change(&o)
 	s.handler = api.New(o)
 	server := httptest.NewServer(s.handler)

@@ -20,6 +20,7 @@ type description struct {
 	refusalHeaders   map[string]string
 	refusalsVary     bool // a refusal can have any status and body
 	security         []map[string][]string
+	refusals         []int // statuses beside the usual ones
 }
 
 // withKey says that a management key is needed, in either header.
@@ -61,7 +62,7 @@ func (s *server) document(id, pattern string, need permission, d description) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name[1], In: "path", Required: true, Schema: textSchema()})
 	}
 	problem := map[string]*huma.MediaType{"application/problem+json": s.media(Problem{})}
-	for _, status := range refusals(method, path, len(op.Security) > 1, d.body != nil) {
+	for _, status := range append(refusals(method, path, len(op.Security) > 1, d.body != nil), d.refusals...) {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: problem, Headers: textHeaders(d.refusalHeaders)}
 	}
 	if d.refusalsVary {

@@ -29,8 +29,10 @@ type tag struct{ path, name, details string }
 var tags = []tag{
 	{"/v1/verify", "Verification", "Is a presented key good?"},
 	{"/v1/authorize", "Verification", ""},
-	{"/v1/keys", "Keys", "Issue, list, change and end keys."},
+	{"/v1/tokens", "Verification", ""},
+	{"/.well-known", "Verification", ""},
 	{"/v1/keyspaces", "Keyspaces", "Families of keys: how their secrets look, where they are presented, their bounds, and what refusals answer."},
+	{"/v1/keys", "Keys", "Issue, list, change and end keys."},
 	{"/v1/organizations", "Organizations", "The tenants of keys."},
 	{"/v1/owners", "Owners", "Whom keys were given to, and what is known of them."},
 	{"/v1/events", "Events", "The audit trail: every change of a key and every use of one."},

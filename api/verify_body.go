@@ -34,6 +34,7 @@ type verifyBody struct {
 	Scopes   []string `json:"scopes,omitempty" maxItems:"100" doc:"All of them are needed."`
 	IP       string   `json:"ip,omitempty" doc:"Of the client that presented it."`
 	Keyspace string   `json:"keyspace,omitempty" doc:"Default: any but that of management keys."`
+	Audience string   `json:"audience,omitempty" doc:"Whom a derived token must be for; default: anyone. Keys have none."`
 }
 
 // parseVerify reads a body: by scanning if it is plain, else with encoding/json.
@@ -53,7 +54,7 @@ func (s *server) parseVerify(body []byte, r *verify.Request) error {
 // whose members are known and come once. It does not take any other.
 func scanVerify(body string, r *verify.Request) (ip string, ok bool) {
 	s := fastjson.NewScanner(body)
-	var seen struct{ key, scopes, ip, keyspace bool }
+	var seen struct{ key, scopes, ip, keyspace, audience bool }
 	ok = s.Object(func(name string) bool {
 		switch name {
 		case "key":
@@ -64,6 +65,8 @@ func scanVerify(body string, r *verify.Request) (ip string, ok bool) {
 			return once(&seen.ip) && s.String(&ip)
 		case "keyspace":
 			return once(&seen.keyspace) && s.String(&r.Keyspace)
+		case "audience":
+			return once(&seen.audience) && s.String(&r.Audience)
 		}
 		return false
 	})
@@ -85,7 +88,7 @@ func decodeVerify(body []byte, r *verify.Request) (ip string, err error) {
 	if b.Key == nil {
 		return "", domain.InvalidField("key", "is required: the presented key, as a string")
 	}
-	r.Secret, r.Scopes, r.Keyspace = *b.Key, b.Scopes, b.Keyspace
+	r.Secret, r.Scopes, r.Keyspace, r.Audience = *b.Key, b.Scopes, b.Keyspace, b.Audience
 	return b.IP, nil
 }
 

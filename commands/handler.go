@@ -19,6 +19,7 @@ import (
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/aead"
+	"github.com/keytrail/keytrail/internal/token"
 )
 
 // An EventLog is the ledger as commands use it; tests wrap the real one with faults.
@@ -36,6 +37,7 @@ type Options struct {
 	Keys      KeyIndex      // nil: none
 	Keyspaces KeyspaceIndex // nil: those that are built in
 	DataKeys  DataKeyStore  // nil: no secret is recoverable
+	Tokens    *token.Issuer // nil: no tokens are derived
 	Sealing   [32]byte      // seals data keys
 	ImportIDs [32]byte      // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
@@ -51,6 +53,7 @@ type Handler struct {
 	keyspaces KeyspaceIndex
 	dataKeys  DataKeyStore
 	sealing   aead.Key
+	tokens    *token.Issuer
 	importIDs [32]byte
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
@@ -72,7 +75,7 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, dataKeys: o.DataKeys, sealing: o.Sealing, importIDs: o.ImportIDs,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs,
 		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

@@ -60,6 +60,7 @@ var EventTypes = []EventType{
 	{Name: "key.revoked", Zero: KeyRevoked{}},
 	{Name: "key.expired", Zero: KeyExpired{}},
 	{Name: "key.revealed", Zero: KeyRevealed{}},
+	{Name: "token.derived", Zero: TokenDerived{}},
 	{Name: "key.used", Zero: KeyUsed{}, Use: true},
 	{Name: "credentials.refused", Zero: CredentialsRefused{}, Use: true},
 	{Name: "organization.created", Zero: OrganizationCreated{}},

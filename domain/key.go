@@ -365,7 +365,7 @@ func (k *Key) Apply(e Event) {
 		k.State, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = Revoked, e.At, e.By, e.Reason, e.Comment
 	case KeyExpired:
 		k.RecordedExpiry = e.ExpiresAt
-	case KeyRevealed: // which changed nothing
+	case KeyRevealed, TokenDerived: // which changed nothing
 	}
 }
 

@@ -26,6 +26,7 @@ var (
 	// Forbidden: the caller's key does not suffice.
 	ErrScopeEscalation = refusal(Forbidden, "scope_escalation", "a management key can be given, or changed by, only scopes that you hold yourself")
 	ErrGatewayDemand   = refusal(Forbidden, "gateway_demand", "the keyspace demands this of its gateway, which must be one of the --trusted-proxies")
+	ErrNoTokens        = refusal(Forbidden, "no_tokens", "no tokens can be derived from keys of this keyspace")
 	ErrOutOfReach      = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
 
 	// NotFound: it does not exist, or not for the caller.

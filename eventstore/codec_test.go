@@ -34,6 +34,7 @@ func samples() []domain.Event {
 		domain.KeyRevoked{Prefix: "kt_live_abcd", Reason: domain.KeyCompromise, Comment: "leaked", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyExpired{Prefix: "kt_live_abcd", ExpiresAt: at, Header: domain.Header{At: at}},
 		domain.KeyRevealed{Prefix: "kt_live_abcd", Header: domain.Header{At: at, By: "system"}},
+		domain.TokenDerived{Prefix: "kt_live_abcd", ID: "00000000-0000-4000-8000-000000000000", Scopes: []string{"a:read"}, Audience: "shop", ExpiresAt: at, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyUsed{Key: domain.NewKeyID("", "k"), Code: domain.UseValid, Scopes: []string{"a:read"}, IP: "192.0.2.7", Principal: "system",
 			RequestID: "r-1", Windows: []int64{60000}, At: at},
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},

@@ -49,6 +49,35 @@ func (s *Store) Unchanged(d *domain.Digest, reach domain.Reach, c *Credential) (
 	return false, err
 }
 
+// CredentialMadeAt is Credential for a key's id, and the moment at which its secret was made.
+func (s *Store) CredentialMadeAt(id domain.KeyID, ms int64, reach domain.Reach, c *Credential) (found bool, err error) {
+	encoded, err := s.credentialMadeAt(id, ms)
+	if encoded == "" || err != nil {
+		return false, err
+	}
+	c.decode(encoded)
+	return reach.Includes(c.Org), nil
+}
+
+// UnchangedMadeAt reports whether CredentialMadeAt of c's key would put the same into c again.
+func (s *Store) UnchangedMadeAt(ms int64, c *Credential) (bool, error) {
+	encoded, err := s.credentialMadeAt(c.Key, ms)
+	return encoded == c.encoded, err
+}
+
+// credentialMadeAt is a key as that secret would find it; "" if there is none.
+func (s *Store) credentialMadeAt(id domain.KeyID, ms int64) (string, error) {
+	k, err := s.KeyState(domain.All, id)
+	if errors.Is(err, domain.ErrKeyNotFound) {
+		return "", nil
+	}
+	secret, known := k.SecretMadeAt(ms)
+	if !known || err != nil {
+		return "", err
+	}
+	return string(encodeCredential(k.Key, secret)), nil
+}
+
 // credentialRow is the row of d, "" if there is none.
 func (s *Store) credentialRow(d *domain.Digest) (list string, err error) {
 	list, cached := s.credentials.find(d)

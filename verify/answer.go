@@ -8,6 +8,7 @@ import (
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/fastjson"
+	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -16,6 +17,7 @@ type Answer struct {
 	Outcome    domain.Outcome
 	Credential projections.Credential // of no meaning if Outcome is UseNotFound
 	conditions                        // of no meaning either, then
+	ByToken    bool                   // it was found by a derived token: Credential has what both give
 	Limits     []LimitState
 	Position   eventstore.Position // of the read model that decided
 	version    uint64              // of the same, see projections.Store.Version
@@ -24,6 +26,7 @@ type Answer struct {
 	cost     int64           // of the request, in rate limits
 	deadline time.Time       // of the request
 	digest   domain.Digest   // of its secret
+	token    token.Claims    // of the derived token, if ByToken
 	counts   []int64         // of other uses, for each rate limit
 	windows  []int64         // lengths of the windows in which this evaluation counts the use
 	counted  []domain.Window // all windows in which the request counts

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/internal/tracing"
 	"github.com/keytrail/keytrail/projections"
 )
@@ -50,6 +51,7 @@ type Options struct {
 	RefusalsRecorded int
 	// BufferBytes bounds the memory for uses that wait for the ledger. 0: 128 MiB.
 	BufferBytes int
+	Tokens      *token.Issuer // nil: no derived tokens are taken
 	Now         func() time.Time
 	Logger      *slog.Logger
 	Metrics     prometheus.Registerer // nil: none
@@ -74,6 +76,7 @@ func (o *Options) setDefaults() {
 type Verifier struct {
 	store           *projections.Store
 	ledger          UseLog
+	tokens          *token.Issuer
 	now             func() time.Time
 	limits          *limiter
 	recorder        *recorder
@@ -89,7 +92,7 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 	o.setDefaults()
 	lost := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_uses_lost_total",
 		Help: "Uses that were answered and are given up, one by one or in sums: the ledger did not take them in time."}, []string{"recorded"})
-	v := &Verifier{store: store, ledger: ledger, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
+	v := &Verifier{store: store, ledger: ledger, tokens: o.Tokens, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
 		unknown: newUnknownSecrets(), refusals: newRefusalSums(o.RefusalsRecorded), callers: newCallers(), outcomes: newOutcomeCounters(),
 		refusalMessages: refusalMessages{ledger: ledger, log: o.Logger, lost: lost.WithLabelValues("summed")}}
 	if o.Metrics != nil {
@@ -137,6 +140,7 @@ func (v *Verifier) Close(ctx context.Context) error {
 type Request struct {
 	Secret   string
 	Keyspace string // "": any but the management keyspace
+	Audience string // that a derived token must be for; "": any
 	Scopes   []string
 	IP       netip.Addr // the zero Addr: not said
 	Resource string     // what the secret was presented for, as it is recorded: "GET /v1/x"; "": not said
@@ -206,7 +210,7 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 	if version == a.version {
 		return true, nil
 	}
-	unchanged, err := v.store.Unchanged(&a.digest, r.By.Reach(), &a.Credential)
+	unchanged, err := v.unchanged(r, a)
 	if !unchanged || err != nil {
 		return false, err
 	}
@@ -243,11 +247,7 @@ func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	a.at, a.cost = instant(v.now), max(r.Cost, 1)
 	a.Outcome, a.conditions, a.Limits, a.windows = domain.UseNotFound, conditions{Unmet: -1}, a.Limits[:0], a.windows[:0]
 	a.version, a.Position = v.store.Version(), v.store.Position()
-	if !presentable(r.Secret) || !v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
-		return nil
-	}
-	a.digest = domain.NewSecret(r.Secret).Digest()
-	found, err := v.store.Credential(&a.digest, r.By.Reach(), &a.Credential)
+	found, err := v.find(r, a)
 	if err != nil || !found {
 		return err
 	}
@@ -261,6 +261,18 @@ func (v *Verifier) evaluate(r *Request, a *Answer) error {
 		return nil
 	}
 	return v.limits.evaluate(request, a)
+}
+
+// find looks up the key that the secret is of, or that a derived token stands for.
+func (v *Verifier) find(r *Request, a *Answer) (found bool, err error) {
+	a.ByToken = false
+	if presentable(r.Secret) && v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
+		a.digest = domain.NewSecret(r.Secret).Digest()
+		if found, err = v.store.Credential(&a.digest, r.By.Reach(), &a.Credential); found || err != nil {
+			return found, err
+		}
+	}
+	return v.findByToken(r, a)
 }
 
 // instant is the present time to the millisecond, as it is recorded.

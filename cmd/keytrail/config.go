@@ -40,6 +40,7 @@ type Config struct {
 	Replicas         int
 	Node             string
 	UsesMaxAge       time.Duration
+	TokenIssuer      string
 	UsesMaxBytes     int64
 	TrustedProxies   []string
 	Limits           api.Limits
@@ -69,6 +70,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.UsesBufferBytes, "uses-buffer-bytes", 128<<20, "memory for uses that wait for the ledger; when it is full, verifications are answered 503")
 	f.IntVar(&c.RefusalsRecorded, "refusals-recorded", 60, "refusals that are recorded one by one where the refused key is the only credential, for each key, outcome and minute; further ones are summed up")
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
+	f.StringVar(&c.TokenIssuer, "token-issuer", "", "what derived tokens name as their issuer, like https://keys.example.com; default urn:keytrail: and the id of the key that signs them")
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
 	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, separated by commas")

@@ -20,6 +20,7 @@ import (
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/keyring"
+	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
 )
@@ -40,6 +41,7 @@ type service struct {
 	ledger      *eventstore.Ledger
 	store       *projections.Store
 	commands    *commands.Handler
+	tokens      *token.Issuer
 
 	background context.Context // of the tasks, which outlive the requests
 	tasks      *errgroup.Group
@@ -143,8 +145,11 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.madeRoot, err = ensureRootKey(ctx, first, s.rootKeyFile()); err != nil {
 		return fmt.Errorf("make the root key: %w", err)
 	}
+	if s.tokens, err = token.NewIssuer(ring.Derive(keyring.Tokens), s.TokenIssuer); err != nil {
+		return err
+	}
 	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store,
-		DataKeys: s.ledger, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)})
+		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)})
 	return nil
 }
 
@@ -153,13 +158,13 @@ func (s *service) answer(ctx context.Context) error {
 	if err := s.catchUp(ctx); err != nil {
 		return err
 	}
-	s.verification.Logger, s.verification.Metrics = s.log, s.metrics
+	s.verification.Tokens, s.verification.Logger, s.verification.Metrics = s.tokens, s.log, s.metrics
 	verifier := verify.New(s.store, s.ledger, s.verification)
 	s.onStop(func() error { within(stopTimeout, verifier.Close); return nil })
 	s.run(verifier.Run)
 	s.run(func(ctx context.Context) error { s.commands.ExpireKeys(ctx, s.store); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
-	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
+	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Tokens: s.tokens, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
 	s.http.setHandler(handler)
 	s.serveExtAuthz(handler)

@@ -18,6 +18,7 @@ import (
 // The names that keys are derived by. A name is never changed or used for something else.
 const (
 	ImportIDs = "import-ids" // the ids of imported keys
+	Tokens    = "tokens"     // signs derived tokens
 	DataKeys  = "data-keys"  // seals the data keys of recoverable secrets
 
 	fingerprint = "fingerprint"
