@@ -27,6 +27,7 @@ http {
   server { listen unix:$work/backend; location / { return 200 "key=\$http_x_keytrail_key_id org=\$http_x_keytrail_org_id owner=\$http_x_keytrail_owner scopes=\$http_x_keytrail_scopes keyspace=\$http_x_keytrail_keyspace environment=\$http_x_keytrail_environment name=\$http_x_keytrail_name metadata=\$http_x_keytrail_metadata authorization=\$http_authorization api_key=\$http_x_api_key\\n"; } }
 }
 CONF
+cp keytrail-*.conf "$work"
 nginx -c "$work/nginx.conf" &
 wait_for curl -s --unix-socket "$work/backend" http://backend/
 

@@ -157,6 +157,9 @@ func (s *stage) startNginx() (err error) {
 		return err
 	}
 	conf := strings.NewReplacer("127.0.0.1:8080", s.service, "127.0.0.1:8081", backend, "listen 80;", "listen "+s.nginx+";").Replace(string(ours))
+	if err := s.copyIncludes(); err != nil {
+		return err
+	}
 	file := filepath.Join(s.work, "nginx.conf")
 	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConf, s.work, conf, backend), 0o644); err != nil {
 		return err
@@ -167,6 +170,24 @@ func (s *stage) startNginx() (err error) {
 	if err := s.await("nginx", func() bool { return listens(s.nginx) }); err != nil {
 		log, _ := os.ReadFile(filepath.Join(s.work, "nginx.log"))
 		return fmt.Errorf("%w: %s", err, log)
+	}
+	return nil
+}
+
+// copyIncludes puts what the examples' configurations include beside that of nginx.
+func (s *stage) copyIncludes() error {
+	files, err := filepath.Glob(filepath.Join(s.folder, "..", "nginx", "keytrail-*.conf"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.work, filepath.Base(file)), text, 0o644)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
