@@ -7,7 +7,8 @@
 // status and the body of the answer, headers of it after "<". Paths below /v1/ are asked of
 // Keytrail with the root key, all others of nginx. «name» in an answer captures what is there,
 // $name puts it into a later line, … stands for anything, and a body that is left out is not
-// looked at. Lines that begin with # are prose.
+// looked at. A GET of Keytrail is repeated for a while until its answer is right. Lines that begin
+// with # are prose.
 package main
 
 import (
@@ -26,8 +27,8 @@ import (
 	"time"
 )
 
-// startTimeout is how long the service or nginx may take to start.
-const startTimeout = 30 * time.Second
+// timeout is how long the service or nginx may take to start, and an answer to become right.
+const timeout = 10 * time.Second
 
 func main() {
 	if len(os.Args) != 2 {
@@ -88,9 +89,9 @@ func (s *stage) start(name string, arguments ...string) error {
 	return cmd.Start()
 }
 
-// await waits for ready, at most startTimeout.
+// await waits for ready, at most timeout.
 func (s *stage) await(what string, ready func() bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -239,7 +240,7 @@ func (s *stage) play() error {
 		if e == nil {
 			return nil
 		}
-		return s.exchange(e, vars)
+		return s.repeat(e, vars)
 	}
 	for n, line := range strings.Split(string(text), "\n") {
 		switch {
@@ -259,6 +260,16 @@ func (s *stage) play() error {
 		}
 	}
 	return end()
+}
+
+// repeat asks Keytrail a question again for a while if the answer is not the right one: when a key
+// was used last is known a moment after the use.
+func (s *stage) repeat(e *exchange, vars map[string]string) (err error) {
+	if e.method != http.MethodGet || !strings.HasPrefix(e.path, "/v1/") {
+		return s.exchange(e, vars)
+	}
+	_ = s.await("it", func() bool { err = s.exchange(e, vars); return err == nil })
+	return err
 }
 
 // exchange sends the request and holds the answer to what is expected.
