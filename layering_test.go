@@ -26,6 +26,7 @@ var layers = map[string][]string{
 	"internal/tracing":          {},
 	"internal/strictjson":       {},
 	"internal/dirsync":          {},
+	"internal/documents":        {},
 	"internal/secretfile":       {"internal/dirsync"},
 	"internal/keyring":          {"internal/secretfile"},
 	"eventstore":                {"domain", "internal/backoff", "internal/fastjson", "internal/filelock", "internal/inflight", "internal/tracing"},
@@ -36,7 +37,7 @@ var layers = map[string][]string{
 	"backup":                    {"domain", "eventstore"},
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/fastjson", "internal/inflight", "internal/strictjson", "internal/token"},
 	"extauthz":                  {},
-	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "extauthz", "internal/backoff", "internal/dirsync", "internal/filelock", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},
+	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "extauthz", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
 	"examples/clients/go":       {}, // a module of its own
 	"examples/play":             {},

@@ -173,7 +173,38 @@ func fieldError(d *huma.ErrorDetail) FieldError {
 	if m := unreadable.FindStringSubmatch(d.Message); m != nil {
 		return FieldError{clip(memberPath(m[1])), "has the wrong type, or is out of its range"}
 	}
-	return FieldError{fieldOf(d.Location), clip200(d.Message)}
+	return FieldError{fieldOf(d.Location), inOurWords(clip200(d.Message))}
+}
+
+// ownWords are what the validator of commands says where Huma says the same.
+var ownWords = []struct {
+	huma *regexp.Regexp
+	ours string
+}{
+	{regexp.MustCompile(`^unexpected property$`), "is not a field of this request"},
+	{regexp.MustCompile(`^expected integer$`), "must be a whole number"},
+	{regexp.MustCompile(`^expected string$`), "must be text"},
+	{regexp.MustCompile(`^expected boolean$`), "must be true or false"},
+	{regexp.MustCompile(`^expected array$`), "must be a list"},
+	{regexp.MustCompile(`^expected object$`), "must be an object"},
+	{regexp.MustCompile(`^expected number >= (\S+)$`), "must be at least $1"},
+	{regexp.MustCompile(`^expected number <= (\S+)$`), "must be at most $1"},
+	{regexp.MustCompile(`^expected length >= (\d+)$`), "must have at least $1 characters"},
+	{regexp.MustCompile(`^expected length <= (\d+)$`), "must have at most $1 characters"},
+	{regexp.MustCompile(`^expected array length >= (\d+)$`), "must have at least $1 entries"},
+	{regexp.MustCompile(`^expected array length <= (\d+)$`), "must have at most $1 entries"},
+	{regexp.MustCompile(`^expected object with at most (\d+) properties$`), "must have at most $1 entries"},
+	{regexp.MustCompile(`^expected value to be one of "(.*)"$`), "must be one of $1"},
+	{regexp.MustCompile(`^expected string to be (.*)$`), "must be $1"},
+}
+
+func inOurWords(message string) string {
+	for _, w := range ownWords {
+		if w.huma.MatchString(message) {
+			return w.huma.ReplaceAllString(message, w.ours)
+		}
+	}
+	return message
 }
 
 // unreadable is what encoding/json says of a value that the schema lets pass, like 1e2 for a

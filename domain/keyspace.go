@@ -136,7 +136,7 @@ func (c *DefineKeyspace) check() error {
 	if err := c.Definition.check(); err != nil {
 		return err
 	}
-	return c.Others.checkOverlap(c.Name, c.Definition.Format)
+	return c.Others.CheckOverlap(c.Name, c.Definition.Format)
 }
 
 // RetireKeyspace asks for no new keys.

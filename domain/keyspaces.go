@@ -71,12 +71,12 @@ func (all *Keyspaces) Possible(keyspace, text string) bool {
 	return all.open[keyspace]
 }
 
-// checkOverlap refuses a format if a text can have its shape and that of another keyspace.
-func (all *Keyspaces) checkOverlap(name string, f Format) error {
+// CheckOverlap refuses a format if a text can have its shape and that of another keyspace.
+func (all *Keyspaces) CheckOverlap(name string, f Format) error {
 	for _, s := range f.Shapes() {
 		for i := range all.shapes[s.Size()] {
 			if t := &all.shapes[s.Size()][i]; t.keyspace != name && s.overlaps(&t.Shape) {
-				return ErrKeyspaceOverlaps.In("format.prefix")
+				return overlapsWith(t.keyspace)
 			}
 		}
 	}

@@ -108,6 +108,13 @@ func (e Error) In(field string) *Error { e.Field = field; return &e }
 // After is the refusal with the time until it is of use to try again.
 func (e Error) After(wait time.Duration) *Error { e.Wait = wait; return &e }
 
+// overlapsWith is ErrKeyspaceOverlaps with the name of the other keyspace.
+func overlapsWith(keyspace string) *Error {
+	e := ErrKeyspaceOverlaps.In("format.prefix")
+	e.Text = "a text could be a secret of this format and of the keyspace " + keyspace + "; take another prefix or length"
+	return e
+}
+
 // InvalidField is the refusal of one field's content; text says what is allowed.
 func InvalidField(field, text string, args ...any) *Error {
 	if len(args) > 0 {

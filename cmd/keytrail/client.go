@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/internal/backoff"
 )
 
@@ -72,10 +73,11 @@ func (c *client) key() (string, error) {
 
 // A problem is a refusal by the service.
 type problem struct {
-	Status int           `json:"status"`
-	Code   string        `json:"code"`
-	Detail string        `json:"detail"`
-	wait   time.Duration // until trying again is of use; 0: not said
+	Status int              `json:"status"`
+	Code   string           `json:"code"`
+	Detail string           `json:"detail"`
+	Errors []api.FieldError `json:"errors"`
+	wait   time.Duration    // until trying again is of use; 0: not said
 }
 
 func (p *problem) Error() string { return fmt.Sprintf("%s (%s)", p.Detail, p.Code) }
@@ -168,17 +170,22 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 // callOnce is call for a write that id names: the service carries it out once. One without an
 // id must change nothing when it is repeated.
 func (c *client) callOnce(ctx context.Context, id, method, path string, query url.Values, in, out any) error {
-	var body []byte
 	header := http.Header{}
+	if method != http.MethodGet && id != "" {
+		header.Set("Idempotency-Key", id)
+	}
+	return c.callWith(ctx, header, method, path, query, in, out)
+}
+
+// callWith is call with headers.
+func (c *client) callWith(ctx context.Context, header http.Header, method, path string, query url.Values, in, out any) error {
+	var body []byte
 	if in != nil {
 		var err error
 		if body, err = json.Marshal(in); err != nil {
 			return err
 		}
 		header.Set("Content-Type", "application/json")
-	}
-	if method != http.MethodGet && id != "" {
-		header.Set("Idempotency-Key", id)
 	}
 	return c.retry(ctx, func() error {
 		answer, err := c.send(ctx, method, path, query, header, bytes.NewReader(body))

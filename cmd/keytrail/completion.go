@@ -13,7 +13,7 @@ import (
 // flagValues are the values of flags that have few, by the flag's name.
 func flagValues() map[string][]string {
 	values := map[string][]string{
-		"status": domain.StateNames(), "keyspace": {domain.DefaultKeyspace, domain.ManagementKeyspace}, "uses": {"durable", "relaxed"},
+		"status": domain.StateNames(), "format": {gitleaks, trufflehog}, "uses": {"durable", "relaxed"},
 		"order": {"asc", "desc"}, "log-format": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"},
 	}
 	for _, by := range projections.SortKeys {
@@ -33,15 +33,18 @@ func flagValues() map[string][]string {
 
 // files are the flags and the commands whose values, or arguments, are names of files.
 var (
-	fileFlags    = []string{"ca", "data", "from", "key-file", "keyring", "map", "nats-ca", "nats-cert", "nats-creds", "nats-key", "org-map", "out", "output", "revocations-from", "root-key-file", "tls-cert", "tls-key", "to-file", "with-keyring"}
+	fileFlags    = []string{"ca", "data", "file", "from", "key-file", "keyring", "map", "nats-ca", "nats-cert", "nats-creds", "nats-key", "org-map", "out", "output", "revocations-from", "root-key-file", "tls-cert", "tls-key", "to-file", "with-keyring"}
 	fileCommands = []string{"import"}
 )
 
 // complete gives a shell what it may offer: values where they are known, files where files
 // are meant, and nothing elsewhere, where it would offer files on its own.
-func complete(cmd *cobra.Command) {
+func (c *client) complete(cmd *cobra.Command) {
 	values := flagValues()
 	offer := func(f *pflag.Flag) {
+		if f.Name == "keyspace" {
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, c.keyspaceNames)
+		}
 		if _, has := cmd.GetFlagCompletionFunc(f.Name); !has && !slices.Contains(fileFlags, f.Name) {
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values[f.Name], cobra.ShellCompDirectiveNoFileComp))
 		}
@@ -54,6 +57,6 @@ func complete(cmd *cobra.Command) {
 		cmd.ValidArgsFunction = cobra.FixedCompletions(projections.Names(), cobra.ShellCompDirectiveNoFileComp)
 	}
 	for _, sub := range cmd.Commands() {
-		complete(sub)
+		c.complete(sub)
 	}
 }

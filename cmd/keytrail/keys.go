@@ -61,7 +61,8 @@ func createCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "create", Short: "Create a key and print its secret, this once", Args: cobra.NoArgs}
 	flags := settingFlags(cmd.Flags())
 	flags.text("org", "org_id", "the organization that it belongs to")
-	flags.text("keyspace", "keyspace", "default, or keytrail for a management key")
+	flags.text("keyspace", "keyspace", "its keyspace; left out: default; keytrail is that of management keys")
+	flags.text("environment", "environment", "of the keyspace, if it has some, like live; left out: its first")
 	flags.text("ttl", "ttl", "how long it is good, like 24h")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		body, err := flags.body()
