@@ -39,6 +39,7 @@ var layers = map[string][]string{
 	"extauthz":                  {},
 	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "extauthz", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
+	"examples/gateways/echo":    {},
 	"examples/clients/go":       {}, // a module of its own
 	"examples/play":             {},
 	".":                         {},
