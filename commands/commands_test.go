@@ -21,12 +21,16 @@ type faulty struct {
 	refuse  int // appends that fail before they are written
 	loseAck int // appends that fail after they were
 	appends int
-	refused func() // called at each append that is refused
+	refused func()      // called at each append that is refused
+	before  func(n int) // before the append number n
 }
 
 var errFault = errors.New("the network is down")
 
 func (f *faulty) Append(ctx context.Context, ref eventstore.Ref, after eventstore.Position, c eventstore.Command, e domain.Event) (eventstore.Position, error) {
+	if f.before != nil {
+		f.before(f.appends)
+	}
 	f.appends++
 	if f.refuse > 0 {
 		f.refuse--

@@ -55,15 +55,26 @@ func (c *CreateKey) check() error {
 }
 
 func (h *Handler) create(ctx context.Context, c CreateKey, keyspace *domain.Keyspace, shape domain.Shape, secret domain.Secret) (KeyResult, error) {
-	id := domain.NewKeyID(c.Org, c.CommandID)
 	var sealed sealedSecret
-	result, err := h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
-		event, err := k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Policy: keyspace.KeyspaceDefinition,
+	var sealedFor domain.KeyID
+	n := newKey{Request: c.Request, org: c.Org, keyspace: keyspace, owner: c.Owner, id: domain.NewKeyID(c.Org, c.CommandID)}
+	n.decide = func(k domain.Key, id domain.KeyID) (domain.Event, error) {
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Policy: keyspace.KeyspaceDefinition,
 			Settings: c.Settings, TTL: c.TTL, Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret), At: h.now(), By: c.By})
-		if err == nil && h.recoverable(c.Keyspace) {
-			event, err = sealed.into(ctx, h, event, c.Org, id, secret)
+	}
+	n.finish = func(event domain.Event, id domain.KeyID) (domain.Event, error) {
+		if !h.recoverable(c.Keyspace) {
+			return event, nil
 		}
-		return event, err
-	})
+		if sealedFor != id {
+			sealed, sealedFor = nil, id
+		}
+		return sealed.into(ctx, h, event, c.Org, id, secret)
+	}
+	create := h.createWithin
+	if keyspace.Bounds.OneKeyPerOwner {
+		create = h.createOnly
+	}
+	result, err := create(ctx, n)
 	return withSecret(result, secret), err
 }

@@ -39,7 +39,7 @@ func (h *Handler) DeriveToken(ctx context.Context, c DeriveToken) (d DerivedToke
 	}
 	var assumed *assumption[domain.Key]
 	if k, at, found := h.knownKey(c.Org, c.Key); found {
-		assumed = &assumption[domain.Key]{k, at}
+		assumed = &assumption[domain.Key]{state: k, position: at}
 	}
 	id := uuid.NewString()
 	result, err := h.onAssumedKey(ctx, c.Org, c.Key, c.Request, assumed, func(k domain.Key) (domain.Event, error) {

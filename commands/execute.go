@@ -33,6 +33,7 @@ type result[A any] struct {
 type assumption[A any] struct {
 	state    A
 	position eventstore.Position
+	base     bool // only what came since is loaded: of an aggregate whose state tells what was carried out
 }
 
 // execute carries out a command on one aggregate: it loads the history, decides, and appends
@@ -63,7 +64,9 @@ func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventst
 		h.log.DebugContext(ctx, "event written", "type", domain.TypeOf(event), "aggregate", ref.ID, "position", at)
 		return nil
 	}
-	if assumed != nil && r.IfMatch == 0 {
+	if assumed != nil && assumed.base {
+		current.state, current.position = assumed.state, assumed.position
+	} else if assumed != nil && r.IfMatch == 0 {
 		current.state, current.position = assumed.state, assumed.position
 		if event, err := decide(current.state); err == nil && event != nil {
 			if err = write(event); err == nil {

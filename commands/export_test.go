@@ -40,3 +40,12 @@ func (h *Handler) Sweeper() func(context.Context) error {
 		return err
 	}
 }
+
+// ReleaseUnused is one pass of ReleasePlaces.
+func (h *Handler) ReleaseUnused(ctx context.Context) { h.releaseUnused(ctx) }
+
+// Ahead is a handler like h whose clock is ahead.
+func (h *Handler) Ahead(d time.Duration) *Handler {
+	return New(h.ledger, Options{Now: func() time.Time { return time.Now().Add(d) }, Logger: h.log, Index: h.requests.index, Keys: h.keys,
+		Keyspaces: h.keyspaces, Quotas: h.quotas, DataKeys: h.dataKeys, ImportIDs: h.importIDs})
+}

@@ -39,6 +39,7 @@ type Options struct {
 	DataKeys  DataKeyStore  // nil: no secret is recoverable
 	Tokens    *token.Issuer // nil: no tokens are derived
 	Sealing   [32]byte      // seals data keys
+	Quotas    QuotaIndex    // nil: none
 	ImportIDs [32]byte      // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
@@ -54,6 +55,8 @@ type Handler struct {
 	dataKeys  DataKeyStore
 	sealing   aead.Key
 	tokens    *token.Issuer
+	quotas    QuotaIndex
+	reserving quotaLocks
 	importIDs [32]byte
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
@@ -75,7 +78,7 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs,
 		requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

@@ -42,10 +42,12 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	}
 	// The command is the import of this digest, by any caller, any number of times.
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
-	return h.onNewKey(ctx, c.Org, id, c.Request, func(k domain.Key) (domain.Event, error) {
+	n := newKey{Request: c.Request, org: c.Org, keyspace: keyspace, owner: c.Owner, id: id}
+	n.decide = func(k domain.Key, _ domain.KeyID) (domain.Event, error) {
 		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Policy: keyspace.KeyspaceDefinition,
 			Settings: c.Settings, Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By})
-	})
+	}
+	return h.createWithin(ctx, n)
 }
 
 // importInto finds the keyspace of the key, whose environment must be one of its.

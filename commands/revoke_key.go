@@ -33,7 +33,7 @@ func (h *Handler) RevokeKey(ctx context.Context, c RevokeKey) (KeyResult, error)
 			return KeyResult{Key: k, Position: at}, nil // revoked, which is final
 		}
 		if found {
-			assumed = &assumption[domain.Key]{k, at}
+			assumed = &assumption[domain.Key]{state: k, position: at}
 		}
 	}
 	result, err := h.onAssumedKey(ctx, c.Org, c.Key, c.Request, assumed, decide)

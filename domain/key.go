@@ -67,6 +67,7 @@ type Key struct {
 	Secrets        []KeySecret `json:"secrets"` // newest first
 	Imported       bool        `json:"imported,omitempty"`
 	Root           bool        `json:"root,omitempty"`
+	Abandoned      bool        `json:"-"`                        // it is Absent, and has a history: a creation that was decided before that is not written
 	RecordedExpiry time.Time   `json:"recorded_expiry,omitzero"` // the ExpiresAt that key.expired was last written for
 	RevokedAt      time.Time   `json:"revoked,omitzero"`
 	RevokedBy      string      `json:"revoked_by,omitempty"`
@@ -308,6 +309,21 @@ func (k Key) Expire(at time.Time) (Event, error) {
 	return KeyExpired{Prefix: k.prefix(), ExpiresAt: k.ExpiresAt, Header: Header{At: at}}, nil
 }
 
+// Fence decides on an event that ends every change which was decided before it and is not on
+// the ledger yet: each expects the key's last event to be another one.
+func (k Key) Fence(id KeyID, at time.Time) Event {
+	if k.State == Absent {
+		return KeyAbandoned{ID: id, Header: Header{At: at, By: System.ID}}
+	}
+	return KeyUpdated{Prefix: k.prefix(), Header: Header{At: at, By: System.ID}}
+}
+
+// AtEnd reports whether the key can never be good again, as long as the clock is right.
+func (k Key) AtEnd(now time.Time) bool {
+	state := k.StateAt(now)
+	return state == Revoked || state == Expired
+}
+
 // prefix is the display prefix of the newest secret, which every event of a key has: its
 // readers find the key that they know by its prefix without looking up its creation.
 func (k Key) prefix() string {
@@ -350,6 +366,8 @@ func (k *Key) Apply(e Event) {
 	case KeyCreated:
 		*k = Key{ID: e.ID, Org: e.Org, Keyspace: e.Keyspace, Environment: e.Environment, Settings: e.Settings, State: Active, CreatedAt: e.At, CreatedBy: e.By,
 			Secrets: []KeySecret{{Digest: e.Digest, Prefix: e.Prefix, Sealed: e.Sealed, CreatedAt: e.At}}, Imported: e.Imported, Root: e.Root}
+	case KeyAbandoned:
+		k.Abandoned = true
 	case KeyUpdated:
 		k.Settings.Merge(e.Changes)
 		if e.NoExpiry {

@@ -12,6 +12,9 @@ func (d *KeyspaceDefinition) settle(s Settings, ttl Duration, at time.Time) (Set
 	if d.Bounds.MaxTTL != 0 && ttl > d.Bounds.MaxTTL {
 		return s, InvalidField("ttl", "must be at most %s, the max_ttl of the keyspace", d.Bounds.MaxTTL)
 	}
+	if d.Bounds.OneKeyPerOwner && s.Owner == "" {
+		return s, InvalidField("owner", "is required: the keyspace gives each owner one key")
+	}
 	if ttl = cmp.Or(ttl, d.Defaults.TTL, d.Bounds.MaxTTL); s.ExpiresAt.IsZero() && ttl != 0 {
 		s.ExpiresAt = at.Add(time.Duration(ttl))
 	}
@@ -30,6 +33,9 @@ func (d *KeyspaceDefinition) settle(s Settings, ttl Duration, at time.Time) (Set
 // allowsChanges refuses changes that take a key beyond the bounds. A key that is beyond newer
 // bounds may stay so: what is not changed is not looked at.
 func (d *KeyspaceDefinition) allowsChanges(k *Key, c Changes) error {
+	if c.Owner != nil && d.Bounds.OneKeyPerOwner {
+		return InvalidField("owner", "cannot be changed: the keyspace gives each owner one key")
+	}
 	if c.Scopes != nil {
 		if err := d.allowsScopes(*c.Scopes, k.Scopes); err != nil {
 			return err

@@ -71,6 +71,13 @@ type KeyRevealed struct {
 	Header
 }
 
+// KeyAbandoned is in the history of a key that was not created in time, so that a creation which
+// was decided before it conflicts. The key can be created after it.
+type KeyAbandoned struct {
+	ID KeyID `json:"key_id"`
+	Header
+}
+
 func (e KeyCreated) Private() Private { return Private{e.Digest, e.Sealed} }
 func (e KeyRotated) Private() Private { return Private{e.Digest, e.Sealed} }
 

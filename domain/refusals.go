@@ -42,6 +42,8 @@ var (
 	ErrKeyExpired         = refusal(Conflict, "key_expired", "the key has expired; create a new key")
 	ErrNotRecoverable     = refusal(Conflict, "not_recoverable", "the secret of this key cannot be shown again; if its keyspace is recoverable, its next one can: rotate the key")
 	ErrKeyExists          = refusal(Conflict, "key_exists", "a key with this digest exists already")
+	ErrOneKeyExists       = refusal(Conflict, "key_exists", "the owner has a key, and the keyspace gives each owner one; rotate it to get a new secret")
+	ErrKeyLimitReached    = refusal(Conflict, "key_limit_reached", "the owner, or the organization, has as many keys as the keyspace allows; revoke one first")
 	ErrOrganizationExists = refusal(Conflict, "organization_exists", "the organization exists already")
 	ErrKeyspaceExists     = refusal(Conflict, "keyspace_exists", "the keyspace exists already; update it")
 	ErrTooManyKeyspaces   = refusal(Conflict, "too_many_keyspaces", "an installation can have 200 keyspaces; update one that is not in use")
@@ -126,6 +128,19 @@ func InvalidField(field, text string, args ...any) *Error {
 // ScopeMissing is the refusal of a caller whose key lacks scope.
 func ScopeMissing(scope string) *Error {
 	return &Error{Kind: Forbidden, Code: "scope_missing", Text: "your key lacks the scope " + scope}
+}
+
+// KeyLimitReached is the refusal of one key more than a quota has places for.
+func KeyLimitReached(q QuotaLimit) *Error {
+	if q.One {
+		return ErrOneKeyExists
+	}
+	e := *ErrKeyLimitReached
+	e.Text = fmt.Sprintf("the organization has as many keys as keys_per_organization of the keyspace allows, which is %d; revoke one first", q.Limit)
+	if q.Owner != nil {
+		e.Text = fmt.Sprintf("the owner has as many keys as keys_per_owner of the keyspace allows, which is %d; revoke one first", q.Limit)
+	}
+	return &e
 }
 
 // NotAllowed is the refusal of a use of a gateway's client: its key is valid, but not for

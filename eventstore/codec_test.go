@@ -35,6 +35,9 @@ func samples() []domain.Event {
 		domain.KeyExpired{Prefix: "kt_live_abcd", ExpiresAt: at, Header: domain.Header{At: at}},
 		domain.KeyRevealed{Prefix: "kt_live_abcd", Header: domain.Header{At: at, By: "system"}},
 		domain.TokenDerived{Prefix: "kt_live_abcd", ID: "00000000-0000-4000-8000-000000000000", Scopes: []string{"a:read"}, Audience: "shop", ExpiresAt: at, Header: domain.Header{At: at, By: "system"}},
+		domain.KeyAbandoned{ID: domain.NewKeyID("", "k"), Header: domain.Header{At: at, By: "system"}},
+		domain.QuotaReserved{QuotaOf: sampleQuota, Key: domain.NewKeyID("", "k"), Revision: 7, Again: true, Existing: []domain.KeyID{domain.NewKeyID("", "j")}, Header: domain.Header{At: at, By: "system"}},
+		domain.QuotaReleased{QuotaOf: sampleQuota, Keys: []domain.KeyID{domain.NewKeyID("", "k")}, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyUsed{Key: domain.NewKeyID("", "k"), Code: domain.UseValid, Scopes: []string{"a:read"}, IP: "192.0.2.7", Principal: "system",
 			RequestID: "r-1", Windows: []int64{60000}, At: at},
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},
@@ -67,6 +70,8 @@ var sampleDefinition = domain.KeyspaceDefinition{
 	Replies:      []domain.Reply{{For: []domain.ReplyCase{domain.ReplyMissing}, ReplyText: domain.ReplyText{Status: 401, ContentType: "text/plain", Headers: map[string]string{"X-A": "b"}, Body: "no"}}},
 }
 
+var sampleQuota = domain.QuotaOf{Keyspace: "pingward", Owner: new("ann")}
+
 // sampleMessage is e as the ledger takes it.
 func sampleMessage(e domain.Event) (*nats.Msg, error) {
 	org, command := domain.NewOrgID("acme"), Command{ID: "c-1", Fingerprint: "f-1", Actor: "system", Correlation: "r-1"}
@@ -85,6 +90,8 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 	switch kind, _, _ := strings.Cut(domain.TypeOf(e), "."); kind {
 	case "keyspace":
 		return Message(KeyspaceRef("pingward"), command, e)
+	case "quota":
+		return Message(QuotaRef(org, sampleQuota), command, e)
 	case "organization":
 		return Message(OrganizationRef(org), command, e)
 	}

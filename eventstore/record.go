@@ -37,7 +37,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
 	Org  domain.OrgID
-	Kind string // "key", "organization" or "keyring"
+	Kind string // "key", "organization", "keyspace", "quota" or "keyring"
 	ID   string
 }
 
@@ -54,6 +54,9 @@ func OwnerRef(org domain.OrgID, owner string) Ref {
 
 // KeyspaceRef names a keyspace.
 func KeyspaceRef(name string) Ref { return Ref{domain.Installation, "keyspace", name} }
+
+// QuotaRef names a quota of an organization.
+func QuotaRef(org domain.OrgID, of domain.QuotaOf) Ref { return Ref{org, "quota", of.ID(org)} }
 
 // KeyringRef names what the ledger knows of the installation's keyring.
 func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }

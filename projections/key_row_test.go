@@ -25,7 +25,7 @@ func TestAKeyComesBackAsItWasWritten(t *testing.T) {
 	}
 	v := reflect.ValueOf(k)
 	for i := range v.NumField() {
-		if v.Field(i).IsZero() {
+		if v.Field(i).IsZero() && v.Type().Field(i).Tag.Get("json") != "-" {
 			t.Errorf("the sample has no %s", v.Type().Field(i).Name)
 		}
 	}

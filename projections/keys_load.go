@@ -32,9 +32,9 @@ func (l *keysLoader) add(b eventstore.Batch) error {
 
 // addRecord does what keysTable.writeKey does, but for what follows from the key's last state.
 func (l *keysLoader) addRecord(record *eventstore.Record) error {
-	id, err := domain.ParseKeyID(record.Subject)
-	if err != nil {
-		return nil // an event of another kind of aggregate
+	id, isKey := keyOf(record)
+	if !isKey {
+		return nil
 	}
 	bits := id.Bytes()
 	var before KeyRow

@@ -52,9 +52,9 @@ func (t *keysTable) writeKeys(r rowMap, b eventstore.Batch) error {
 }
 
 func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTotals) error {
-	id, err := domain.ParseKeyID(record.Subject)
-	if err != nil {
-		return nil // an event of another kind of aggregate
+	id, isKey := keyOf(record)
+	if !isKey {
+		return nil
 	}
 	known, err := loadKey(r, id)
 	if err != nil {
@@ -77,6 +77,15 @@ func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTot
 		return t.setCredentials(r, created.Digest, appendCredential(nil, encodeCredential(after, after.Secrets[0])))
 	}
 	return t.moveCredentials(r, before, after)
+}
+
+// keyOf is the key that an event is of. That a key was abandoned makes none.
+func keyOf(record *eventstore.Record) (id domain.KeyID, is bool) {
+	if _, abandoned := record.Event.(domain.KeyAbandoned); abandoned {
+		return "", false
+	}
+	id, err := domain.ParseKeyID(record.Subject)
+	return id, err == nil
 }
 
 // follows stops at an event that cannot be one of the key that has that row: to apply it

@@ -36,8 +36,8 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, organizations, owners, keyspaces, requests, orgEvents view // of the events
-	usage, postings, messages                                   view // of the uses
+	keys, organizations, owners, keyspaces, quotas, requests, orgEvents view // of the events
+	usage, postings, messages                                           view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces] // as they are published; of the table of keyspaces
 	suspended   atomic.Pointer[orgSet]           // as they are published; of the table of organizations
@@ -61,7 +61,7 @@ func Open(dir string, o Options) (*Store, error) {
 		s.engines[stream] = e
 	}
 	s.keys, s.organizations, s.owners, s.keyspaces = s.find("keys"), s.find("organizations"), s.find("owners"), s.find("keyspaces")
-	s.requests, s.orgEvents = s.find("requests"), s.find("org_events")
+	s.quotas, s.requests, s.orgEvents = s.find("quotas"), s.find("requests"), s.find("org_events")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

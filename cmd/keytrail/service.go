@@ -148,7 +148,7 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.tokens, err = token.NewIssuer(ring.Derive(keyring.Tokens), s.TokenIssuer); err != nil {
 		return err
 	}
-	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store,
+	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, Quotas: s.store,
 		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)})
 	return nil
 }
@@ -163,6 +163,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.onStop(func() error { within(stopTimeout, verifier.Close); return nil })
 	s.run(verifier.Run)
 	s.run(func(ctx context.Context) error { s.commands.ExpireKeys(ctx, s.store); return nil })
+	s.run(func(ctx context.Context) error { s.commands.ReleasePlaces(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
 	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Tokens: s.tokens, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
