@@ -24,7 +24,7 @@ type eventQuery struct {
 }
 
 func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery, err error) {
-	v, err := parseParameters(r, []string{"type", "code"}, "org_id", "key_id", "actor", "ip", "from", "to", "order", "cursor", "limit", "wait", "after")
+	v, err := parseParameters(r, []string{"type", "code"}, "org_id", "key_id", "actor", "ip", "resource", "from", "to", "order", "cursor", "limit", "wait", "after")
 	if err != nil {
 		return q, err
 	}
@@ -57,6 +57,11 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 	if v.Has("ip") {
 		if q.filter.Network, err = parseNetwork(v.Get("ip")); err != nil {
 			return q, domain.InvalidField("ip", "must be an address or a network, like 192.0.2.7 or 2001:db8::/32")
+		}
+	}
+	if v.Has("resource") {
+		if q.filter.Resource = v.Get("resource"); !validResource(q.filter.Resource) {
+			return q, domain.InvalidField("resource", "must be what uses were for, like GET /v1/orders or /v1/orders/*, of at most %d printable characters", maxResource)
 		}
 	}
 	q.filter.Actor = v.Get("actor")

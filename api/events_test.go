@@ -314,8 +314,9 @@ func TestUsesAreFoundByOutcomeAndAddress(t *testing.T) {
 		s.must(s.root, "POST", "/v1/verify", `{"key":"`+secret+`","ip":"`+ip+`"}`)
 	}
 	s.must(s.root, "POST", "/v1/keys/"+id+"/revoke", "")
-	s.must(s.root, "POST", "/v1/verify", `{"key":"`+secret+`"}`)
-	for query, want := range map[string]int{"code=REVOKED": 1, "code=VALID": 3, "code=VALID,REVOKED": 4, "code=VALID&code=REVOKED": 4, "code=EXPIRED": 0, "ip=192.0.2.7": 1,
+	s.must(s.root, "POST", "/v1/verify", `{"key":"`+secret+`","resource":"GET /v1/orders/`+secret+`?key=`+secret+`"}`)
+	for query, want := range map[string]int{"resource=*": 1, "resource=/v1/orders/*&code=REVOKED": 1, "resource=GET%20/v1/orders/[secret]": 1, "resource=/v1/orders/": 0, "resource=*&code=VALID": 0,
+		"resource=*&type=key.created": 0, "code=REVOKED": 1, "code=VALID": 3, "code=VALID,REVOKED": 4, "code=VALID&code=REVOKED": 4, "code=EXPIRED": 0, "ip=192.0.2.7": 1,
 		"ip=192.0.2.99/24": 1, "ip=198.51.100.1": 1, "ip=::ffff:198.51.100.0/120": 1, "ip=::/0": 1, "ip=0.0.0.0/0": 2, "ip=2001:db8::/32&code=REVOKED": 0, "ip=0.0.0.0/0&type=key.created": 0} {
 		for _, order := range []string{"asc", "desc"} {
 			page := s.must(s.root, "GET", "/v1/events?key_id="+id+"&order="+order+"&"+query, "")
@@ -326,7 +327,8 @@ func TestUsesAreFoundByOutcomeAndAddress(t *testing.T) {
 	}
 	ascending := s.must(s.root, "GET", "/v1/events?limit=1", "")["next_cursor"].(string)
 	descending := s.must(s.root, "GET", "/v1/events?limit=1&order=desc", "")["next_cursor"].(string)
-	for query, field := range map[string]string{"code=REVOKE": "code", "code=": "code", "code=VALID,": "code", "ip=": "ip", "ip=1.2.3": "ip", "ip=10.0.0.0/33": "ip", "ip=fe80::1%25eth0": "ip",
+	for query, field := range map[string]string{"resource=": "resource", "resource=%00": "resource", "resource=" + strings.Repeat("r", 513): "resource",
+		"code=REVOKE": "code", "code=": "code", "code=VALID,": "code", "ip=": "ip", "ip=1.2.3": "ip", "ip=10.0.0.0/33": "ip", "ip=fe80::1%25eth0": "ip",
 		"ip=::ffff:0.0.0.0/90": "ip", "ip=10.0.0.1&ip=10.0.0.2": "ip", "order=down": "order", "order=": "order", "order=desc&wait=1s": "order",
 		"order=desc&cursor=" + ascending: "cursor", "cursor=" + descending: "cursor"} {
 		status, _, text := s.do(s.root, "GET", "/v1/events?"+query, "")

@@ -90,12 +90,16 @@ func (o originalRequest) resource(credential string) string {
 	if o.path == "" {
 		return ""
 	}
-	path := o.path
-	if credential != "" {
-		path = strings.ReplaceAll(path, credential, "[secret]")
-	}
 	b := appendPrintable(make([]byte, 0, 128), o.method, maxMethod)
-	return string(appendPrintable(append(b, ' '), path, maxResource))
+	return string(appendPrintable(append(b, ' '), withoutSecret(o.path, credential), maxResource))
+}
+
+// withoutSecret is text that may have a presented secret in it, without that.
+func withoutSecret(text, secret string) string {
+	if secret == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, secret, "[secret]")
 }
 
 // appendPrintable appends s until b has most bytes, and no part of an escape. All but printable

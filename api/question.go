@@ -50,7 +50,7 @@ func (m *middleware) readQuestion(r *http.Request, q *question) (err error) {
 	if err := m.readDemands(r, query, trusted, q); err != nil {
 		return err
 	}
-	if err := m.checkVerify(&q.Request, ""); err != nil {
+	if err := m.checkVerify(&q.Request, verifyTexts{}); err != nil {
 		return err
 	}
 	original, err := originalRequestOf(r, below, trusted)

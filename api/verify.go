@@ -98,6 +98,7 @@ type verifyAnswer struct {
 	Key        string             `json:"key_id,omitempty"`
 	Org        *string            `json:"org_id,omitempty" nullable:"true" doc:"null: a management key that serves the whole installation"`
 	Keyspace   string             `json:"keyspace,omitempty"`
+	Env        string             `json:"environment,omitempty" doc:"Of the keyspace, if it has some."`
 	Owner      string             `json:"owner,omitempty"`
 	Name       string             `json:"name,omitempty"`
 	Scopes     []string           `json:"scopes,omitempty"`

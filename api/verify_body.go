@@ -3,6 +3,7 @@ package api
 import (
 	"io"
 	"net/netip"
+	"strings"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/internal/fastjson"
@@ -35,26 +36,32 @@ type verifyBody struct {
 	IP       string   `json:"ip,omitempty" doc:"Of the client that presented it."`
 	Keyspace string   `json:"keyspace,omitempty" doc:"Default: any but that of management keys."`
 	Audience string   `json:"audience,omitempty" doc:"Whom a derived token must be for; default: anyone. Keys have none."`
+	Resource string   `json:"resource,omitempty" maxLength:"512" doc:"What it was presented for, like GET /v1/orders without a query: so it is on the trail."`
+	Cost     *int64   `json:"cost,omitempty" nullable:"false" minimum:"1" maximum:"1000000" doc:"How many uses it counts as in rate limits. Default: 1."`
+	Org      string   `json:"org_id,omitempty" doc:"The organization of the resource, which must be the key's."`
 }
+
+// verifyTexts are what a body has that is still to be checked.
+type verifyTexts struct{ ip, org string }
 
 // parseVerify reads a body: by scanning if it is plain, else with encoding/json.
 func (s *server) parseVerify(body []byte, r *verify.Request) error {
-	ip, ok := scanVerify(string(body), r)
+	texts, ok := scanVerify(string(body), r)
 	if !ok {
 		*r = verify.Request{Scopes: r.Scopes[:0]}
 		var err error
-		if ip, err = decodeVerify(body, r); err != nil {
+		if texts, err = decodeVerify(body, r); err != nil {
 			return err
 		}
 	}
-	return s.checkVerify(r, ip)
+	return s.checkVerify(r, texts)
 }
 
 // scanVerify is decodeVerify without its cost, for a body whose strings have no escapes and
 // whose members are known and come once. It does not take any other.
-func scanVerify(body string, r *verify.Request) (ip string, ok bool) {
+func scanVerify(body string, r *verify.Request) (texts verifyTexts, ok bool) {
 	s := fastjson.NewScanner(body)
-	var seen struct{ key, scopes, ip, keyspace, audience bool }
+	var seen struct{ key, scopes, ip, keyspace, audience, resource, cost, org bool }
 	ok = s.Object(func(name string) bool {
 		switch name {
 		case "key":
@@ -62,15 +69,21 @@ func scanVerify(body string, r *verify.Request) (ip string, ok bool) {
 		case "scopes":
 			return once(&seen.scopes) && s.Strings(&r.Scopes)
 		case "ip":
-			return once(&seen.ip) && s.String(&ip)
+			return once(&seen.ip) && s.String(&texts.ip)
 		case "keyspace":
 			return once(&seen.keyspace) && s.String(&r.Keyspace)
 		case "audience":
 			return once(&seen.audience) && s.String(&r.Audience)
+		case "resource":
+			return once(&seen.resource) && s.String(&r.Resource)
+		case "cost":
+			return once(&seen.cost) && s.Int(&r.Cost) && r.Cost > 0
+		case "org_id":
+			return once(&seen.org) && s.String(&texts.org)
 		}
 		return false
 	})
-	return ip, ok && seen.key && s.End()
+	return texts, ok && seen.key && s.End()
 }
 
 // once notes that a member was seen, and reports whether it was the first time.
@@ -80,20 +93,28 @@ func once(seen *bool) bool {
 	return first
 }
 
-func decodeVerify(body []byte, r *verify.Request) (ip string, err error) {
+func decodeVerify(body []byte, r *verify.Request) (texts verifyTexts, err error) {
 	b, err := decodeStrict[verifyBody](body, "body")
 	if err != nil {
-		return "", err
+		return texts, err
 	}
 	if b.Key == nil {
-		return "", domain.InvalidField("key", "is required: the presented key, as a string")
+		return texts, domain.InvalidField("key", "is required: the presented key, as a string")
 	}
-	r.Secret, r.Scopes, r.Keyspace, r.Audience = *b.Key, b.Scopes, b.Keyspace, b.Audience
-	return b.IP, nil
+	r.Secret, r.Scopes, r.Keyspace, r.Audience, r.Resource = *b.Key, b.Scopes, b.Keyspace, b.Audience, b.Resource
+	if b.Cost != nil {
+		r.Cost = *b.Cost
+		if r.Cost < 1 {
+			return texts, errCost
+		}
+	}
+	return verifyTexts{b.IP, b.Org}, nil
 }
 
+var errCost = domain.InvalidField("cost", "must be a whole number from 1 to %d", domain.MaxCost)
+
 // checkVerify holds what both readers leave open.
-func (s *server) checkVerify(r *verify.Request, ip string) error {
+func (s *server) checkVerify(r *verify.Request, texts verifyTexts) error {
 	if len(r.Scopes) > 100 {
 		return domain.InvalidField("scopes", "must have at most 100 entries")
 	}
@@ -102,12 +123,30 @@ func (s *server) checkVerify(r *verify.Request, ip string) error {
 			return domain.InvalidField("scopes", "must be like resource:action")
 		}
 	}
-	if ip != "" {
-		addr, err := netip.ParseAddr(ip)
+	if texts.ip != "" {
+		addr, err := netip.ParseAddr(texts.ip)
 		if err != nil || addr.Zone() != "" {
 			return domain.InvalidField("ip", "must be an IPv4 or IPv6 address")
 		}
 		r.IP = addr.Unmap()
+	}
+	if texts.org != "" {
+		org, err := domain.ParseOrgID(texts.org)
+		if err != nil {
+			return err
+		}
+		r.ResourceOrg = org
+	}
+	if r.Resource != "" {
+		if !validResource(r.Resource) {
+			return domain.InvalidField("resource", "must be at most %d printable ASCII characters", maxResource)
+		}
+		path, _, _ := strings.Cut(r.Resource, "?")
+		path = withoutSecret(path, r.Secret)
+		r.Resource = path[:min(len(path), maxResource)]
+	}
+	if r.Cost > domain.MaxCost {
+		return errCost
 	}
 	if r.Keyspace != "" {
 		if _, err := s.Store.Keyspaces().Named(r.Keyspace); err != nil {
@@ -115,4 +154,14 @@ func (s *server) checkVerify(r *verify.Request, ip string) error {
 		}
 	}
 	return nil
+}
+
+// validResource reports whether a text can name a resource on the trail.
+func validResource(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxResource
 }

@@ -22,6 +22,7 @@ type KeyUsed struct {
 	Count     int64     `json:"count,omitempty"`     // how many uses it stands for, if more than one
 	First     time.Time `json:"first,omitzero"`      // when the first one of a sum was
 	Addresses []string  `json:"addresses,omitempty"` // some that a sum's uses came from
+	Resources []string  `json:"resources,omitempty"` // some that a sum's uses were presented for
 }
 
 // Happened is when the use was decided.

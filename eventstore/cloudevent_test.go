@@ -14,7 +14,7 @@ import (
 func TestAUseIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 	at := time.UnixMilli(1763640000123).UTC()
 	all := domain.KeyUsed{Key: "key_x", Code: domain.UseRevoked, Scopes: []string{"a:b", "<&>"}, IP: "::1", Principal: "p", RequestID: "r\"ü\xff",
-		Resource: "res", Cost: 2, Windows: []int64{60000, 0}, At: at, Count: 3, First: at.Add(-time.Second), Addresses: []string{"192.0.2.1"}}
+		Resource: "res", Cost: 2, Windows: []int64{60000, 0}, At: at, Count: 3, First: at.Add(-time.Second), Addresses: []string{"192.0.2.1"}, Resources: []string{"GET /<a>"}}
 	uses := []domain.KeyUsed{all, {At: at}}
 	for i := range reflect.TypeFor[domain.KeyUsed]().NumField() {
 		one := domain.KeyUsed{At: at}

@@ -66,6 +66,9 @@ func appendUseData(b []byte, u *domain.KeyUsed) []byte {
 	if len(u.Addresses) > 0 {
 		b = fastjson.AppendStrings(append(b, `,"addresses":`...), u.Addresses)
 	}
+	if len(u.Resources) > 0 {
+		b = fastjson.AppendStrings(append(b, `,"resources":`...), u.Resources)
+	}
 	return append(b, '}')
 }
 

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -17,6 +18,7 @@ type Filter struct {
 	From, To time.Time        // From is included, To is not
 	Codes    []domain.Outcome // uses with one of these outcomes
 	Network  netip.Prefix     // uses from there; an IPv4 network is not written as an IPv6 one
+	Resource string           // uses for it, see matchesResource
 }
 
 // Matches reports whether f chooses r.
@@ -24,7 +26,8 @@ func (f *Filter) Matches(r *Record) bool {
 	return f.Reach.Includes(r.Org) && (f.Key == "" || r.Subject == string(f.Key)) &&
 		(f.Types == nil || slices.Contains(f.Types, r.Type)) && (f.Actor == "" || r.Actor == f.Actor) &&
 		(f.From.IsZero() || !r.Time.Before(f.From)) && (f.To.IsZero() || r.Time.Before(f.To)) &&
-		(f.Codes == nil || slices.Contains(f.Codes, outcome(r.Event))) && (!f.Network.IsValid() || f.cameFrom(r.Event))
+		(f.Codes == nil || slices.Contains(f.Codes, outcome(r.Event))) && (!f.Network.IsValid() || f.cameFrom(r.Event)) &&
+		(f.Resource == "" || f.wasFor(r.Event))
 }
 
 // outcome is a use's. Presented secrets of no key had one too.
@@ -49,6 +52,24 @@ func (f *Filter) contains(ip string) bool {
 	return err == nil && f.Network.Contains(a.Unmap().WithZone(""))
 }
 
+// wasFor reports whether a use, or one that it stands for, was for f's resource.
+func (f *Filter) wasFor(e domain.Event) bool {
+	u, ok := e.(domain.KeyUsed)
+	return ok && (f.matchesResource(u.Resource) || slices.ContainsFunc(u.Resources, f.matchesResource))
+}
+
+// matchesResource compares a resource, like GET /v1/orders, with f's: with its beginning if that
+// ends in *; and without the method if f names a path alone.
+func (f *Filter) matchesResource(resource string) bool {
+	if strings.HasPrefix(f.Resource, "/") {
+		_, resource, _ = strings.Cut(resource, " ")
+	}
+	if prefix, ok := strings.CutSuffix(f.Resource, "*"); ok {
+		return resource != "" && strings.HasPrefix(resource, prefix)
+	}
+	return resource == f.Resource
+}
+
 // excludes reports whether f chooses nothing of a stream: a reader of changes need not look
 // at the uses, of which there are a thousand times as many.
 func (f *Filter) excludes(s Stream) bool {
@@ -57,7 +78,7 @@ func (f *Filter) excludes(s Stream) bool {
 }
 
 // usesAlone reports whether f asks for what only a use has.
-func (f *Filter) usesAlone() bool { return f.Codes != nil || f.Network.IsValid() }
+func (f *Filter) usesAlone() bool { return f.Codes != nil || f.Network.IsValid() || f.Resource != "" }
 
 // query reads what f may choose of a stream: the ledger can filter by subject alone.
 func (f *Filter) query(s Stream) Query {

@@ -19,10 +19,13 @@ func TestEveryTypeHasABit(t *testing.T) {
 }
 
 // TestAFilterOfUsesChoosesUsesAlone: by where they came from, each of a sum's addresses
-// included, and by outcome.
+// included, by what they were for, and by outcome.
 func TestAFilterOfUsesChoosesUsesAlone(t *testing.T) {
 	use := func(code domain.Outcome, ip string, more ...string) domain.Event {
 		return domain.KeyUsed{Code: code, IP: ip, Addresses: more}
+	}
+	used := func(resource string, more ...string) domain.Event {
+		return domain.KeyUsed{Resource: resource, Resources: more}
 	}
 	from := func(network string) Filter { return Filter{Network: netip.MustParsePrefix(network)} }
 	codes := Filter{Codes: []domain.Outcome{domain.UseRevoked, domain.UseNotFound}}
@@ -42,6 +45,19 @@ func TestAFilterOfUsesChoosesUsesAlone(t *testing.T) {
 		{from("::/0"), use("", "192.0.2.9"), false},
 		{from("::/0"), domain.CredentialsRefused{}, false},
 		{from("::/0"), domain.KeyRevoked{}, false},
+		{Filter{Resource: "GET /v1/a"}, used("GET /v1/a"), true},
+		{Filter{Resource: "GET /v1/a"}, used("GET /v1/ab"), false},
+		{Filter{Resource: "GET /v1/a"}, used("POST /v1/a"), false},
+		{Filter{Resource: "GET /v1/a"}, used(""), false},
+		{Filter{Resource: "GET /v1/*"}, used("GET /v1/a"), true},
+		{Filter{Resource: "GET /v1/*"}, used("GET /v2/a"), false},
+		{Filter{Resource: "/v1/a"}, used("DELETE /v1/a"), true},
+		{Filter{Resource: "/v1/a"}, used("/v1/a"), false},
+		{Filter{Resource: "/v1*"}, used("DELETE /v1/a"), true},
+		{Filter{Resource: "*"}, used("orders"), true},
+		{Filter{Resource: "*"}, used(""), false},
+		{Filter{Resource: "*"}, domain.KeyRevoked{}, false},
+		{Filter{Resource: "/v1/a"}, used("", "GET /v1/b", "GET /v1/a"), true},
 		{codes, use(domain.UseRevoked, ""), true},
 		{codes, use(domain.UseValid, ""), false},
 		{codes, domain.CredentialsRefused{}, true},
@@ -49,7 +65,7 @@ func TestAFilterOfUsesChoosesUsesAlone(t *testing.T) {
 	} {
 		c.filter.Reach = domain.All
 		if got := c.filter.Matches(&Record{Event: c.event}); got != c.want {
-			t.Errorf("%v and %v choose %#v: %t", c.filter.Network, c.filter.Codes, c.event, got)
+			t.Errorf("%v, %v and %q choose %#v: %t", c.filter.Network, c.filter.Codes, c.filter.Resource, c.event, got)
 		}
 		if !c.filter.excludes(Events) || c.filter.excludes(Uses) || c.filter.typeBits() != typeBit["key.used"]|typeBit["credentials.refused"] {
 			t.Error("what is of uses alone is looked for elsewhere")

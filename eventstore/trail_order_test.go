@@ -162,12 +162,14 @@ func appendRandomUse(b *eventstore.UseBatch, random *rand.Rand, decided eventsto
 		return
 	}
 	u := domain.KeyUsed{Key: domain.NewKeyID(org, fmt.Sprint("key ", random.IntN(5))), Code: domain.Outcomes[random.IntN(3)], IP: addresses[random.IntN(len(addresses))],
-		Principal: fmt.Sprint("p", random.IntN(2)), At: noon}
+		Principal: fmt.Sprint("p", random.IntN(2)), Resource: resources[random.IntN(len(resources))], At: noon}
 	if random.IntN(8) == 0 {
-		u.Count, u.First, u.Addresses = 2, noon, addresses
+		u.Count, u.First, u.Addresses, u.Resources = 2, noon, addresses, resources[1:2]
 	}
 	b.Add(org, &u, decided)
 }
+
+var resources = []string{"", "GET /v1/a", "GET /v1/b", "POST /v1/a"}
 
 var addresses = []string{"", "192.0.2.7", "198.51.100.1", "2001:db8::1"}
 
@@ -182,6 +184,7 @@ var constraints = []func(*eventstore.Filter){
 	func(f *eventstore.Filter) { f.Codes = []domain.Outcome{domain.UseNotFound} },
 	func(f *eventstore.Filter) { f.Codes = []domain.Outcome{domain.UseNotFound, domain.UseValid} },
 	func(f *eventstore.Filter) { f.Actor = "p1" },
+	func(f *eventstore.Filter) { f.Resource = "/v1/a" },
 	func(f *eventstore.Filter) { f.Network = netip.MustParsePrefix("192.0.2.0/24") },
 	func(f *eventstore.Filter) { f.From = noon },
 	func(f *eventstore.Filter) { f.From = time.Now() },

@@ -48,9 +48,7 @@ func (b *UseBatch) Reset() { *b = UseBatch{lines: b.lines[:0]} }
 func (b *UseBatch) Add(org domain.OrgID, u *domain.KeyUsed, decided Position) bool {
 	before := len(b.lines)
 	b.begin(org, kindKey, string(u.Key), u.Code, u.At, decided)
-	if len(u.Scopes) > 0 {
-		b.lines = fastjson.AppendStrings(append(b.lines, `,"scopes":`...), u.Scopes)
-	}
+	b.texts(`,"scopes":`, u.Scopes)
 	b.lines = fastjson.AppendOptionalMember(b.lines, `,"ip":`, u.IP)
 	b.lines = fastjson.AppendOptionalMember(b.lines, `,"by":`, u.Principal)
 	b.lines = fastjson.AppendOptionalMember(b.lines, `,"request_id":`, u.RequestID)
@@ -62,7 +60,9 @@ func (b *UseBatch) Add(org domain.OrgID, u *domain.KeyUsed, decided Position) bo
 		b.lines = fastjson.AppendInts(append(b.lines, `,"windows":`...), u.Windows)
 	}
 	if u.Count > 1 {
-		b.sum(u.Count, u.First, u.Addresses)
+		b.sum(u.Count, u.First)
+		b.texts(`,"addresses":`, u.Addresses)
+		b.texts(`,"resources":`, u.Resources)
 	}
 	return b.end(before)
 }
@@ -72,7 +72,7 @@ func (b *UseBatch) AddRefused(org domain.OrgID, c *domain.CredentialsRefused, de
 	before := len(b.lines)
 	b.begin(org, "", "", domain.UseNotFound, c.To, decided)
 	b.lines = fastjson.AppendOptionalMember(b.lines, `,"by":`, c.Principal)
-	b.sum(c.Count, c.From, nil)
+	b.sum(c.Count, c.From)
 	return b.end(before)
 }
 
@@ -92,11 +92,15 @@ func (b *UseBatch) begin(org domain.OrgID, kind, id string, code domain.Outcome,
 }
 
 // sum appends what only a line that stands for several uses has.
-func (b *UseBatch) sum(count int64, first time.Time, addresses []string) {
+func (b *UseBatch) sum(count int64, first time.Time) {
 	b.lines = fastjson.AppendIntMember(b.lines, `,"count":`, count)
 	b.lines = fastjson.AppendIntMember(b.lines, `,"first":`, first.UnixMilli())
-	if len(addresses) > 0 {
-		b.lines = fastjson.AppendStrings(append(b.lines, `,"addresses":`...), addresses)
+}
+
+// texts appends a member that is left out if it is empty.
+func (b *UseBatch) texts(name string, list []string) {
+	if len(list) > 0 {
+		b.lines = fastjson.AppendStrings(append(b.lines, name...), list)
 	}
 }
 
@@ -181,6 +185,7 @@ type useLine struct {
 	Count     int64          `json:"count,omitempty"`
 	First     int64          `json:"first,omitempty"`
 	Addresses []string       `json:"addresses,omitempty"`
+	Resources []string       `json:"resources,omitempty"`
 }
 
 // bodies are buffers for bodies before they are compressed and after.
@@ -279,6 +284,7 @@ func (u *useLine) scanRest(s *fastjson.Scanner) bool {
 		(!s.Skip(`,"count":`) || s.Int(&u.Count)) &&
 		(!s.Skip(`,"first":`) || s.Int(&u.First)) &&
 		(!s.Skip(`,"addresses":`) || s.Strings(&u.Addresses)) &&
+		(!s.Skip(`,"resources":`) || s.Strings(&u.Resources)) &&
 		s.Skip("}")
 }
 
@@ -300,7 +306,7 @@ func (u *useLine) record(r *Record, decided Position) error {
 	switch u.Kind {
 	case kindKey:
 		r.Type, r.Event = typeUsed, domain.KeyUsed{Key: domain.KeyID(u.ID), Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.By,
-			RequestID: u.RequestID, Resource: u.Resource, Cost: u.Cost, Windows: u.Windows, At: r.Time, Count: u.Count, First: first, Addresses: u.Addresses}
+			RequestID: u.RequestID, Resource: u.Resource, Cost: u.Cost, Windows: u.Windows, At: r.Time, Count: u.Count, First: first, Addresses: u.Addresses, Resources: u.Resources}
 	case "":
 		r.Type, r.Event = typeRefused, domain.CredentialsRefused{Principal: u.By, Count: u.Count, From: first, To: r.Time}
 	default:

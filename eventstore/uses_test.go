@@ -29,7 +29,7 @@ func FuzzScanUse(f *testing.F) {
 	for _, line := range []string{
 		`{}`, ``, `null`, `{"org":"o","kind":"key","id":"k","code":"VALID","time":6,"request_id":"\"quoted\""}`,
 		`{"org":"o","kind":"key","id":"k","code":"c","time":01}`, `{"org":"o","code":"NOT_FOUND","time":1,"by":"p","count":2,"first":1}`,
-		`{"org":"o","kind":"key","id":"k","code":"c","time":1,"count":1,"first":9,"addresses":[]}`,
+		`{"org":"o","kind":"key","id":"k","code":"c","time":1,"count":1,"first":9,"addresses":[],"resources":["r"]}`,
 	} {
 		f.Add(line)
 	}
@@ -53,7 +53,7 @@ func fullUses(text string) []domain.KeyUsed {
 	at := time.UnixMilli(1763640000123).UTC()
 	return []domain.KeyUsed{
 		{Key: "key_k", Code: "VALID", Scopes: []string{"a:b", text}, IP: "::1", Principal: "key_p", RequestID: text, Resource: text, Cost: 3, Windows: []int64{60000, 1}, At: at},
-		{Key: "key_k", Code: "REVOKED", Principal: text, At: at, Count: 3, First: at.Add(-time.Second), Addresses: []string{"::1", text}},
+		{Key: "key_k", Code: "REVOKED", Principal: text, At: at, Count: 3, First: at.Add(-time.Second), Addresses: []string{"::1", text}, Resources: []string{"GET /a", text}},
 		{Key: "key_k", Code: "EXPIRED", At: at},
 	}
 }

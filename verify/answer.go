@@ -87,8 +87,9 @@ func appendKey(b []byte, c *projections.Credential) []byte {
 	} else {
 		b = append(append(append(b, `","org_id":"`...), c.Org...), '"')
 	}
-	b = append(append(b, `,"keyspace":"`...), c.Keyspace...)
-	b = fastjson.AppendMember(b, `","owner":`, c.Owner)
+	b = append(append(append(b, `,"keyspace":"`...), c.Keyspace...), '"')
+	b = fastjson.AppendOptionalMember(b, `,"environment":`, c.Environment)
+	b = fastjson.AppendMember(b, `,"owner":`, c.Owner)
 	b = fastjson.AppendMember(b, `,"name":`, c.Name)
 	b = fastjson.AppendStrings(append(b, `,"scopes":`...), c.Scopes)
 	if c.ExpiresAt == 0 {

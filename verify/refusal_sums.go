@@ -19,8 +19,9 @@ type refusalSums struct {
 	maxRecorded int // one by one, of each key, outcome and minute
 	summed      prometheus.Counter
 
-	mu   sync.Mutex
-	keys map[refusedKey]*refusedUses
+	mu            sync.Mutex
+	keys          map[refusedKey]*refusedUses
+	resourceBytes int // of the resources in all sums
 }
 
 type refusedKey struct {
@@ -41,8 +42,13 @@ const (
 	// defaultRefusalsRecorded lets a client that repeats once a second be recorded in full.
 	defaultRefusalsRecorded = 60
 
-	// maxAddresses is how many different addresses a sum names.
+	// maxAddresses and maxResources are how many different ones a sum names.
 	maxAddresses = 8
+	maxResources = 8
+
+	// maxResourceBytes bounds the memory for the resources of all sums, which clients choose.
+	// What comes when it is reached is counted without its resource.
+	maxResourceBytes = 8 << 20
 )
 
 // maxRefusedKeys bounds the memory for sums to some 30 MB. Refusals of further keys are
@@ -78,7 +84,20 @@ func (r *refusalSums) add(u use) (summed bool) {
 		return false
 	}
 	k.add(u)
+	if n := len(u.Resource); n > 0 && r.resourceBytes+n <= maxResourceBytes && addSome(&k.sum.Resources, u.Resource, maxResources) {
+		r.resourceBytes += n
+	}
 	r.summed.Inc()
+	return true
+}
+
+// addSome adds a text to a list that has at most so many different ones. The text is copied: it is
+// a part of a request.
+func addSome(list *[]string, text string, most int) (added bool) {
+	if text == "" || len(*list) >= most || slices.Contains(*list, text) {
+		return false
+	}
+	*list = append(*list, strings.Clone(text))
 	return true
 }
 
@@ -91,9 +110,7 @@ func (k *refusedUses) add(u use) {
 	}
 	s.Count++
 	s.At = u.At
-	if u.IP != "" && len(s.Addresses) < maxAddresses && !slices.Contains(s.Addresses, u.IP) {
-		s.Addresses = append(s.Addresses, u.IP)
-	}
+	addSome(&s.Addresses, u.IP, maxAddresses)
 }
 
 // collect adds the sums to all, and begins new ones. minute is the present one: keys without a
@@ -101,6 +118,7 @@ func (k *refusedUses) add(u use) {
 func (r *refusalSums) collect(all *refusalBatches, minute int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.resourceBytes = 0
 	for key, k := range r.keys {
 		if k.sum.Count > 0 {
 			all.add(k.sum.Count, func(b *eventstore.UseBatch) bool { return b.Add(k.org, &k.sum, k.decided) })

@@ -42,7 +42,7 @@ func TestRepeatedRefusalsOfAKeyAreSummedUp(t *testing.T) {
 	for i := range 100 {
 		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 		for _, secret := range []string{"revoked", "stranger", "good"} {
-			if _, err := d.ask(verify.Request{Secret: secret, By: gateway, Sole: true, IP: ip}); err != nil {
+			if _, err := d.ask(verify.Request{Secret: secret, By: gateway, Sole: true, IP: ip, Resource: fmt.Sprint("GET /v1/", i%16)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -62,7 +62,8 @@ func TestRepeatedRefusalsOfAKeyAreSummedUp(t *testing.T) {
 	}
 	_, _, sum := d.usesOf(revoked, domain.UseRevoked)
 	if sum.Count != 95 || !sum.First.Equal(noon.Add(5*time.Millisecond)) || !sum.At.Equal(noon.Add(99*time.Millisecond)) ||
-		len(sum.Addresses) != 8 || sum.Addresses[0] != "192.0.2.5" || sum.Principal != "authorize" {
+		len(sum.Addresses) != 8 || sum.Addresses[0] != "192.0.2.5" ||
+		len(sum.Resources) != 8 || sum.Resources[0] != "GET /v1/5" || sum.Resource != "" || sum.Principal != "authorize" {
 		t.Errorf("the sum is %+v", sum)
 	}
 

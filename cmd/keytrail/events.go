@@ -34,6 +34,7 @@ func eventFlags(f *pflag.FlagSet) *queryFlags {
 	q.text("actor", "actor", "events by this principal")
 	q.text("code", "code", "uses with these outcomes, like REVOKED,EXPIRED")
 	q.text("ip", "ip", "uses from this address or network")
+	q.text("resource", "resource", "uses for this, like \"GET /v1/orders\", or /v1/* for all paths below and methods")
 	q.text("from", "from", "events from this time on, like 2026-01-31T12:00:00Z")
 	q.text("to", "to", "events before this time")
 	return q
@@ -60,7 +61,7 @@ func (c *client) print(w io.Writer, text []byte) error {
 		return err
 	}
 	detail := ""
-	for _, name := range []string{"code", "reason", "name", "count"} {
+	for _, name := range []string{"code", "resource", "reason", "name", "count"} {
 		if v, ok := e.Data[name]; ok {
 			detail += fmt.Sprintf(" %s=%v", name, v)
 		}
