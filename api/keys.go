@@ -27,6 +27,8 @@ type Key struct {
 	CreatedAt        time.Time          `json:"created_at"`
 	CreatedBy        string             `json:"created_by"`
 	ExpiresAt        *time.Time         `json:"expires_at"`
+	RotateAfter      *time.Time         `json:"rotate_after" doc:"When the newest secret is as old as the keyspace lets it become; null: it may be of any age."`
+	RotationDue      bool               `json:"rotation_due" doc:"That time has come. The key stays good."`
 	LastUsedAt       *time.Time         `json:"last_used_at"`
 	RevokedAt        *time.Time         `json:"revoked_at"`
 	RevokedBy        *string            `json:"revoked_by"`
@@ -45,6 +47,9 @@ func (s *server) showKey(k projections.KeyRow) Key {
 		AllowedCIDRs: orEmpty(k.AllowedCIDRs), Metadata: k.Metadata, Revision: uint64(k.Revision),
 	}
 	shown.Recoverable = k.State != domain.Revoked && len(k.Secrets[0].Sealed) > 0
+	if keyspace, err := s.Store.Keyspaces().Named(k.Keyspace); err == nil {
+		shown.RotateAfter, shown.RotationDue = orNull(keyspace.Bounds.RotateAt(&k.Key)), keyspace.Bounds.RotationDue(&k.Key, s.Now())
+	}
 	if k.Org != domain.Installation {
 		shown.Org = &k.Org
 	}

@@ -23,12 +23,13 @@ type KeyFilter struct {
 	CreatedAfter   time.Time `query:"created_after" json:"created_after,omitzero"`
 	LastUsedBefore time.Time `query:"last_used_before" json:"last_used_before,omitzero" doc:"Keys that were used, but not since."`
 	ExpiresBefore  time.Time `query:"expires_before" json:"expires_before,omitzero"`
+	RotationDue    bool      `query:"rotation_due" json:"rotation_due,omitempty" doc:"Keys whose newest secret is older than rotate_after of their keyspace."`
 }
 
 // keyQuery is the filter as the read model takes it, within the caller's reach.
 func (s *server) keyQuery(p domain.Principal, f KeyFilter) (q projections.KeyQuery, err error) {
 	q = projections.KeyQuery{Keyspace: f.Keyspace, Owner: f.Owner, Scope: f.Scope, Name: f.Name, Prefix: f.Prefix, CreatedAfter: f.CreatedAfter,
-		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, Now: s.Now()}
+		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, RotationDue: f.RotationDue, Now: s.Now()}
 	if q.Reach, err = reachOf(p, f.Org); err != nil {
 		return q, err
 	}

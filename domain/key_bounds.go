@@ -79,3 +79,18 @@ func (b KeyBounds) Overlap(asked *Duration) (time.Duration, error) {
 	}
 	return time.Duration(*asked), nil
 }
+
+// RotateAt is when a key is due for rotation, by the age of its newest secret. Zero: never, as of
+// one that was revoked.
+func (b KeyBounds) RotateAt(k *Key) time.Time {
+	if b.RotateAfter == 0 || k.State == Absent || k.State == Revoked {
+		return time.Time{}
+	}
+	return k.Secrets[0].CreatedAt.Add(time.Duration(b.RotateAfter))
+}
+
+// RotationDue reports whether a key should be rotated: one that can be.
+func (b KeyBounds) RotationDue(k *Key, now time.Time) bool {
+	at := b.RotateAt(k)
+	return !at.IsZero() && !now.Before(at) && !k.AtEnd(now)
+}

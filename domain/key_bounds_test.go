@@ -113,3 +113,28 @@ func TestOverlapsAreWithinBounds(t *testing.T) {
 		}
 	}
 }
+
+func TestRotationIsDueByTheNewestSecret(t *testing.T) {
+	bounds := KeyBounds{RotateAfter: Duration(time.Hour)}
+	rotated := KeyRotated{OldValidUntil: noon, Header: Header{At: noon.Add(time.Hour)}}
+	for name, c := range map[string]struct {
+		bounds KeyBounds
+		given  []Event
+		at     time.Duration
+		due    bool
+	}{
+		"before":                     {bounds, []Event{created}, time.Hour - 1, false},
+		"at the time":                {bounds, []Event{created}, time.Hour, true},
+		"rotated":                    {bounds, []Event{created, rotated}, time.Hour, false},
+		"an hour later":              {bounds, []Event{created, rotated}, 2 * time.Hour, true},
+		"disabled":                   {bounds, []Event{created, KeyDisabled{}}, time.Hour, true},
+		"revoked":                    {bounds, []Event{created, revoked}, time.Hour, false},
+		"expired":                    {bounds, []Event{brief}, time.Hour, false},
+		"a keyspace without a bound": {KeyBounds{}, []Event{created}, 1000 * time.Hour, false},
+	} {
+		k := fold(c.given...)
+		if due := c.bounds.RotationDue(&k, noon.Add(c.at)); due != c.due {
+			t.Errorf("%s: %t", name, due)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type KeyQuery struct {
 	CreatedAfter   time.Time
 	LastUsedBefore time.Time // keys that were used, but not since
 	ExpiresBefore  time.Time // keys that expire, before
+	RotationDue    bool      // keys whose keyspace says that they should be rotated by now
 	Sort           string    // one of SortKeys; "-" before it: descending
 	Limit          int       // 1 to 1000
 	Cursor         string
@@ -46,7 +47,11 @@ var (
 // Keys lists a page. Keys that never expire, or were never used, come last in a sort by
 // that time, ascending or descending.
 func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
-	l := listing{KeyQuery: q, keyspaces: s.Keyspaces().Names()}
+	l := listing{KeyQuery: q, all: s.Keyspaces()}
+	l.keyspaces = l.all.Names()
+	if q.RotationDue {
+		l.keyspaces = slices.DeleteFunc(l.keyspaces, func(name string) bool { return l.bounds(name).RotateAfter == 0 })
+	}
 	l.order, l.reverse = orderOf(q.Sort)
 	if l.cursor, err = parseCursor(q.Cursor, q.hash()); err != nil {
 		return page, err
@@ -98,7 +103,8 @@ func (q *KeyQuery) matches(k *KeyRow) bool {
 type listing struct {
 	KeyQuery
 	keys, usage rows
-	keyspaces   []string // the names of all
+	all         *domain.Keyspaces
+	keyspaces   []string // the names of those that can have keys which match
 	order       *sortOrder
 	reverse     bool
 	cursor      cursor
@@ -175,7 +181,17 @@ func (l *listing) load(id domain.KeyID, p phase) (k KeyRow, matches bool, err er
 		}
 	}
 	inPhase := (l.order.value(&k) == nil) == (p.number == withoutValue)
-	return k, inPhase && l.matches(&k), nil
+	due := !l.RotationDue || l.bounds(k.Keyspace).RotationDue(&k.Key, l.Now)
+	return k, inPhase && due && l.matches(&k), nil
+}
+
+// bounds are those of a keyspace.
+func (l *listing) bounds(name string) domain.KeyBounds {
+	keyspace, err := l.all.Named(name)
+	if err != nil {
+		return domain.KeyBounds{}
+	}
+	return keyspace.Bounds
 }
 
 // indexRuns are the prefixes of an order's index under which the query can find keys.

@@ -100,11 +100,17 @@ type queryFlags struct {
 
 type queryParam struct {
 	flag, name string
-	value      *string
+	value      *string // nil: true, if the flag was given
 }
 
 func (q *queryFlags) text(flag, name, help string) {
 	q.params = append(q.params, queryParam{flag, name, q.set.String(flag, "", help)})
+}
+
+// only is a flag without a value.
+func (q *queryFlags) only(flag, name, help string) {
+	q.set.Bool(flag, false, help)
+	q.params = append(q.params, queryParam{flag: flag, name: name})
 }
 
 // query has the parameters whose flags were given. An empty value is refused: it is a
@@ -114,6 +120,8 @@ func (q *queryFlags) query() (url.Values, error) {
 	for _, p := range q.params {
 		switch {
 		case !q.set.Changed(p.flag):
+		case p.value == nil:
+			values.Set(p.name, q.set.Lookup(p.flag).Value.String())
 		case *p.value == "":
 			return nil, fmt.Errorf("--%s is empty; leave it out if it is not to matter", p.flag)
 		default:
@@ -136,6 +144,7 @@ func filterFlags(f *pflag.FlagSet) *queryFlags {
 	q.text("created-after", "created_after", "keys created after this time")
 	q.text("last-used-before", "last_used_before", "keys not used since this time")
 	q.text("expires-before", "expires_before", "keys that expire before this time")
+	q.only("rotation-due", "rotation_due", "keys that should be rotated by now")
 	return q
 }
 
