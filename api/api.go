@@ -20,6 +20,7 @@ import (
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/githubscan"
 	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
@@ -32,6 +33,8 @@ type Options struct {
 	Ledger   *eventstore.Ledger
 	Verifier *verify.Verifier
 	Tokens   *token.Issuer // nil: there are no derived tokens
+
+	GitHubKeys *githubscan.Keys // nil: reports of GitHub's secret scanning are not taken
 
 	Logger         *slog.Logger
 	AccessLog      *slog.Logger // a line for each request; nil: none
@@ -49,6 +52,7 @@ type server struct {
 	mux       *http.ServeMux
 	huma      huma.API
 	admission *admission
+	leaks     *prometheus.CounterVec
 
 	trail *eventstore.Trail
 
@@ -76,7 +80,7 @@ func New(o Options) http.Handler {
 		huma.ValidateStrictCasing = true  // NAME is not name
 		huma.DefaultArrayNullable = false // a list is empty, never null
 	})
-	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), trail: eventstore.NewTrail(o.Ledger, o.Store),
+	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), leaks: newLeakCounter(o.Registry), trail: eventstore.NewTrail(o.Ledger, o.Store),
 		bulk: make(chan struct{}, bulkSlots)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil                                             // no $schema member in answers
@@ -130,6 +134,10 @@ func (s *server) routes() {
 	s.raw("exportKeys", "GET /v1/keys/export", ofInstallation("keys:export"), documentExport(), s.exportKeys)
 	s.raw("backUp", "GET /v1/backup", ofInstallation("backup:read"), documentBackup(), s.backUp)
 	s.raw("listEvents", "GET /v1/events", scoped(auditScope), s.documentEvents(), s.events)
+	s.open("introspect", "POST /v1/introspect", s.documentIntrospect(), s.introspect)
+	s.open("revokeSelf", "POST /v1/keys/self/revoke", s.documentRevokeSelf(), s.revokeSelf)
+	s.open("reportLeaks", "POST /v1/leaks", s.documentLeaks(), s.reportLeaks)
+	s.open("reportGitHubLeaks", "POST /v1/leaks/github", s.documentGitHubLeaks(), s.reportGitHubLeaks)
 	s.open("deriveToken", "POST /v1/tokens", s.documentDeriveToken(), s.deriveToken)
 	if s.Tokens != nil {
 		s.mux.HandleFunc("GET /.well-known/jwks.json", s.keySet)

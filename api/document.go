@@ -21,6 +21,7 @@ type description struct {
 	refusalsVary     bool // a refusal can have any status and body
 	security         []map[string][]string
 	refusals         []int // statuses beside the usual ones
+	status           int   // of the answer; 0: 200
 }
 
 // withKey says that a management key is needed, in either header.
@@ -54,7 +55,7 @@ func listSchema(of *huma.Schema) *huma.Schema { return &huma.Schema{Type: "array
 func (s *server) document(id, pattern string, need permission, d description) {
 	method, path := cutPattern(pattern)
 	op := &huma.Operation{Method: method, Path: path, OperationID: id, Summary: d.summary, Description: describe(d.details, need), Security: d.security,
-		Parameters: d.parameters, RequestBody: d.body, Responses: map[string]*huma.Response{"200": {Description: "OK", Content: d.answer, Headers: textHeaders(d.headers)}}}
+		Parameters: d.parameters, RequestBody: d.body, Responses: map[string]*huma.Response{strconv.Itoa(cmp.Or(d.status, http.StatusOK)): {Description: http.StatusText(cmp.Or(d.status, http.StatusOK)), Content: d.answer, Headers: textHeaders(d.headers)}}}
 	if need.scope != "" {
 		op.Security = withKey
 	}

@@ -29,6 +29,8 @@ type tag struct{ path, name, details string }
 var tags = []tag{
 	{"/v1/verify", "Verification", "Is a presented key good?"},
 	{"/v1/authorize", "Verification", ""},
+	{"/v1/introspect", "Verification", ""},
+	{"/v1/leaks", "Keys", ""},
 	{"/v1/tokens", "Verification", ""},
 	{"/.well-known", "Verification", ""},
 	{"/v1/keyspaces", "Keyspaces", "Families of keys: how their secrets look, where they are presented, their bounds, and what refusals answer."},

@@ -44,6 +44,9 @@ func keys(m map[string]any) (names []string) {
 // operation is what the document says of a route; nil: nothing.
 func (s *service) operation(method, path string) map[string]any {
 	path, _, _ = strings.Cut(path, "?")
+	if exact, ok := s.document()["paths"].(map[string]any)[path].(map[string]any); ok && exact[strings.ToLower(method)] != nil {
+		return exact[strings.ToLower(method)].(map[string]any)
+	}
 	parts := strings.Split(path, "/")
 	for template, item := range s.document()["paths"].(map[string]any) {
 		wanted := strings.Split(template, "/")

@@ -64,6 +64,7 @@ var EventTypes = []EventType{
 	{Name: "key.abandoned", Zero: KeyAbandoned{}},
 	{Name: "quota.reserved", Zero: QuotaReserved{}},
 	{Name: "quota.released", Zero: QuotaReleased{}},
+	{Name: "key.leaked", Zero: KeyLeaked{}},
 	{Name: "key.used", Zero: KeyUsed{}, Use: true},
 	{Name: "credentials.refused", Zero: CredentialsRefused{}, Use: true},
 	{Name: "organization.created", Zero: OrganizationCreated{}},

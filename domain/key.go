@@ -72,6 +72,7 @@ type Key struct {
 	RevokedAt      time.Time   `json:"revoked,omitzero"`
 	RevokedBy      string      `json:"revoked_by,omitempty"`
 	Reason         Reason      `json:"reason,omitempty"`
+	Leaks          int         `json:"leaks,omitempty"` // reports that a secret of it was found
 	Comment        string      `json:"comment,omitempty"`
 }
 
@@ -383,6 +384,8 @@ func (k *Key) Apply(e Event) {
 		k.State, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = Revoked, e.At, e.By, e.Reason, e.Comment
 	case KeyExpired:
 		k.RecordedExpiry = e.ExpiresAt
+	case KeyLeaked:
+		k.Leaks++
 	case KeyRevealed, TokenDerived: // which changed nothing
 	}
 }

@@ -29,7 +29,7 @@ const (
 func builtIn(name string) (Keyspace, bool) {
 	prefix := map[string]string{DefaultKeyspace: "kt_live_", ManagementKeyspace: "kt_mgmt_"}[name]
 	format := Format{Prefix: prefix, Alphabet: Base62, Length: 32, Checksum: CRC32, Shown: 4}
-	return Keyspace{Name: name, KeyspaceDefinition: KeyspaceDefinition{Format: format}}, prefix != ""
+	return Keyspace{Name: name, KeyspaceDefinition: KeyspaceDefinition{Format: format, RevokeLeaked: name == ManagementKeyspace}}, prefix != ""
 }
 
 // Management is the keyspace of the keys for Keytrail's own API. It cannot be changed.

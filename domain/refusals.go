@@ -21,6 +21,7 @@ var (
 	ErrMissingCredentials = refusal(Unauthenticated, "missing_credentials", "send a management key as Authorization: Bearer or X-API-Key")
 	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "the request carries no key") // to a gateway's client
 	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key is not valid, or not from this address")
+	ErrNotGitHub          = refusal(Unauthenticated, "signature_invalid", "the body is not signed by a key of GitHub's secret scanning")
 	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // to a gateway's client
 
 	// Forbidden: the caller's key does not suffice.
@@ -85,6 +86,7 @@ var (
 	ErrReadModelBehind   = refusal(Unavailable, "read_model_behind", "the read model has not reached that position yet; a write that was acknowledged stands; ask again in a moment")
 	ErrLedgerMismatch    = refusal(Unavailable, "ledger_mismatch", "the ledger is not the one that the service has read; it is read again from its beginning; ask again in a moment")
 	ErrLedgerUnavailable = refusal(Unavailable, "ledger_unavailable", "the ledger does not answer; repeat the request with the same Idempotency-Key")
+	ErrGitHubKeys        = refusal(Unavailable, "github_keys_unavailable", "the keys of GitHub's secret scanning cannot be read at the moment; send the report again").After(time.Minute)
 	ErrLedgerSilent      = refusal(Unavailable, "ledger_unavailable", "nothing was heard from the ledger for a moment, so that what was read of it may be old; ask again")
 
 	// Internal: a fault of the service.

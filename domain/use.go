@@ -123,6 +123,12 @@ func (c Credential) serves(keyspace string) bool {
 	return c.Keyspace == keyspace
 }
 
+// Good reports whether the secret is that of a key that is not ended, be the key disabled.
+func (c Credential) Good(at time.Time) bool {
+	now := at.UnixMilli()
+	return (c.State == Active || c.State == Disabled) && !c.Ended && !passed(c.ExpiresAt, now) && !passed(c.ValidUntil, now)
+}
+
 func (c Credential) allows(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	for _, p := range c.AllowedCIDRs {

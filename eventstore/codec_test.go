@@ -38,6 +38,7 @@ func samples() []domain.Event {
 		domain.KeyAbandoned{ID: domain.NewKeyID("", "k"), Header: domain.Header{At: at, By: "system"}},
 		domain.QuotaReserved{QuotaOf: sampleQuota, Key: domain.NewKeyID("", "k"), Revision: 7, Again: true, Existing: []domain.KeyID{domain.NewKeyID("", "j")}, Header: domain.Header{At: at, By: "system"}},
 		domain.QuotaReleased{QuotaOf: sampleQuota, Keys: []domain.KeyID{domain.NewKeyID("", "k")}, Header: domain.Header{At: at, By: "system"}},
+		domain.KeyLeaked{Prefix: "kt_live_abcd", Source: "github content", URL: "https://github.com/acme/repo/blob/main/.env", Header: domain.Header{At: at, By: "leaks"}},
 		domain.KeyUsed{Key: domain.NewKeyID("", "k"), Code: domain.UseValid, Scopes: []string{"a:read"}, IP: "192.0.2.7", Principal: "system",
 			RequestID: "r-1", Windows: []int64{60000}, At: at},
 		domain.CredentialsRefused{Principal: "authorize", Count: 3, From: at, To: at},

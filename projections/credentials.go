@@ -35,6 +35,19 @@ func (s *Store) Credential(d *domain.Digest, reach domain.Reach, c *Credential) 
 	return false, err
 }
 
+// Credentials are the keys with that digest, of all organizations.
+func (s *Store) Credentials(d *domain.Digest) (all []Credential, err error) {
+	list, err := s.credentialRow(d)
+	for len(list) > 0 {
+		var encoded string
+		encoded, list = cutCredential(list)
+		var c Credential
+		c.decode(encoded)
+		all = append(all, c)
+	}
+	return all, err
+}
+
 // Unchanged reports whether Credential with the same d and reach would put the same into c
 // again.
 func (s *Store) Unchanged(d *domain.Digest, reach domain.Reach, c *Credential) (bool, error) {

@@ -13,7 +13,7 @@ import (
 
 // The row of a key, whose id is in the row's key: the revision in eight bytes, the organization
 // in sixteen, the state and the flags in one each; when it was created, expires, had its
-// expiry recorded and was revoked; by whom it was created and revoked, why, and the comment;
+// expiry recorded and was revoked; by whom it was created and revoked, why, and the comment; how often a leak was reported;
 // its secrets; then what its credentials end with as well, see appendSettings.
 const (
 	flagImported = 1 << iota
@@ -28,6 +28,7 @@ func (k *KeyRow) appendTo(b []byte) []byte {
 	b = append(b, byte(k.State), flagImported*flag(k.Imported)|flagRoot*flag(k.Root))
 	b = appendTime(appendTime(appendTime(appendTime(b, k.CreatedAt), k.ExpiresAt), k.RecordedExpiry), k.RevokedAt)
 	b = appendString(appendString(appendString(appendString(b, k.CreatedBy), k.RevokedBy), string(k.Reason)), k.Comment)
+	b = binary.AppendUvarint(b, uint64(k.Leaks))
 	b = append(b, byte(len(k.Secrets)))
 	for _, s := range k.Secrets {
 		b = append(append(b, s.Digest[:]...), flag(s.Ended))
@@ -75,6 +76,7 @@ func (k *KeyRow) decodeState(v string) (org [idSize]byte, metadata, settings str
 	k.Imported, k.Root = flags&flagImported != 0, flags&flagRoot != 0
 	k.CreatedAt, k.ExpiresAt, k.RecordedExpiry, k.RevokedAt = r.time(), r.time(), r.time(), r.time()
 	k.CreatedBy, k.RevokedBy, k.Reason, k.Comment = r.string(), r.string(), domain.Reason(r.string()), r.string()
+	k.Leaks = int(r.uvarint())
 	n := int(r.cut(1)[0])
 	k.Secrets = slices.Grow(k.Secrets[:0], n)[:n]
 	for i := range k.Secrets {

@@ -33,6 +33,9 @@ func (v *Verifier) findByToken(r *Request, a *Answer) (found bool, err error) {
 	return true, nil
 }
 
+// Token is what the derived token said that the answer is about, if it is about one.
+func (a *Answer) Token() (c token.Claims, derived bool) { return a.token, a.ByToken }
+
 // unchanged reports whether what a was evaluated with would be found again.
 func (v *Verifier) unchanged(r *Request, a *Answer) (bool, error) {
 	if !a.ByToken {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/internal/githubscan"
 	"github.com/keytrail/keytrail/verify"
 )
 
@@ -40,6 +41,7 @@ type Config struct {
 	Replicas         int
 	Node             string
 	UsesMaxAge       time.Duration
+	GitHubKeys       string
 	TokenIssuer      string
 	UsesMaxBytes     int64
 	TrustedProxies   []string
@@ -70,6 +72,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.UsesBufferBytes, "uses-buffer-bytes", 128<<20, "memory for uses that wait for the ledger; when it is full, verifications are answered 503")
 	f.IntVar(&c.RefusalsRecorded, "refusals-recorded", 60, "refusals that are recorded one by one where the refused key is the only credential, for each key, outcome and minute; further ones are summed up")
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
+	f.StringVar(&c.GitHubKeys, "github-keys", "", "take leak reports of GitHub's secret scanning, checked with the keys at this URL, https://api.github.com/meta/public_keys/secret_scanning, or in this file")
 	f.StringVar(&c.TokenIssuer, "token-issuer", "", "what derived tokens name as their issuer, like https://keys.example.com; default urn:keytrail: and the id of the key that signs them")
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
@@ -181,7 +184,8 @@ type parsedConfig struct {
 	log          *slog.Logger
 	verification verify.Options
 	proxies      []netip.Prefix
-	tls          *tls.Config // nil: plain HTTP
+	github       *githubscan.Keys // nil: its reports are not taken
+	tls          *tls.Config      // nil: plain HTTP
 }
 
 // parse refuses settings before anything is started.
@@ -197,6 +201,11 @@ func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 	}
 	if s.proxies, err = c.proxyNetworks(); err != nil {
 		return s, err
+	}
+	if c.GitHubKeys != "" {
+		if s.github, err = githubscan.New(c.GitHubKeys); err != nil {
+			return s, fmt.Errorf("--github-keys: %w", err)
+		}
 	}
 	s.tls, err = c.tlsConfig(s.log)
 	return s, err
