@@ -25,18 +25,26 @@ func (s *server) clientIP(r *http.Request) netip.Addr {
 	if !s.trusted(ip) {
 		return ip
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			return ip
-		}
-		ip = hop.Unmap()
-		if !s.trusted(ip) {
-			return ip
+	for _, hops := range slices.Backward(r.Header["X-Forwarded-For"]) {
+		for more := true; more; {
+			var last string
+			hops, last, more = cutLast(hops)
+			hop, err := netip.ParseAddr(strings.TrimSpace(last))
+			if err != nil {
+				return ip
+			}
+			if ip = hop.Unmap(); !s.trusted(ip) {
+				return ip
+			}
 		}
 	}
 	return ip
+}
+
+// cutLast cuts the last entry off a list with commas.
+func cutLast(list string) (before, last string, more bool) {
+	at := strings.LastIndexByte(list, ',')
+	return list[:max(at, 0)], list[at+1:], at >= 0
 }
 
 func (s *server) trusted(ip netip.Addr) bool {

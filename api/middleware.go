@@ -24,9 +24,15 @@ type middleware struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 
-	// Of verifications that succeed: looking them up would cost as much as a decision.
-	verified   prometheus.Counter
-	verifyTime prometheus.Observer
+	// Of verifications and what gateways ask, with status 200: looking them up would cost as much
+	// as a decision.
+	frequent map[string]routeMetrics
+}
+
+// routeMetrics are those of one route and status.
+type routeMetrics struct {
+	requests prometheus.Counter
+	latency  prometheus.Observer
 }
 
 const verifyRoute = "POST " + verifyPath
@@ -36,7 +42,10 @@ func (s *server) middleware() http.Handler {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_requests_total", Help: "Requests by route and status."}, []string{"route", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "keytrail_http_request_seconds", Help: "Time to answer by route.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16)}, []string{"route"})}
-	m.verified, m.verifyTime = m.requests.WithLabelValues(verifyRoute, "200"), m.latency.WithLabelValues(verifyRoute)
+	m.frequent = map[string]routeMetrics{}
+	for _, route := range []string{verifyRoute, authorizeRoute} {
+		m.frequent[route] = routeMetrics{m.requests.WithLabelValues(route, "200"), m.latency.WithLabelValues(route)}
+	}
 	s.Registry.MustRegister(m.requests, m.latency)
 	return m
 }
@@ -135,9 +144,9 @@ func (m *middleware) leave(w *responseRecorder, r *http.Request) {
 	}
 	w.endSpan(r)
 	took := time.Since(w.begun)
-	if w.route == verifyRoute && w.status == http.StatusOK {
-		m.verified.Inc()
-		m.verifyTime.Observe(took.Seconds())
+	if metrics, ok := m.frequent[w.route]; ok && w.status == http.StatusOK {
+		metrics.requests.Inc()
+		metrics.latency.Observe(took.Seconds())
 		return
 	}
 	m.requests.WithLabelValues(w.route, strconv.Itoa(w.status)).Inc()

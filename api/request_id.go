@@ -25,7 +25,7 @@ func (g *requestIDs) of(r *http.Request) string {
 	if sent := r.Header["X-Request-Id"]; len(sent) == 1 && plainID(sent[0]) {
 		return sent[0]
 	}
-	return g.prefix + strconv.FormatUint(g.next.Add(1), 36)
+	return string(strconv.AppendUint(append(make([]byte, 0, 32), g.prefix...), g.next.Add(1), 36))
 }
 
 func plainID(s string) bool {
