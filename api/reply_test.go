@@ -29,31 +29,40 @@ type refused struct {
 // refusals sets up every case but UNAVAILABLE in a keyspace.
 func refusals(t *testing.T, members string) refused {
 	s := behindProxies(t)
-	s.keyspace("shop", members)
+	s.keyspace("shop", `,"requirements":[{"attribute":"plan"},{"attribute":"contract","of":"organization","reply":{"status":402,"body":"\"{{.Attribute}}\""}}]`+members)
 	r := refused{s, s.org("acme"), map[string]func(...string) (string, http.Header, string){}}
 	ask := func(name, secret string, headers ...string) {
 		r.cases[name] = func(more ...string) (string, http.Header, string) {
 			return s.raw(secret, "GET", "/v1/authorize/shop", slices.Concat([]string{"X-Request-Id: request-1"}, headers, more)...)
 		}
 	}
-	const limits = `"rate_limits":[{"limit":10,"window":"720h"}]`
-	_, good := s.key("shop", r.org, `,"scopes":["a:read"],`+limits)
+	s.must(s.root, "PATCH", "/v1/organizations/"+r.org, `{"attributes":{"contract":"signed"}}`)
+	s.must(s.root, "PUT", "/v1/owners/ada/attributes?org_id="+r.org, `{"plan":"pro"}`)
+	const limits = `,"rate_limits":[{"limit":10,"window":"720h"}]`
+	const adas = `,"owner":"ada"` + limits
+	_, good := s.key("shop", r.org, `,"scopes":["a:read"]`+adas)
 	ask("VALID", good)
 	ask("MISSING", "")
 	ask("MALFORMED", "", "Authorization: Digest x")
 	ask("NOT_FOUND", "shop_unknown")
 	ask("INSUFFICIENT_SCOPE", good, "X-Keytrail-Scope: a:read b:read")
 	ask("WRONG_ORGANIZATION", good, "X-Keytrail-Resource-Org-Id: "+s.org("other"))
-	_, far := s.key("shop", r.org, `,"allowed_cidrs":["192.0.2.0/24"],`+limits)
+	_, far := s.key("shop", r.org, `,"allowed_cidrs":["192.0.2.0/24"]`+adas)
 	ask("IP_NOT_ALLOWED", far)
 	for outcome, action := range map[string]string{"REVOKED": "revoke", "DISABLED": "disable", "EXPIRED": "rotate"} {
-		id, secret := s.key("shop", r.org, ","+limits)
+		id, secret := s.key("shop", r.org, adas)
 		s.must(s.root, "POST", "/v1/keys/"+id+"/"+action, "")
 		ask(outcome, secret)
 	}
-	_, spent := s.key("shop", r.org, `,"rate_limits":[{"limit":1,"window":"720h"},{"limit":1,"window":"24h"},{"limit":5,"window":"1h"}]`)
+	_, spent := s.key("shop", r.org, `,"owner":"ada","rate_limits":[{"limit":1,"window":"720h"},{"limit":1,"window":"24h"},{"limit":5,"window":"1h"}]`)
 	s.raw(spent, "GET", "/v1/authorize/shop")
 	ask("RATE_LIMITED", spent)
+	_, poor := s.key("shop", r.org, `,"owner":"bob"`+limits)
+	ask("REQUIREMENT_UNMET", poor)
+	suspended := s.org("suspended")
+	_, unpaid := s.key("shop", suspended, adas)
+	s.must(s.root, "POST", "/v1/organizations/"+suspended+"/suspend", "")
+	ask("ORG_SUSPENDED", unpaid)
 	return r
 }
 
@@ -71,6 +80,8 @@ func TestTheServicesOwnReplies(t *testing.T) {
 		"INSUFFICIENT_SCOPE": {"403", "insufficient_scope", `Bearer realm="shop", error="insufficient_scope", scope="a:read b:read"`},
 		"WRONG_ORGANIZATION": {"403", "wrong_organization", ""},
 		"IP_NOT_ALLOWED":     {"403", "ip_not_allowed", ""},
+		"REQUIREMENT_UNMET":  {"403", "requirement_unmet", ""},
+		"ORG_SUSPENDED":      {"403", "org_suspended", ""},
 		"RATE_LIMITED":       {"429", "rate_limited", ""},
 	} {
 		status, header, text := r.cases[outcome]()
@@ -129,6 +140,13 @@ func TestAKeyspaceRepliesInItsOwnWords(t *testing.T) {
 	}
 	if _, _, text := r.cases["EXPIRED"](); !strings.Contains(text, "invalid_credentials") {
 		t.Errorf("a case without a reply: %s", text)
+	}
+	// Each requirement can have a reply of its own.
+	unsigned := r.service.org("unsigned")
+	r.must(r.root, "PUT", "/v1/owners/ada/attributes?org_id="+unsigned, `{"plan":"pro"}`)
+	_, secret := r.key("shop", unsigned, `,"owner":"ada"`)
+	if status, header, text := r.raw(secret, "GET", "/v1/authorize/shop"); status[:3] != "402" || text != `"contract"` || header.Get("X-Keytrail-Outcome") != "REQUIREMENT_UNMET" {
+		t.Errorf("an organization without a contract: %s %v %s", status, header, text)
 	}
 	// Keys that are presented in headers of their own have no registered scheme.
 	r.keyspace("plain", `,"presentation":{"places":["header:X-API-Key"]}`)
