@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path"
 	"runtime/debug"
 	"strconv"
@@ -81,7 +82,7 @@ func (m *middleware) ServeHTTP(to http.ResponseWriter, r *http.Request) {
 // routed answers a request by the route that its path and method have.
 func (m *middleware) routed(w *responseRecorder, r *http.Request, ip netip.Addr) {
 	handler, pattern := m.mux.Handler(r)
-	if !isClean(r.URL.Path) {
+	if !isClean(routedPath(r.URL)) {
 		handler, pattern = http.NotFoundHandler(), "" // the router would redirect, or take %2F or %2E for part of a name
 	}
 	if pattern != "" {
@@ -119,6 +120,15 @@ func (m *middleware) admitAddress(w *responseRecorder, ip netip.Addr) error {
 		return nil
 	}
 	return w.acquireAddress(ip)
+}
+
+// routedPath is the path that must be clean: that of an owner as it is sent, because a name of an
+// owner, which is percent-encoded, may have any characters.
+func routedPath(u *url.URL) string {
+	if strings.HasPrefix(u.Path, "/v1/owners/") {
+		return u.EscapedPath()
+	}
+	return u.Path
 }
 
 func isClean(p string) bool {

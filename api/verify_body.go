@@ -98,6 +98,11 @@ func decodeVerify(body []byte, r *verify.Request) (texts verifyTexts, err error)
 	if err != nil {
 		return texts, err
 	}
+	return b.read(r)
+}
+
+// read puts what b says into r.
+func (b *verifyBody) read(r *verify.Request) (texts verifyTexts, err error) {
 	if b.Key == nil {
 		return texts, domain.InvalidField("key", "is required: the presented key, as a string")
 	}

@@ -113,6 +113,45 @@ func (r *recorder) record(ctx context.Context, u use, deadline time.Time) error 
 	return r.awaitWritten(ctx, b, wake, deadline)
 }
 
+// recordAll is record for several uses, which go into one message if they fit. If there is no room
+// for some they are recorded one by one.
+func (r *recorder) recordAll(ctx context.Context, all []use, deadline time.Time) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if err := r.ledger.Suspended(); err != nil {
+		return err
+	}
+	batches, added, err := r.addAll(all, deadline)
+	for _, u := range all[added:] {
+		if err == nil {
+			err = r.record(ctx, u, deadline)
+		}
+	}
+	for _, b := range batches {
+		if err == nil && r.durability == Durable {
+			err = r.awaitWritten(ctx, b, r.wakeOf(b), deadline)
+		}
+	}
+	return err
+}
+
+// addAll adds uses while there is room, and gives the batches that have them.
+func (r *recorder) addAll(all []use, deadline time.Time) (batches []*batch, added int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range all {
+		b, _, err := r.addLocked(u, deadline)
+		if b == nil || err != nil {
+			return batches, added, err
+		}
+		if added++; len(batches) == 0 || batches[len(batches)-1] != b {
+			batches = append(batches, b)
+		}
+	}
+	return batches, added, nil
+}
+
 // awaitWritten returns when b is written or given up, or at deadline.
 func (r *recorder) awaitWritten(ctx context.Context, b *batch, wake <-chan struct{}, deadline time.Time) error {
 	for {
@@ -144,6 +183,11 @@ func await(ctx context.Context, wake <-chan struct{}) error {
 func (r *recorder) add(u use, deadline time.Time) (*batch, <-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.addLocked(u, deadline)
+}
+
+// addLocked is add. r.mu is held.
+func (r *recorder) addLocked(u use, deadline time.Time) (*batch, <-chan struct{}, error) {
 	if r.durability == Relaxed && r.oldest(deadline.Add(-useTimeout)) > maxWait {
 		return nil, nil, domain.ErrLedgerUnavailable
 	}

@@ -296,6 +296,18 @@ func presentable(s string) bool {
 
 // record puts the use on the ledger, or adds it to a sum.
 func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
+	u := r.use(a)
+	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(use{&u, a.Credential.Org, a.Position}) {
+		return nil
+	}
+	ctx, finish := tracing.Start(ctx, "record the use")
+	err := v.recorder.record(ctx, use{&u, a.Credential.Org, a.Position}, a.deadline)
+	finish(err)
+	return err
+}
+
+// use is the use as it is recorded.
+func (r *Request) use(a *Answer) domain.KeyUsed {
 	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID,
 		Resource: r.Resource, Cost: r.Cost, Windows: a.windows, At: a.at}
 	if r.Own {
@@ -304,11 +316,5 @@ func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
 	if r.IP.IsValid() {
 		u.IP = r.IP.String()
 	}
-	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(use{&u, a.Credential.Org, a.Position}) {
-		return nil
-	}
-	ctx, finish := tracing.Start(ctx, "record the use")
-	err := v.recorder.record(ctx, use{&u, a.Credential.Org, a.Position}, a.deadline)
-	finish(err)
-	return err
+	return u
 }
