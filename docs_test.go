@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -212,4 +213,48 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestEveryFieldOfAKeyspaceIsDocumented finds each in the table of docs/keyspaces.md, and none
+// that there is not.
+func TestEveryFieldOfAKeyspaceIsDocumented(t *testing.T) {
+	var documented []string
+	for _, row := range tableRows(read(t, "docs/keyspaces.md")) {
+		if m := regexp.MustCompile("^\\| `([a-z_.\\[\\]]+)` \\|.*\\|.*\\|.*\\|$").FindStringSubmatch(row); m != nil {
+			documented = append(documented, m[1])
+		}
+	}
+	fields := append(fieldsOf(reflect.TypeFor[domain.KeyspaceDefinition](), ""), "name")
+	for _, f := range fields {
+		// A group without a meaning of its own, and the same reply again.
+		group := slices.ContainsFunc(fields, func(g string) bool { return strings.HasPrefix(g, f+".") }) && f != "tokens" && f != "requirements[].reply"
+		if !slices.Contains(documented, f) && !group && !strings.HasPrefix(f, "requirements[].reply.") {
+			t.Errorf("%s is not in the table", f)
+		}
+	}
+	for _, f := range documented {
+		if !slices.Contains(fields, f) {
+			t.Errorf("%s is in the table, and there is no such field", f)
+		}
+	}
+}
+
+// fieldsOf are the paths of the JSON fields of a type.
+func fieldsOf(at reflect.Type, path string) (all []string) {
+	switch at.Kind() {
+	case reflect.Pointer:
+		return fieldsOf(at.Elem(), path)
+	case reflect.Slice:
+		if at.Elem().Kind() == reflect.Struct {
+			return fieldsOf(at.Elem(), path+"[]")
+		}
+	case reflect.Struct:
+		for _, f := range reflect.VisibleFields(at) {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+				field := strings.TrimPrefix(path+"."+name, ".")
+				all = append(append(all, field), fieldsOf(f.Type, field)...)
+			}
+		}
+	}
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -157,4 +158,18 @@ func TestWhatIsAppliedIsWhatWasPlanned(t *testing.T) {
 	if err := c.put(cmd, &all[0], plans[0].Revision, nil, &struct{}{}); !errors.As(err, &refused) || refused.Code != "revision_stale" {
 		t.Errorf("%v", err)
 	}
+}
+
+// The example of docs/keyspaces.md is applied, and read back as it is.
+func TestTheDocsHaveAKeyspace(t *testing.T) {
+	page, err := os.ReadFile("../../docs/keyspaces.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := launch(t, t.TempDir())
+	example := regexp.MustCompile("(?s)\n```yaml\n(.*?)```").FindStringSubmatch(string(page))[1]
+	expect(t, r.command(t, example, "keyspaces", "apply", "-f", "-"), exitOK, "acme created")
+	export := r.command(t, "", "keyspaces", "export", "acme")
+	expect(t, r.command(t, export.out, "keyspaces", "apply", "-f", "-"), exitOK, "acme unchanged")
+	expect(t, r.command(t, example, "keyspaces", "apply", "-f", "-"), exitOK, "acme unchanged")
 }
