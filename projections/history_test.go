@@ -15,7 +15,7 @@ import (
 var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
 // run opens a store on dir and keeps it up to date until stop.
-func run(t *testing.T, dir string, l *eventstore.Ledger) (s *projections.Store, stop func()) {
+func run(t testing.TB, dir string, l *eventstore.Ledger) (s *projections.Store, stop func()) {
 	t.Helper()
 	s, err := projections.Open(dir, projections.Options{})
 	if err != nil {
@@ -43,7 +43,7 @@ func run(t *testing.T, dir string, l *eventstore.Ledger) (s *projections.Store, 
 	return s, stop
 }
 
-func catchUp(t *testing.T, s *projections.Store, l *eventstore.Ledger) {
+func catchUp(t testing.TB, s *projections.Store, l *eventstore.Ledger) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
