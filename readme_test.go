@@ -29,6 +29,9 @@ func TestREADME(t *testing.T) {
 	}
 	dir := t.TempDir()
 	url := serveAsTold(t, blocks["sh run"][0], here, dir)
+	if err := os.Symlink(filepath.Join(here, "examples"), filepath.Join(dir, "examples")); err != nil {
+		t.Fatal(err)
+	}
 	var script, shown strings.Builder
 	script.WriteString("set -e\n")
 	for _, b := range blocks["sh tour"] {
