@@ -18,7 +18,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/extauthz"
+	"github.com/keytrail/keytrail/verify"
 )
 
 // The gateways that cannot be installed here ask in these tests as they are configured in
@@ -153,9 +155,7 @@ func envoyOverGRPC(t *testing.T, s *service) func(clientRequest) gatewayAnswer {
 		for name, value := range map[string]string{":method": c.method, ":path": c.path, ":authority": "api.example", ":scheme": "http", "x-request-id": "r1"} {
 			add(name, value)
 		}
-		h := c.header()
-		h.Set("X-Forwarded-For", strings.Join(append(h["X-Forwarded-For"], clientAddress), ","))
-		for name, values := range h {
+		for name, values := range c.header() { // the client's own X-Forwarded-For, too, without use_remote_address
 			for _, value := range values {
 				add(name, value)
 			}
@@ -264,4 +264,42 @@ func TestAllGatewaysAnswerAlike(t *testing.T) {
 			expect(429, `{"message": "Slow down."}`, map[string]string{"Retry-After": "", "X-Ratelimit-Limit": "1", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "", "Ratelimit": `"720h";r=0`}, bearer(limited))
 		})
 	}
+}
+
+// BenchmarkGateways is a question over loopback, with its client's part: over HTTP with
+// connections that are kept, and over gRPC on one connection.
+func BenchmarkGateways(b *testing.B) {
+	s := startWith(b, nil, func(o *api.Options) {
+		o.Verifier = verify.New(o.Store, o.Ledger, verify.Options{Durability: verify.Relaxed})
+	})
+	_, secret := s.create(s.root, `{"org_id":"`+s.org("acme")+`","name":"n","owner":"user_42","scopes":["a:read"]}`)
+	b.Run("HTTP", func(b *testing.B) {
+		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+		b.RunParallel(func(p *testing.PB) {
+			for p.Next() {
+				r, _ := http.NewRequest("GET", s.url+"/v1/authorize/default/orders/7?page=2", nil)
+				r.Header = http.Header{"Authorization": {"Bearer " + secret}, "X-Keytrail-Scope": {"a:read"}}
+				a, err := client.Do(r)
+				if err != nil || a.StatusCode != 200 {
+					b.Error(a, err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, a.Body)
+				_ = a.Body.Close()
+			}
+		})
+	})
+	b.Run("gRPC", func(b *testing.B) {
+		client := auth.NewAuthorizationClient(s.extAuthz(b))
+		b.RunParallel(func(p *testing.PB) {
+			for p.Next() {
+				a, err := client.Check(b.Context(), &auth.CheckRequest{Attributes: &auth.AttributeContext{ContextExtensions: map[string]string{"keyspace": "default", "scope": "a:read"},
+					Request: &auth.AttributeContext_Request{Http: &auth.AttributeContext_HttpRequest{Method: "GET", Path: "/orders/7?page=2", Headers: map[string]string{"authorization": "Bearer " + secret}}}}})
+				if err != nil || a.GetOkResponse() == nil {
+					b.Error(a, err)
+					return
+				}
+			}
+		})
+	})
 }

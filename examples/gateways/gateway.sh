@@ -1,5 +1,6 @@
 # A real service, a backend that shows what it gets, and clients that mean no good. A check.sh
-# sources this, starts its gateway on $front, and calls try_gateway.
+# sources this, starts its gateway on $front, with what its README adds for organizations, and
+# calls try_organizations; then as it is, and calls try_gateway, which ends the service.
 set -euo pipefail
 
 gateway=$(basename "$PWD")
@@ -18,24 +19,24 @@ wait_for grep -q 'ready on' "$work/keytrail.log"
 wait_for test -s "$work/backend"
 keytrail=$(sed -n 's|.*ready on http://\([0-9.:]*\).*|\1|p' "$work/keytrail.log")
 backend=$(cat "$work/backend")
-front=127.$((RANDOM % 250 + 2)).$((RANDOM % 250 + 2)).$((RANDOM % 250 + 2)):8000 # nobody else's
+new_front() { front=127.$((RANDOM % 250 + 2)).$((RANDOM % 250 + 2)).$((RANDOM % 250 + 2)):8000; } # nobody else's
+new_front
 
 export KEYTRAIL_URL=http://$keytrail KEYTRAIL_KEY_FILE=$work/data/root.key
 api() { curl -fsS -H "Authorization: Bearer $(cat "$KEYTRAIL_KEY_FILE")" -H 'Content-Type: application/json' "$KEYTRAIL_URL$1" -d "$2" "${@:3}"; }
 member() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p"; }
 org=$(api /v1/organizations '{"name":"acme"}' | member id)
 create() { api /v1/keys "{\"org_id\":\"$org\",\"keyspace\":\"shop\",\"environment\":\"live\",$1}" | member secret; }
-api /v1/keyspaces/shop '{
+shop() { api /v1/keyspaces/shop '{
   "format": {"prefix": "shop_", "environments": [{"name": "live", "tag": "live_"}], "alphabet": "base62", "length": 32},
-  "gateway": {"demands": ["scope"], "record_resource": true, "rate_limit_headers": ["x-ratelimit", "ratelimit"]},
+  "gateway": {"demands": '"$1"', "record_resource": true, "rate_limit_headers": ["x-ratelimit", "ratelimit"]},
   "replies": [
     {"for": ["MISSING", "NOT_FOUND"], "status": 401, "body": "{\"message\": \"Who are you?\"}"},
     {"for": ["INSUFFICIENT_SCOPE"], "status": 403, "content_type": "text/plain", "headers": {"X-Shop": "closed"}, "body": "Not with this key:\n{{.Scopes}}\n"},
-    {"for": ["RATE_LIMITED"], "status": 429, "body": "{\"message\": \"Slow down.\"}"}]}' -X PUT > "$work/keyspace"
+    {"for": ["RATE_LIMITED"], "status": 429, "body": "{\"message\": \"Slow down.\"}"}]}' -X PUT > "$work/keyspace"; }
 
 # ask STATUS TEXT ARGUMENTS…: a request through the gateway has that status, and that text in
-# its head or body; the answer stays in $answer.
-path='/api/x//y/../z%2e?page=2&scope=nonsense'
+# its head or body. It is for $path; the answer stays in $answer.
 ask() {
   local status=$1 text=$2; shift 2
   answer=$(curl -s -i -m 20 --path-as-is "http://$front$path" "$@" | tr -d '\r')
@@ -46,8 +47,23 @@ has() { grep -Fqi -- "$1" <<< "$answer" || fail "$1 is missing: $answer"; }
 without() { ! grep -Fqi -- "$1" <<< "$answer" || fail "$1 came through: $answer"; }
 bearer() { echo "Authorization: Bearer $1"; }
 
+# try_organizations: a key is for what belongs to its organization, however the path is spelled.
+try_organizations() {
+  local key path
+  shop '["scope", "organization"]'
+  key=$(create '"name":"a key","scopes":["invoices:read"]')
+  wait_for curl -s "http://$front/"
+  path=/orgs/$org/invoices
+  ask 200 "X-Keytrail-Org-Id: $org" -H "$(bearer "$key")"
+  for path in /orgs/other/x //orgs/other/x "/orgs/$org/../other/x" "/orgs/$org/%2e%2e/other/x" "/orgs/$org%2f..%2fother/x" /%6frgs/other/x /orgs//x /x; do
+    ask 40 "" -H "$(bearer "$key")"
+    ask 40 "" -H "$(bearer "$key")" -H "X-Keytrail-Resource-Org-Id: $org" -H 'Connection: X-Keytrail-Resource-Org-Id'
+  done
+}
+
 try_gateway() {
-  local good plain narrow limited name spoof
+  local good plain narrow limited name spoof path='/api/x//y/../z%2e?page=2&scope=nonsense'
+  shop '["scope"]'
   good=$(create '"name":"käse","owner":"иван, 100%","scopes":["invoices:read"],"metadata":{"plan":"größer"},"rate_limits":[{"limit":100000,"window":"720h"}]')
   plain=$(create '"name":"plain","scopes":["invoices:read"]')
   narrow=$(create '"name":"narrow","scopes":["invoices:write"]')
