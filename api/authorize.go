@@ -81,7 +81,7 @@ func (s *server) documentAuthorize() description {
 			queryParam("org_id", "The same as X-Keytrail-Resource-Org-Id.", textSchema()), queryParam("cost", "The same as X-Keytrail-Cost.", costSchema()),
 			afterParam("Wait up to a second until the read model has this position."), headerParam("X-Keytrail-After", "The same as after."),
 			headerParam(scopeHeader, "More of them, separated by spaces or commas."),
-			headerParam(resourceOrgHeader, "The organization whose the resource is, which must be the key's. Believed from trusted proxies alone."),
+			headerParam(resourceOrgHeader, "The organization whose the resource is, which must be the key's."),
 			{Name: costHeader, In: "header", Description: "How many uses it counts as in rate limits. Believed from trusted proxies alone.", Schema: costSchema()},
 			headerParam("X-Forwarded-Method", "The client's method; also X-Original-Method. Believed from trusted proxies alone."),
 			headerParam("X-Forwarded-Uri", "The client's path and query; also X-Original-URI and X-Original-URL. Believed from trusted proxies alone."),

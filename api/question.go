@@ -86,8 +86,9 @@ func (q *question) readManner(h http.Header, query url.Values) error {
 
 // readDemands reads what the key must have for the request. All scopes are needed that any
 // header or the query names, so that a client whose own headers a gateway passes on can ask for more, and never for
-// less. An organization and a cost count only if a trusted gateway names them, as do scopes
-// where the keyspace demands that some be named.
+// less. An organization is heeded for the same reason: it can only refuse, and a gateway that was
+// not made a trusted proxy must not let the keys of others pass. A cost counts only if a trusted
+// gateway names it, and so does all that the keyspace demands.
 func (m *middleware) readDemands(r *http.Request, query url.Values, trusted bool, q *question) (err error) {
 	q.Scopes = append(q.Scopes, query["scope"]...)
 	for _, scopes := range r.Header[scopeHeader] {
@@ -96,14 +97,14 @@ func (m *middleware) readDemands(r *http.Request, query url.Values, trusted bool
 		}
 	}
 	org, cost := slices.Concat(query["org_id"], r.Header[resourceOrgHeader]), slices.Concat(query["cost"], r.Header[costHeader])
-	if trusted {
-		if err := q.readOrgAndCost(org, cost); err != nil {
-			return err
-		}
-	} else if len(org)+len(cost) > 0 {
+	if !trusted && len(cost) > 0 {
+		cost = nil
 		m.saidByStranger.Do(func() {
-			m.Logger.Warn("ignored "+resourceOrgHeader+" or "+costHeader+", which come from none of the trusted proxies; this is said once", "peer", r.RemoteAddr)
+			m.Logger.Warn("ignored "+costHeader+", which comes from none of the trusted proxies; this is said once", "peer", r.RemoteAddr)
 		})
+	}
+	if err := q.readOrgAndCost(org, cost); err != nil {
+		return err
 	}
 	return q.checkDemanded(trusted)
 }

@@ -57,8 +57,9 @@ func TestAGatewaySaysWhatARequestNeeds(t *testing.T) {
 		{"127.0.0.1", "free", []string{resource + "../nonsense"}, "WRONG_ORGANIZATION", 0},
 		{"127.0.0.1", "free", []string{resource + org, resource + other}, "MISCONFIGURED", 0},
 		{"127.0.0.1", "free?org_id=" + org, []string{resource + other}, "MISCONFIGURED", 0},
-		{stranger, "free", []string{cost + "7", resource + other}, "VALID", 1},
-		{stranger, "free?cost=7&org_id=" + other, nil, "VALID", 1},
+		{stranger, "free", []string{cost + "7", resource + org}, "VALID", 1},
+		{stranger, "free", []string{cost + "7", resource + other}, "WRONG_ORGANIZATION", 0},
+		{stranger, "free?cost=7&org_id=" + other, nil, "WRONG_ORGANIZATION", 0},
 		{stranger, "free", []string{scope + "b:read"}, "INSUFFICIENT_SCOPE", 0},
 
 		{"127.0.0.1", "strict", []string{scope + "a:read", cost + "2", resource + org}, "VALID", 2},
