@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -20,7 +23,7 @@ func verifyCommand(c *client) *cobra.Command {
 	var scopes []string
 	var ip, keyspace string
 	cmd := &cobra.Command{Use: "verify [-]", Short: "Verify a key, which is read from standard input",
-		Long: "Verify a key. It is read from standard input, so that it is not seen among the processes' arguments.\nExit code 0: it is valid; 1: it is not.", Args: noSecret,
+		Long: "Verify a key. It is read from standard input, so that it is not seen among the processes' arguments.\nIt says in words why a key is refused.\nExit code 0: it is valid; 1: it is not.", Args: noSecret,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			secret, err := readSecret(cmd)
 			if err != nil {
@@ -36,12 +39,16 @@ func verifyCommand(c *client) *cobra.Command {
 			if keyspace != "" {
 				body["keyspace"] = keyspace
 			}
-			answer := map[string]any{}
-			if err := c.call(cmd.Context(), http.MethodPost, "/v1/verify", nil, body, &answer); err != nil {
+			var text json.RawMessage
+			if err := c.call(cmd.Context(), http.MethodPost, "/v1/verify", nil, body, &text); err != nil {
+				return err
+			}
+			answer, told := map[string]any{}, verification{asked: scopes, ip: ip, now: time.Now()}
+			if err := cmp.Or(json.Unmarshal(text, &answer), json.Unmarshal(text, &told)); err != nil {
 				return err
 			}
 			err = c.show(cmd, answer, func(w io.Writer) {
-				fmt.Fprintln(w, answer["code"])
+				fmt.Fprintf(w, "%s\n%s\n", told.Code, told.explain())
 				if id, ok := answer["key_id"]; ok {
 					fmt.Fprintf(w, "key    %v\nname   %v\nowner  %v\nscopes %v\n", id, answer["name"], answer["owner"], answer["scopes"])
 				}
