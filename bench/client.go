@@ -95,6 +95,7 @@ type question struct {
 	Key    string   `json:"key"`
 	Scopes []string `json:"scopes,omitempty"`
 	IP     string   `json:"ip,omitempty"`
+	Org    string   `json:"org_id,omitempty"`
 }
 
 type verdict struct {

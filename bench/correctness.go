@@ -47,9 +47,10 @@ func correctness(ctx context.Context, e *env) error {
 // An outcomeCase is a question, about a key made for it or of the population, and the
 // outcomes of asking it again and again.
 type outcomeCase struct {
-	name string
-	make fields // nil: the question has its key
-	then string // what is done to the made key before asking
+	name    string
+	make    fields                                    // nil: the question has its key
+	prepare func(*env, context.Context, fields) error // what is done before the key is made, and to its settings
+	then    string                                    // what is done to the made key before asking
 	question
 	want []domain.Outcome
 }
@@ -69,6 +70,9 @@ func outcomeCases(keys int) []outcomeCase {
 		{name: "a disabled key", make: plain, then: "disable", want: outcomes(domain.UseDisabled)},
 		{name: "a revoked key", make: plain, then: "revoke", want: outcomes(domain.UseRevoked)},
 		{name: "an expired key", make: fields{"ttl": "1ms"}, want: outcomes(domain.UseExpired)},
+		{name: "a resource of another organization", make: plain, question: question{Org: string(domain.NewOrgID("another"))}, want: outcomes(domain.UseWrongOrganization)},
+		{name: "an attribute that its owner lacks", make: plain, prepare: (*env).requireAttribute, want: outcomes(domain.UseRequirementUnmet)},
+		{name: "a suspended organization", make: plain, prepare: (*env).suspendOrganization, want: outcomes(domain.UseOrgSuspended)},
 		{name: "an unknown key", question: question{Key: secretOf(keys + 1).Reveal()}, want: unknown},
 		{name: "a mistyped key", question: question{Key: secretOf(0).Reveal()[:secretLength-1]}, want: unknown},
 		{name: "no key of ours", question: question{Key: "hunter2"}, want: unknown},
@@ -80,6 +84,11 @@ func (e *env) checkOutcome(ctx context.Context, c outcomeCase) error {
 	if c.make != nil {
 		settings := fields{"org_id": e.population.Orgs[0], "name": "outcome", "scopes": []string{"a:read"}}
 		maps.Copy(settings, c.make)
+		if c.prepare != nil {
+			if err := c.prepare(e, ctx, settings); err != nil {
+				return err
+			}
+		}
 		made, err := e.createKey(ctx, settings)
 		if err != nil {
 			return err
@@ -106,6 +115,25 @@ func (e *env) checkOutcome(ctx context.Context, c outcomeCase) error {
 		}
 	}
 	return nil
+}
+
+// requireAttribute puts the key into a keyspace that requires an attribute, which nobody has.
+func (e *env) requireAttribute(ctx context.Context, settings fields) error {
+	settings["keyspace"] = "bench-required"
+	return e.root(ctx, http.MethodPut, "/v1/keyspaces/bench-required", fields{
+		"format":       fields{"prefix": "benchrequired_", "alphabet": "base62", "length": 32},
+		"requirements": []fields{{"attribute": "nobody_has_it"}},
+	}, nil)
+}
+
+// suspendOrganization puts the key into a suspended organization.
+func (e *env) suspendOrganization(ctx context.Context, settings fields) error {
+	var org api.Organization
+	if err := e.root(ctx, http.MethodPost, "/v1/organizations", fields{"name": "suspended"}, &org); err != nil {
+		return err
+	}
+	settings["org_id"] = org.ID
+	return e.root(ctx, http.MethodPost, "/v1/organizations/"+string(org.ID)+"/suspend", fields{}, nil)
 }
 
 // sameKey compares two keys but for what the service decides by itself.
