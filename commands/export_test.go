@@ -49,3 +49,18 @@ func (h *Handler) Ahead(d time.Duration) *Handler {
 	return New(h.ledger, Options{Now: func() time.Time { return time.Now().Add(d) }, Logger: h.log, Index: h.requests.index, Keys: h.keys,
 		Keyspaces: h.keyspaces, Quotas: h.quotas, DataKeys: h.dataKeys, ImportIDs: h.importIDs})
 }
+
+// SetNoticeEvery makes the passes of WriteNotices follow one another sooner until the test ends.
+func SetNoticeEvery(t *testing.T, d time.Duration) {
+	before := noticeEvery
+	t.Cleanup(func() { noticeEvery = before })
+	noticeEvery = d
+}
+
+// NoticePasses is the first n passes of WriteNotices.
+func (h *Handler) NoticePasses(ctx context.Context, index NoticeIndex, n int) {
+	var at noticeCursor
+	for range n {
+		at = h.noticePass(ctx, index, at)
+	}
+}

@@ -61,6 +61,8 @@ var EventTypes = []EventType{
 	{Name: "key.expired", Zero: KeyExpired{}},
 	{Name: "key.revealed", Zero: KeyRevealed{}},
 	{Name: "token.derived", Zero: TokenDerived{}},
+	{Name: "key.expiring", Zero: KeyExpiring{}},
+	{Name: "key.idle", Zero: KeyIdle{}},
 	{Name: "key.abandoned", Zero: KeyAbandoned{}},
 	{Name: "quota.reserved", Zero: QuotaReserved{}},
 	{Name: "quota.released", Zero: QuotaReleased{}},

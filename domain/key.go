@@ -69,6 +69,8 @@ type Key struct {
 	Root           bool        `json:"root,omitempty"`
 	Abandoned      bool        `json:"-"`                        // it is Absent, and has a history: a creation that was decided before that is not written
 	RecordedExpiry time.Time   `json:"recorded_expiry,omitzero"` // the ExpiresAt that key.expired was last written for
+	NotedExpiry    time.Time   `json:"noted_expiry,omitzero"`    // the ExpiresAt that key.expiring was last written for
+	NotedIdle      time.Time   `json:"noted_idle,omitzero"`      // the beginning of the time without use that key.idle was last written for
 	RevokedAt      time.Time   `json:"revoked,omitzero"`
 	RevokedBy      string      `json:"revoked_by,omitempty"`
 	Reason         Reason      `json:"reason,omitempty"`
@@ -386,6 +388,10 @@ func (k *Key) Apply(e Event) {
 		k.RecordedExpiry = e.ExpiresAt
 	case KeyLeaked:
 		k.Leaks++
+	case KeyExpiring:
+		k.NotedExpiry = e.ExpiresAt
+	case KeyIdle:
+		k.NotedIdle = e.Since
 	case KeyRevealed, TokenDerived: // which changed nothing
 	}
 }

@@ -35,6 +35,8 @@ func samples() []domain.Event {
 		domain.KeyExpired{Prefix: "kt_live_abcd", ExpiresAt: at, Header: domain.Header{At: at}},
 		domain.KeyRevealed{Prefix: "kt_live_abcd", Header: domain.Header{At: at, By: "system"}},
 		domain.TokenDerived{Prefix: "kt_live_abcd", ID: "00000000-0000-4000-8000-000000000000", Scopes: []string{"a:read"}, Audience: "shop", ExpiresAt: at, Header: domain.Header{At: at, By: "system"}},
+		domain.KeyExpiring{Prefix: "kt_live_abcd", ExpiresAt: at, Header: domain.Header{At: at}},
+		domain.KeyIdle{Prefix: "kt_live_abcd", LastUsedAt: at, Since: at, Header: domain.Header{At: at}},
 		domain.KeyAbandoned{ID: domain.NewKeyID("", "k"), Header: domain.Header{At: at, By: "system"}},
 		domain.QuotaReserved{QuotaOf: sampleQuota, Key: domain.NewKeyID("", "k"), Revision: 7, Again: true, Existing: []domain.KeyID{domain.NewKeyID("", "j")}, Header: domain.Header{At: at, By: "system"}},
 		domain.QuotaReleased{QuotaOf: sampleQuota, Keys: []domain.KeyID{domain.NewKeyID("", "k")}, Header: domain.Header{At: at, By: "system"}},

@@ -13,7 +13,8 @@ import (
 
 // The row of a key, whose id is in the row's key: the revision in eight bytes, the organization
 // in sixteen, the state and the flags in one each; when it was created, expires, had its
-// expiry recorded and was revoked; by whom it was created and revoked, why, and the comment; how often a leak was reported;
+// expiry recorded and was revoked; what the last notices were for; by whom it was created and revoked, why, and the comment;
+// how often a leak was reported;
 // its secrets; then what its credentials end with as well, see appendSettings.
 const (
 	flagImported = 1 << iota
@@ -27,6 +28,7 @@ func (k *KeyRow) appendTo(b []byte) []byte {
 	b = append(binary.BigEndian.AppendUint64(b, uint64(k.Revision)), org[:]...)
 	b = append(b, byte(k.State), flagImported*flag(k.Imported)|flagRoot*flag(k.Root))
 	b = appendTime(appendTime(appendTime(appendTime(b, k.CreatedAt), k.ExpiresAt), k.RecordedExpiry), k.RevokedAt)
+	b = appendTime(appendTime(b, k.NotedExpiry), k.NotedIdle)
 	b = appendString(appendString(appendString(appendString(b, k.CreatedBy), k.RevokedBy), string(k.Reason)), k.Comment)
 	b = binary.AppendUvarint(b, uint64(k.Leaks))
 	b = append(b, byte(len(k.Secrets)))
@@ -75,6 +77,7 @@ func (k *KeyRow) decodeState(v string) (org [idSize]byte, metadata, settings str
 	flags := r.cut(1)[0]
 	k.Imported, k.Root = flags&flagImported != 0, flags&flagRoot != 0
 	k.CreatedAt, k.ExpiresAt, k.RecordedExpiry, k.RevokedAt = r.time(), r.time(), r.time(), r.time()
+	k.NotedExpiry, k.NotedIdle = r.time(), r.time()
 	k.CreatedBy, k.RevokedBy, k.Reason, k.Comment = r.string(), r.string(), domain.Reason(r.string()), r.string()
 	k.Leaks = int(r.uvarint())
 	n := int(r.cut(1)[0])

@@ -13,6 +13,8 @@ func TestAKeyComesBackAsItWasWritten(t *testing.T) {
 	at := time.Date(2026, 11, 20, 12, 0, 0, 123456789, time.UTC)
 	k.CreatedAt, k.CreatedBy, k.Imported, k.Root = at, "system", true, true
 	k.Environment = "live"
+	k.NotedExpiry, k.NotedIdle = at.Add(2), at.Add(3)
+	k.Leaks = 300
 	k.RecordedExpiry, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = at.Add(1), time.Date(1, 2, 3, 4, 5, 6, 0, time.UTC), "key_b", domain.KeyCompromise, "\x00 \"ö"
 	k.Metadata = map[string]string{"plan": "free", "note": "\"quoted\" \u2028 <b>"}
 	s.Prefix = "kt_live_0001"

@@ -163,6 +163,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.onStop(func() error { within(stopTimeout, verifier.Close); return nil })
 	s.run(verifier.Run)
 	s.run(func(ctx context.Context) error { s.commands.ExpireKeys(ctx, s.store); return nil })
+	s.run(func(ctx context.Context) error { s.commands.WriteNotices(ctx, keyIndex{s.store}); return nil })
 	s.run(func(ctx context.Context) error { s.commands.ReleasePlaces(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
 	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Tokens: s.tokens, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
