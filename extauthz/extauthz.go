@@ -25,7 +25,7 @@ import (
 const (
 	maxMessage    = 128 << 10        // Envoy takes heads of 60 KiB unless it is told otherwise; no body is needed
 	maxMetadata   = 16 << 10         // of gRPC itself, without Envoy's client's headers
-	maxStreams    = 1024             // calls at once on one connection, of which Envoy has one for each of its threads
+	maxStreams    = 256              // calls at once on one connection, 32 MiB of messages; Envoy makes further connections
 	handshakeTime = 10 * time.Second // of TLS and HTTP/2
 )
 

@@ -59,10 +59,8 @@ func TestEnvoyIsServedOverTLS(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue(t, 2)
 	r := launch(t, t.TempDir(), "--tls-cert", cert, "--tls-key", key, "--ext-authz-listen", "127.0.0.1:0")
-	if conn := r.envoy(t, insecure.NewCredentials()); true {
-		if _, err := check(t.Context(), conn, "x"); status.Code(err) != codes.Unavailable {
-			t.Errorf("without TLS: %v", err)
-		}
+	if _, err := check(t.Context(), r.envoy(t, insecure.NewCredentials()), "x"); status.Code(err) != codes.Unavailable {
+		t.Errorf("without TLS: %v", err)
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
