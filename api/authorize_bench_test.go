@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -52,4 +54,19 @@ func BenchmarkAuthorize(b *testing.B) {
 			}
 		})
 	}
+	b.Run("verify", func(b *testing.B) { // to compare with
+		body := []byte(`{"key":"` + plain + `","scopes":["a:read"],"ip":"127.0.0.1"}`)
+		r, err := http.NewRequest("POST", "/v1/verify", nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.RemoteAddr = "127.0.0.1:50000"
+		r.Header = http.Header{"Authorization": {"Bearer " + s.root}, "User-Agent": {"curl/8"}, "Accept": {"*/*"}}
+		b.ReportAllocs()
+		for b.Loop() {
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			w := discard{header: http.Header{}}
+			s.handler.ServeHTTP(&w, r)
+		}
+	})
 }
