@@ -117,7 +117,7 @@ func (e *env) checkOutcome(ctx context.Context, c outcomeCase) error {
 	return nil
 }
 
-// requireAttribute puts the key into a keyspace that requires an attribute, which nobody has.
+// requireAttribute puts the key into a keyspace that requires an attribute, which its owner lacks.
 func (e *env) requireAttribute(ctx context.Context, settings fields) error {
 	settings["keyspace"] = "bench-required"
 	return e.root(ctx, http.MethodPut, "/v1/keyspaces/bench-required", fields{
