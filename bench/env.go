@@ -60,7 +60,7 @@ func setUp(ctx context.Context, e *env) error {
 // load drives a server and returns also the processor time that the server used, in seconds.
 // The service's answers are counted.
 func (e *env) load(ctx context.Context, s server, w workload) (m measurement, processor float64, err error) {
-	w.Population, w.Address, w.Authorization = e.keys, s.address, "Bearer "+e.verifier.Secret
+	w.Population, w.Policy, w.Address, w.Authorization = e.keys, e.population.Policy, s.address, "Bearer "+e.verifier.Secret
 	processor, err = processorTimeOf(s.pid, func() error { return e.generator.ask(w, &m) })
 	if s == e.service.server {
 		e.count(domain.UseValid, m.Answers)
@@ -70,7 +70,7 @@ func (e *env) load(ctx context.Context, s server, w workload) (m measurement, pr
 
 // evenly is a workload of connections that draw from all keys.
 func (e *env) evenly(connections int, d time.Duration) workload {
-	return workload{Sources: []source{{connections, 0, e.keys}}, Duration: d}
+	return workload{Sources: []source{{Connections: connections, Keys: e.keys}}, Duration: d}
 }
 
 // outcomeCounts are how often each outcome was answered or recorded.

@@ -21,6 +21,7 @@ import (
 // the next.
 type workload struct {
 	Population    int           `json:"population"` // how many keys there are
+	Policy        int           `json:"policy"`     // population.Policy
 	Sources       []source      `json:"sources"`
 	Address       string        `json:"address"`
 	Authorization string        `json:"authorization"`
@@ -31,9 +32,10 @@ type workload struct {
 
 // A source is connections that draw keys from a part of the population.
 type source struct {
-	Connections int `json:"connections"`
-	From        int `json:"from"` // the first key
-	Keys        int `json:"keys"`
+	Connections int    `json:"connections"`
+	From        int    `json:"from"` // the first key
+	Keys        int    `json:"keys"`
+	IP          string `json:"ip,omitempty"` // where they are presented from
 }
 
 // A measurement is what the generator saw. A wrong answer or a broken connection is an error.
@@ -46,10 +48,13 @@ type measurement struct {
 
 // A generator is the load generator. It holds the secrets of all keys one after the other:
 // minting one while under way would cost more than everything else that it does for a request.
-type generator struct{ secrets []byte }
+type generator struct {
+	secrets []byte
+	policy  int
+}
 
 func (g *generator) generate(_ context.Context, w workload) (m measurement, err error) {
-	g.mint(w.Population)
+	g.mint(w.Population, w.Policy)
 	var loops []*loop
 	for i, from := range w.Sources {
 		for range from.Connections {
@@ -79,17 +84,22 @@ func (g *generator) generate(_ context.Context, w workload) (m measurement, err 
 	return m, err
 }
 
-func (g *generator) mint(keys int) {
-	if len(g.secrets) == keys*secretLength {
+func (g *generator) mint(keys, policy int) {
+	if len(g.secrets) == keys*secretLength && g.policy == policy {
 		return
 	}
+	g.policy = policy
 	g.secrets = make([]byte, keys*secretLength)
 	var wg sync.WaitGroup
 	workers := runtime.GOMAXPROCS(0)
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < keys; i += workers {
-				copy(g.secrets[i*secretLength:], secretOf(i).Reveal())
+				secret := secretOf(i)
+				if policy > 0 && i >= policy {
+					secret = policySecretOf(i)
+				}
+				copy(g.secrets[i*secretLength:], secret.Reveal())
 			}
 		})
 	}
@@ -111,8 +121,11 @@ type loop struct {
 }
 
 func newLoop(w workload, number int, conn net.Conn, secrets []byte) *loop {
-	const before, after = `{"key":"`, `","scopes":["` + askedScope + `"]}`
 	from := w.Sources[number]
+	before, after := `{"key":"`, `","scopes":["`+askedScope+`"]}`
+	if from.IP != "" {
+		after = `","scopes":["` + askedScope + `"],"ip":"` + from.IP + `"}`
+	}
 	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), source: number, first: from.From, checkKeys: w.CheckKeys,
 		secrets: secrets[from.From*secretLength : (from.From+from.Keys)*secretLength]}
 	l.request = fmt.Appendf(nil, "POST /v1/verify HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",

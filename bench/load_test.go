@@ -16,7 +16,7 @@ func TestTheGeneratorMeasuresWhatTheBaselineAnswers(t *testing.T) {
 	const answer = `{"valid":true,"code":"VALID"}`
 	server := httptest.NewServer(bareHandler([]byte(answer)))
 	defer server.Close()
-	o := workload{Population: 10, Sources: []source{{3, 0, 10}}, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Duration: 100 * time.Millisecond}
+	o := workload{Population: 10, Sources: []source{{Connections: 3, From: 0, Keys: 10}}, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Duration: 100 * time.Millisecond}
 	m, err := new(generator).generate(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestTheGeneratorSendsAKeyOfThePopulationInAWholeRequest(t *testing.T) {
 		_, _ = io.WriteString(w, `{"code":"VALID"}`)
 	}))
 	defer server.Close()
-	o := workload{Population: 10, Sources: []source{{1, 0, 10}}, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Duration: 50 * time.Millisecond}
+	o := workload{Population: 10, Sources: []source{{Connections: 1, From: 0, Keys: 10}}, Address: server.Listener.Addr().String(), Authorization: "Bearer x", Duration: 50 * time.Millisecond}
 	m, err := new(generator).generate(t.Context(), o)
 	if err != nil || m.Answers == 0 {
 		t.Errorf("measured %+v, %v", m, err)
@@ -65,7 +65,7 @@ func TestWrongAnswersAndBrokenConnectionsAreErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(c.handler)
 			defer server.Close()
-			o := workload{Population: 2, Sources: []source{{2, 0, 2}}, Address: server.Listener.Addr().String(), Duration: 30 * time.Millisecond, CheckKeys: c.check}
+			o := workload{Population: 2, Sources: []source{{Connections: 2, From: 0, Keys: 2}}, Address: server.Listener.Addr().String(), Duration: 30 * time.Millisecond, CheckKeys: c.check}
 			if m, err := new(generator).generate(t.Context(), o); err == nil || m.Answers != 0 {
 				t.Errorf("measured %+v, %v", m, err)
 			}
@@ -128,8 +128,8 @@ func BenchmarkGenerator(b *testing.B) {
 		}
 	}()
 	g := new(generator)
-	g.mint(1000)
-	l := newLoop(workload{Sources: []source{{1, 0, 1000}}}, 0, client, g.secrets)
+	g.mint(1000, 0)
+	l := newLoop(workload{Sources: []source{{Connections: 1, From: 0, Keys: 1000}}}, 0, client, g.secrets)
 	for b.Loop() {
 		if err := l.ask(7); err != nil {
 			b.Fatal(err)

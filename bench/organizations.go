@@ -28,12 +28,12 @@ const (
 func (m mix) sources(n, half int) []source {
 	switch m {
 	case mixOne:
-		return []source{{n, 0, half}}
+		return []source{{Connections: n, Keys: half}}
 	case mixMany:
-		return []source{{n, half, half}}
+		return []source{{Connections: n, From: half, Keys: half}}
 	}
 	others := max(1, n/10)
-	return []source{{n - others, 0, half}, {others, half, half}}
+	return []source{{Connections: n - others, Keys: half}, {Connections: others, From: half, Keys: half}}
 }
 
 // organizations loads the service with each mix, in an order that changes with the round.

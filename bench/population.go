@@ -13,9 +13,10 @@ import (
 // A population is the keys of one run. Each is a function of its number, so that the
 // process that writes them and the one that presents them need not share a file.
 type population struct {
-	Orgs  []domain.OrgID
-	First int       // the keys below it belong to Orgs[0], the others in turn to the others; 0: all in turn to all
-	Begin time.Time // when the first key was created, whole milliseconds
+	Orgs   []domain.OrgID
+	First  int       // the keys below it belong to Orgs[0], the others in turn to the others; 0: all in turn to all
+	Policy int       // the keys from it on are in policyKeyspace; 0: none are
+	Begin  time.Time // when the first key was created, whole milliseconds
 }
 
 // orgOf is the organization of key i.
@@ -86,6 +87,9 @@ func (p population) created(i int) domain.KeyCreated {
 	}
 	if i%20 == 0 {
 		e.ExpiresAt = e.At.Add(time.Duration(30+int(draw[4])) * 24 * time.Hour)
+	}
+	if p.Policy > 0 && i >= p.Policy {
+		underPolicy(i, &e)
 	}
 	return e
 }

@@ -32,6 +32,7 @@ type report struct {
 	RefusalBusy   *refusalDelay    `json:"revoke_to_refusal_under_load,omitempty"`
 	Listing       []listLatency    `json:"listing,omitempty"`
 	Organizations []orgsTrial      `json:"many_organizations,omitempty"`
+	Policy        []policyTrial    `json:"policy,omitempty"`
 	UseSizes      []useSize        `json:"use_sizes,omitempty"`
 	WholeReplay   *wholeReplay     `json:"whole_replay,omitempty"`
 	Histories     []historyLatency `json:"histories,omitempty"`
@@ -41,11 +42,11 @@ type report struct {
 
 // sections are the scenarios' parts of the report.
 var sections = []func(*report) string{
-	targetTable, verificationTable, organizationsTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, historyTable, followersTable, soakTable,
+	targetTable, verificationTable, organizationsTable, policyTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, historyTable, followersTable, soakTable,
 }
 
 func (r *report) targets() []target {
-	return slices.Concat(verificationTargets(r), organizationsTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r),
+	return slices.Concat(verificationTargets(r), organizationsTargets(r), policyTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r),
 		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r))
 }
 

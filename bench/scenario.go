@@ -19,6 +19,7 @@ type plan struct {
 	keys      int
 	orgs      int
 	first     int      // population.First
+	policy    int      // population.Policy
 	last      bool     // no size after it
 	flags     []string // of the service, beside those of every run
 	scenarios []scenario
@@ -94,6 +95,12 @@ func (o *options) plans() (all []plan) {
 			account,
 		}},
 	)
+	all = append(all, plan{name: "policy", keys: 2 * largest, orgs: 1, policy: largest, scenarios: []scenario{
+		setup, {name: "define the policy", service: relaxed, always: true, run: definePolicy}, filling,
+		{name: "policy", service: relaxed, run: policy},
+		{name: "policy", service: durable, run: policy},
+		account,
+	}})
 	trailKeys := min(100_000, largest)
 	trail := plan{name: "trail", keys: trailKeys, orgs: spread(trailKeys), scenarios: []scenario{
 		setup, filling,
@@ -175,7 +182,7 @@ func (e *env) run(ctx context.Context, scenarios []scenario) (err error) {
 	if e.dir, err = os.MkdirTemp(e.dir, e.plan.name+"-"); err != nil {
 		return err
 	}
-	e.population.First = e.first
+	e.population.First, e.population.Policy = e.first, e.policy
 	e.population.Begin = time.Now().UTC().Truncate(time.Millisecond).Add(-time.Duration(e.keys) * time.Millisecond)
 	if e.generator, err = startChild(ctx, "load", e.profile("generator")); err != nil {
 		return err
