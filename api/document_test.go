@@ -58,7 +58,12 @@ func TestWhatIsWrittenByHandIsWhatTheDocumentSays(t *testing.T) {
 func TestEverySettingIsInTheAPI(t *testing.T) {
 	some := domain.Settings{Name: "n", Owner: "o", Scopes: []string{"a:b"}, ExpiresAt: time.Now(), RateLimits: []domain.RateLimit{{Limit: 1, Window: domain.Duration(time.Hour)}},
 		AllowedCIDRs: []string{"192.0.2.0/24"}, Metadata: map[string]string{"a": "b"}}
-	s := &server{Options: Options{Now: time.Now}}
+	store, err := projections.Open(t.TempDir(), projections.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	s := &server{Options: Options{Now: time.Now, Store: store}}
 	shown := reflect.ValueOf(s.showKey(projections.KeyRow{Key: domain.Key{Settings: some, Secrets: []domain.KeySecret{{Prefix: "p"}}}}))
 	for i := range reflect.ValueOf(some).NumField() {
 		name := reflect.TypeFor[domain.Settings]().Field(i).Name
