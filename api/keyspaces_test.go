@@ -2,7 +2,10 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/keytrail/keytrail/domain"
@@ -101,5 +104,72 @@ func TestKeyspaceWritesAreGuarded(t *testing.T) {
 	}
 	if status, _, text := s.do(reader, "PUT", "/v1/keyspaces/guarded", body); status != 403 {
 		t.Errorf("an organization's key changes a keyspace: %d %s", status, text)
+	}
+}
+
+// A definition has at most 32 KiB, and any text in it comes back as it was.
+func TestLargeAndOddDefinitions(t *testing.T) {
+	s := start(t)
+	definition := func(scopes int, description string) string {
+		var entries []map[string]string
+		for i := range scopes {
+			entries = append(entries, map[string]string{"scope": fmt.Sprint("a:s", i), "description": description})
+		}
+		text, err := json.Marshal(map[string]any{"format": map[string]any{"alphabet": "hex", "length": 40, "prefix": "odd_"}, "scopes": entries})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	const odd = "日本語 😀 e\u0301 \u2028 \ufeff <&> ßﬁ \\ \" '"
+	if status, _, text := s.do(s.root, "PUT", "/v1/keyspaces/odd", definition(60, strings.Repeat("x", 500))); status != 201 {
+		t.Errorf("31 KiB: %d %.200s", status, text)
+	}
+	for _, query := range []string{"", "?dry_run=true"} {
+		if status, _, text := s.do(s.root, "PUT", "/v1/keyspaces/odd"+query, definition(70, strings.Repeat("x", 500))); status != 400 || !strings.Contains(text, "32768 bytes") {
+			t.Errorf("36 KiB: %d %.200s", status, text)
+		}
+	}
+	s.must(s.root, "PUT", "/v1/keyspaces/odd", definition(1, odd))
+	if m := s.must(s.root, "GET", "/v1/keyspaces/odd", ""); m["scopes"].([]any)[0].(map[string]any)["description"] != odd {
+		t.Errorf("it came back as %q", m["scopes"])
+	}
+}
+
+// Of requests that define one keyspace at the same moment one does; of others, all do.
+func TestKeyspacesAreDefinedAtOnce(t *testing.T) {
+	s := start(t)
+	var wait sync.WaitGroup
+	created := make(chan int, 100)
+	for i := range 100 {
+		wait.Go(func() {
+			body := fmt.Sprintf(`{"name":"k%d","format":{"prefix":"p%d_","alphabet":"hex","length":32}}`, i%10, i%10)
+			r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+"/v1/keyspaces", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Header.Set("Authorization", "Bearer "+s.root)
+			r.Header.Set("Content-Type", "application/json")
+			a, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			a.Body.Close()
+			created <- a.StatusCode
+		})
+	}
+	wait.Wait()
+	close(created)
+	counts := map[int]int{}
+	for status := range created {
+		counts[status]++
+	}
+	if counts[201] != 10 || counts[409] != 90 {
+		t.Errorf("the answers were %v", counts)
+	}
+	if m := s.must(s.root, "GET", "/v1/keyspaces", ""); len(m["items"].([]any)) != 12 {
+		t.Errorf("there are %v", m)
 	}
 }

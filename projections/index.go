@@ -131,6 +131,27 @@ func indexPart(reach domain.Reach) [idSize]byte {
 	return reach.Org.Bytes()
 }
 
+// A keyPartition is what an index is cut by below an organization.
+type keyPartition struct {
+	keyspace string
+	state    domain.State
+}
+
+// partitions are those below a prefix that have rows, found with one seek each: of many
+// keyspaces an organization uses few, and a walk of each costs an iterator.
+func (r rows) partitions(prefix []byte) (all []keyPartition) {
+	full := r.key(prefix)
+	it := r.tx.NewIterator(badger.IteratorOptions{Prefix: full})
+	defer it.Close()
+	for it.Seek(full); it.Valid(); {
+		keyspace, rest, _ := bytes.Cut(it.Item().Key()[len(full):], []byte{0})
+		p := keyPartition{string(keyspace), domain.State(rest[0])}
+		all = append(all, p)
+		it.Seek(slices.Concat(full, text(p.keyspace), []byte{byte(p.state) + 1}))
+	}
+	return all
+}
+
 // partition is what the sort indexes are cut by, so that a listing of one organization,
 // keyspace and state reads only those.
 func partition(org [idSize]byte, keyspace string, state domain.State) []byte {

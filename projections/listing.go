@@ -200,15 +200,24 @@ func (l *listing) indexRuns(o *sortOrder) (prefixes [][]byte) {
 	if o.usage {
 		return [][]byte{row(o.index, org[:])}
 	}
-	for _, keyspace := range l.keyspaces {
-		if l.Keyspace != "" && l.Keyspace != keyspace {
-			continue
-		}
-		for _, state := range statesOf(l.Status) {
-			prefixes = append(prefixes, row(o.index, partition(org, keyspace, state)))
+	for _, p := range l.partitions(o, org) {
+		if _, known := slices.BinarySearch(l.keyspaces, p.keyspace); known && slices.Contains(statesOf(l.Status), p.state) {
+			prefixes = append(prefixes, row(o.index, partition(org, p.keyspace, p.state)))
 		}
 	}
 	return prefixes
+}
+
+// partitions are those of an index that keys of the query's keyspace can be in; if it names
+// none, those that there are.
+func (l *listing) partitions(o *sortOrder, org [idSize]byte) (all []keyPartition) {
+	if l.Keyspace == "" {
+		return l.table(o).partitions(row(o.index, org[:]))
+	}
+	for _, state := range statesOf(l.Status) {
+		all = append(all, keyPartition{l.Keyspace, state})
+	}
+	return all
 }
 
 // statesOf are the states that keys of a status are in. Expired is none: the clock decides.

@@ -13,17 +13,19 @@ import (
 	"github.com/keytrail/keytrail/projections"
 )
 
-// BenchmarkPage lists the newest 50 of 10,000 keys, of all keyspaces and of one, when there are
-// two keyspaces and when there are two hundred: a listing walks an index of each keyspace and state.
+// BenchmarkPage lists the newest 50 of 10,000 keys, of all keyspaces, of one, and of an
+// organization that uses some, when there are two keyspaces and when there are two hundred: a
+// listing walks an index of each keyspace and state that has keys.
 func BenchmarkPage(b *testing.B) {
 	for _, keyspaces := range []int{2, 200} {
 		l := eventstoretest.New(b)
 		fill(b, l, keyspaces, 10_000)
 		s, _ := run(b, b.TempDir(), l)
-		for name, keyspace := range map[string]string{"all": "", "one": "k1"} {
+		for name, q := range map[string]projections.KeyQuery{"all": {Reach: domain.All}, "one": {Reach: domain.All, Keyspace: "k1"}, "an organization's": {Reach: domain.Only(domain.NewOrgID("7"))}} {
+			q.Sort, q.Now, q.Limit = "-created_at", noon.Add(time.Hour), 50
 			b.Run(fmt.Sprintf("%s of %d keyspaces", name, keyspaces), func(b *testing.B) {
 				for b.Loop() {
-					page, err := s.Keys(projections.KeyQuery{Reach: domain.All, Keyspace: keyspace, Sort: "-created_at", Now: noon.Add(time.Hour), Limit: 50})
+					page, err := s.Keys(q)
 					if err != nil || len(page.Keys) != 50 {
 						b.Fatal(len(page.Keys), err)
 					}
