@@ -428,3 +428,16 @@ func TestALimitSaysWhichAndHowMany(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the read model takes for a key's, or an organization's, by its name would stop it.
+func TestAKeyspaceIsNotNamedLikeAnID(t *testing.T) {
+	f := setUp(t)
+	for _, name := range []string{string(domain.NewKeyID(f.org, "k")), string(f.org)} {
+		c := commands.KeyspaceDefinition{Request: by(domain.System), Name: name}
+		c.Format = domain.Format{Prefix: "id_", Alphabet: domain.Hex, Length: 32}
+		var refused *domain.Error
+		if _, err := f.DefineKeyspace(t.Context(), c); !errors.As(err, &refused) || refused.Field != "name" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -35,7 +35,8 @@ const (
 )
 
 var rules = []rule{
-	{"keyspace_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) }, "must begin with a letter and be lower-case letters, digits, '-' and '_'"},
+	{"keyspace_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) && !isID(f.String()) },
+		"must begin with a letter and be lower-case letters, digits, '-' and '_', and must not be an id"},
 	{"secret_text", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) || f.String() == "" }, "must be letters, digits, '_', '-' and '.'"},
 	{"place", func(f reflect.Value) bool { return place.MatchString(f.String()) && !notPlaces.MatchString(f.String()) },
 		"must be bearer, basic, header:NAME or query:NAME, and the header none that HTTP, proxies, cookies or this service use"},
@@ -105,6 +106,14 @@ func newValidator() *validator.Validate {
 		}
 	}
 	return v
+}
+
+// isID reports whether s is spelled like the id of a key or an organization. A keyspace with such a name
+// would be taken for one where only the name of an aggregate tells its kind.
+func isID(s string) bool {
+	_, notKey := domain.ParseKeyID(s)
+	_, notOrg := domain.ParseOrgID(s)
+	return notKey == nil || notOrg == nil
 }
 
 // plain reports whether s is valid UTF-8 without control characters, those of bidirectional
