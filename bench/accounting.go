@@ -22,7 +22,10 @@ func accounting(ctx context.Context, e *env) error {
 	return err
 }
 
-// recorded counts the uses in the ledger in dir that the verifier asked about. Refused
+// forwardAuth is the principal of uses that gateways asked about.
+const forwardAuth = "authorize"
+
+// recorded counts the uses in the ledger in dir that the verifier and gateways asked about. Refused
 // unknown credentials are summed up on the ledger: they count for as many as they stand. Of
 // a request that was decided again, because its key changed, the refusal was answered.
 func recorded(ctx context.Context, dir, verifier string) (outcomeCounts, error) {
@@ -41,7 +44,8 @@ func recorded(ctx context.Context, dir, verifier string) (outcomeCounts, error) 
 			switch e := e.(type) {
 			case domain.KeyUsed:
 				again := e.Code == domain.UseValid && refused[e.RequestID]
-				if e.Principal == verifier && string(e.Key) != verifier && !again {
+				asked := e.Principal == verifier || e.Principal == forwardAuth
+				if asked && string(e.Key) != verifier && !again {
 					counts[e.Code]++
 				}
 			case domain.CredentialsRefused:

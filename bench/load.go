@@ -35,7 +35,8 @@ type source struct {
 	Connections int    `json:"connections"`
 	From        int    `json:"from"` // the first key
 	Keys        int    `json:"keys"`
-	IP          string `json:"ip,omitempty"` // where they are presented from
+	IP          string `json:"ip,omitempty"`       // where they are presented from
+	Keyspace    string `json:"keyspace,omitempty"` // asked for by forward authentication; "": by POST /v1/verify
 }
 
 // A measurement is what the generator saw. A wrong answer or a broken connection is an error.
@@ -116,23 +117,41 @@ type loop struct {
 	request   []byte
 	secretAt  int // where in request the secret is
 	checkKeys bool
+	gateway   bool // it asks as one: 200 without a body lets the request pass
 	latencies latencies
 	answers   int64
 }
 
 func newLoop(w workload, number int, conn net.Conn, secrets []byte) *loop {
 	from := w.Sources[number]
+	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), source: number, first: from.From, checkKeys: w.CheckKeys, gateway: from.Keyspace != "",
+		secrets: secrets[from.From*secretLength : (from.From+from.Keys)*secretLength]}
+	if l.gateway {
+		l.composeAuthorize(w.Address, from)
+	} else {
+		l.composeVerify(w, from)
+	}
+	return l
+}
+
+// composeVerify is a service's question.
+func (l *loop) composeVerify(w workload, from source) {
 	before, after := `{"key":"`, `","scopes":["`+askedScope+`"]}`
 	if from.IP != "" {
 		after = `","scopes":["` + askedScope + `"],"ip":"` + from.IP + `"}`
 	}
-	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), source: number, first: from.From, checkKeys: w.CheckKeys,
-		secrets: secrets[from.From*secretLength : (from.From+from.Keys)*secretLength]}
 	l.request = fmt.Appendf(nil, "POST /v1/verify HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		w.Address, w.Authorization, len(before)+secretLength+len(after), before)
 	l.secretAt = len(l.request)
 	l.request = append(append(l.request, make([]byte, secretLength)...), after...)
-	return l
+}
+
+// composeAuthorize is the question of a gateway, which sends its client's key, method, path and address.
+func (l *loop) composeAuthorize(address string, from source) {
+	l.request = fmt.Appendf(nil, "GET /v1/authorize/%s HTTP/1.1\r\nHost: %s\r\nX-Keytrail-Scope: %s\r\nX-Forwarded-Method: GET\r\nX-Forwarded-Uri: /invoices?page=2\r\nX-Forwarded-For: %s\r\nAuthorization: Bearer ",
+		from.Keyspace, address, askedScope, from.IP)
+	l.secretAt = len(l.request)
+	l.request = append(append(l.request, make([]byte, secretLength)...), "\r\n\r\n"...)
 }
 
 // run asks until end and then waits for the answer under way, so that every use that the
@@ -163,7 +182,7 @@ func (l *loop) ask(i int) error {
 	if err != nil {
 		return err
 	}
-	if status != 200 || !bytes.Contains(body, validAnswer) || l.checkKeys && !bytes.Contains(body, []byte(keyOf(l.first+i))) {
+	if status != 200 || !l.gateway && (!bytes.Contains(body, validAnswer) || l.checkKeys && !bytes.Contains(body, []byte(keyOf(l.first+i)))) {
 		return fmt.Errorf("a wrong answer about key %d: status %d: %.300s", l.first+i, status, body)
 	}
 	l.answers++

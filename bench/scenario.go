@@ -95,7 +95,7 @@ func (o *options) plans() (all []plan) {
 			account,
 		}},
 	)
-	all = append(all, plan{name: "policy", keys: 2 * largest, orgs: 1, policy: largest, scenarios: []scenario{
+	all = append(all, plan{name: "policy", keys: 2 * largest, orgs: 1, policy: largest, flags: []string{"--trusted-proxies", "127.0.0.1/32"}, scenarios: []scenario{
 		setup, {name: "define the policy", service: relaxed, always: true, run: definePolicy}, filling,
 		{name: "policy", service: relaxed, run: policy},
 		{name: "policy", service: durable, run: policy},
