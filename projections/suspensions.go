@@ -39,3 +39,8 @@ func (s *orgSet) with(id [idSize]byte, in bool) *orgSet {
 
 // Suspended reports whether an organization is suspended. It takes no lock.
 func (s *Store) Suspended(org domain.OrgID) bool { return s.suspended.Load().has(org.Bytes()) }
+
+// OrgSuspended reports whether that of a credential is, without spelling its id.
+func (s *Store) OrgSuspended(c *Credential) bool {
+	return s.suspended.Load().has([idSize]byte([]byte(encodedOrg(c.encoded))))
+}

@@ -231,7 +231,7 @@ type conditions struct {
 
 // conditionsOf looks them up. They are as new as the credential, or newer.
 func (v *Verifier) conditionsOf(c *projections.Credential) (found conditions, err error) {
-	found.suspended, found.Unmet = v.store.Suspended(c.Org), -1
+	found.suspended, found.Unmet = v.store.OrgSuspended(c), -1
 	if found.Keyspace, err = v.store.Keyspaces().Named(c.Keyspace); err != nil {
 		return found, fmt.Errorf("%s is of the keyspace %s, which is not known", c.Key, c.Keyspace)
 	}
