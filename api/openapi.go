@@ -123,6 +123,7 @@ func (s *server) openAPI() ([]byte, error) {
 	if err := json.Unmarshal(text, &doc); err != nil {
 		return nil, err
 	}
+	dropPatternDescriptions(doc)
 	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
 	for _, item := range doc["paths"].(map[string]any) {
 		for _, op := range item.(map[string]any) {
@@ -132,6 +133,22 @@ func (s *server) openAPI() ([]byte, error) {
 		}
 	}
 	return json.Marshal(doc)
+}
+
+// dropPatternDescriptions takes out what Huma alone understands: what it says of a text that does not
+// have a pattern.
+func dropPatternDescriptions(part any) {
+	switch part := part.(type) {
+	case []any:
+		for _, p := range part {
+			dropPatternDescriptions(p)
+		}
+	case map[string]any:
+		delete(part, "patternDescription")
+		for _, p := range part {
+			dropPatternDescriptions(p)
+		}
+	}
 }
 
 // openObjects opens every object in part of a document, and in the schemas that it names.
