@@ -35,11 +35,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: play FOLDER")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1]); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[1], err)
+	folder, err := filepath.Abs(os.Args[1])
+	if err == nil {
+		err = run(folder)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(folder), err)
 		os.Exit(1)
 	}
-	fmt.Printf("%s: the transcript is true\n", filepath.Base(os.Args[1]))
+	fmt.Printf("%s: the transcript is true\n", filepath.Base(folder))
 }
 
 func run(folder string) (err error) {
