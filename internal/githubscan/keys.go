@@ -43,6 +43,7 @@ type Keys struct {
 	known   map[string]*ecdsa.PublicKey
 	fetched time.Time // when they were, zero: never
 	tried   time.Time
+	failure error // of the last try
 }
 
 // New are the keys that a URL or a file has, in the form of https://api.github.com/meta/public_keys/secret_scanning.
@@ -77,20 +78,25 @@ func (k *Keys) Check(ctx context.Context, name, signature string, body []byte) e
 func (k *Keys) find(ctx context.Context, name string) (*ecdsa.PublicKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	key, now := k.known[name], time.Now()
-	if key != nil && now.Sub(k.fetched) < keptFor || now.Sub(k.tried) < fetchEvery {
-		return key, nil
+	now := time.Now()
+	if (k.known[name] == nil || now.Sub(k.fetched) >= keptFor) && now.Sub(k.tried) >= fetchEvery {
+		k.refresh(ctx, now)
 	}
+	key := k.known[name]
+	if key == nil && k.failure != nil {
+		return nil, fmt.Errorf("read GitHub's keys: %w", k.failure)
+	}
+	return key, nil
+}
+
+// refresh takes the keys from the source, whether or not the request that needs them is still
+// there: anyone who asks and leaves at once would otherwise keep them from all others.
+func (k *Keys) refresh(ctx context.Context, now time.Time) {
 	k.tried = now
-	known, err := k.fetch(ctx)
-	if err != nil {
-		if key != nil {
-			return key, nil
-		}
-		return nil, fmt.Errorf("read GitHub's keys: %w", err)
+	known, err := k.fetch(context.WithoutCancel(ctx))
+	if k.failure = err; err == nil {
+		k.known, k.fetched = known, now
 	}
-	k.known, k.fetched = known, now
-	return known[name], nil
 }
 
 func (k *Keys) fetch(ctx context.Context) (map[string]*ecdsa.PublicKey, error) {

@@ -1,6 +1,7 @@
 package githubscan
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -122,5 +123,38 @@ func TestABodyIsThatOfAPublishedKey(t *testing.T) {
 	}
 	if err := file.Check(t.Context(), "one", "AA==", nil); err == nil || errors.Is(err, ErrSignature) {
 		t.Errorf("a file that there is not: %v", err)
+	}
+}
+
+func TestWhoLeavesKeepsTheKeysFromNobody(t *testing.T) {
+	one := newKey(t, elliptic.P256())
+	text := list(t, map[string]*ecdsa.PrivateKey{"one": one})
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) }))
+	defer s.Close()
+	k, err := New(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.client = s.Client()
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if err := k.Check(gone, "none", "AA==", nil); !errors.Is(err, ErrSignature) {
+		t.Errorf("a key that there is not, of who is gone: %v", err)
+	}
+	const body = `[]`
+	if err := k.Check(t.Context(), "one", sign(t, one, body), []byte(body)); err != nil {
+		t.Errorf("a known key right after: %v", err)
+	}
+}
+
+func TestAReportIsNotRefusedForKeysThatCannotBeRead(t *testing.T) {
+	k, err := New(filepath.Join(t.TempDir(), "none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"at once", "before the next try"} {
+		if err := k.Check(t.Context(), "one", "AA==", nil); err == nil || errors.Is(err, ErrSignature) {
+			t.Errorf("%s: %v", when, err)
+		}
 	}
 }
