@@ -2,6 +2,8 @@ package domain
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -79,5 +81,42 @@ func TestTheDefaultKeyspaceCanBeChanged(t *testing.T) {
 	}
 	if k.Retired() {
 		t.Error("it is still retired")
+	}
+}
+
+func TestHeadsMayBeginWithOneAnother(t *testing.T) {
+	k := Keyspace{Name: "pingd", KeyspaceDefinition: definition(Format{Prefix: "pk_", Alphabet: Base62, Length: 37})}
+	k.Former = []Format{{Alphabet: Base62, Length: 40}, {Prefix: "pk_live_", Alphabet: Base62, Length: 32}}
+	all := NewKeyspaces([]Keyspace{k})
+	for _, f := range append(k.Former, k.Format) {
+		s := f.Shapes()[0]
+		if text := s.Mint(make([]byte, s.RandomBytes())).Reveal(); !all.Possible("pingd", text) || !all.Possible("", text) || all.Possible(DefaultKeyspace, text) {
+			t.Errorf("whether %q is possible", text)
+		}
+	}
+}
+
+// BenchmarkPossible refuses a text by its shape where there are as many as can be.
+func BenchmarkPossible(b *testing.B) {
+	format := func(i, j int) (f Format) {
+		f = Format{Prefix: fmt.Sprintf("k%03d_%02d_", i, j), Alphabet: Base62, Length: 32, Checksum: CRC32}
+		for e := range 10 {
+			f.Environments = append(f.Environments, Environment{Name: "e" + itoa(e), Tag: itoa(e)})
+		}
+		return f
+	}
+	defined := make([]Keyspace, maxKeyspaces-2)
+	for i := range defined {
+		defined[i] = Keyspace{Name: "k" + itoa(i), KeyspaceDefinition: definition(format(i, maxFormerFormats))}
+		for j := range maxFormerFormats {
+			defined[i].Former = append(defined[i].Former, format(i, j))
+		}
+	}
+	all, last := NewKeyspaces(defined), defined[len(defined)-1].Format.Shapes()[9]
+	text := last.Head + strings.Repeat("0", last.Size()-len(last.Head))
+	for b.Loop() {
+		if all.Possible("", text) {
+			b.Fatal("the checksum is right")
+		}
 	}
 }
