@@ -37,6 +37,13 @@ func (h *Handler) DeriveToken(ctx context.Context, c DeriveToken) (d DerivedToke
 	if h.tokens == nil {
 		return d, domain.ErrNoTokens
 	}
+	// One at a time of a key: its holder can ask for many, with which the commands that are to
+	// end it would conflict.
+	unlock, err := h.reserving.lock(ctx, eventstore.KeyRef(c.Org, c.Key))
+	if err != nil {
+		return d, err
+	}
+	defer unlock()
 	var assumed *assumption[domain.Key]
 	if k, at, found := h.knownKey(c.Org, c.Key); found {
 		assumed = &assumption[domain.Key]{state: k, position: at}

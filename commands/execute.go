@@ -28,8 +28,8 @@ type result[A any] struct {
 
 // An assumption is what an aggregate is taken for before its history is loaded: that it has
 // none, or what the read model says. The append names the position, so that an assumption
-// which is wrong costs a conflict, and never correctness; only an event is written on it, and
-// nothing is refused. nil: the history is loaded first.
+// which is old costs a conflict, and never correctness: only an event is written on it, and
+// nothing is refused before what came since is loaded. nil: the whole history is loaded first.
 type assumption[A any] struct {
 	state    A
 	position eventstore.Position
@@ -76,11 +76,11 @@ func execute[A any, P aggregate[A]](ctx context.Context, h *Handler, ref eventst
 				return result[A]{}, err
 			}
 		}
-		current = result[A]{}
+		current = result[A]{state: assumed.state, position: assumed.position}
 	}
 	var search historySearch
 	for attempt := 0; ; attempt++ {
-		// 1. Load the history: all of it at first, then what came since the last attempt.
+		// 1. Load the history: what is not assumed of it at first, then what came since the last attempt.
 		end, err := h.ledger.Load(ctx, ref, current.position, func(record eventstore.Record) {
 			P(&current.state).Apply(record.Event)
 			search.visit(record.Command, r)

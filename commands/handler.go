@@ -91,9 +91,15 @@ type KeyResult struct {
 	Changed  bool          // the command wrote an event, now or before: it was not so already
 }
 
-// onKey carries out a command on a key.
+// onKey carries out a command on a key. Of one that the index knows, what came since is loaded,
+// unless the command may have been carried out: the history of a key whose holder derives tokens
+// grows with each.
 func (h *Handler) onKey(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request, decide func(domain.Key) (domain.Event, error)) (KeyResult, error) {
-	return h.onAssumedKey(ctx, org, id, r, nil, decide)
+	var known *assumption[domain.Key]
+	if k, at, found := h.knownKey(org, id); found && r.CommandID == "" {
+		known = &assumption[domain.Key]{state: k, position: at, base: true}
+	}
+	return h.onAssumedKey(ctx, org, id, r, known, decide)
 }
 
 // onNewKey carries out a command on a key that most likely has no history.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+	"github.com/keytrail/keytrail/internal/token"
 )
 
 // A snapshot is a KeyIndex that has what a ledger had when it was taken.
@@ -199,5 +201,97 @@ func TestFaultsOfManyCommandsAtOnceWriteNothingTwice(t *testing.T) {
 			}
 			f.check(eventstore.KeyRef(f.org, r.Key.ID), 2)
 		}
+	}
+}
+
+// reading is a ledger that tells from where histories were loaded.
+type reading struct {
+	commands.EventLog
+	from []eventstore.Position
+}
+
+func (l *reading) Load(ctx context.Context, ref eventstore.Ref, after eventstore.Position, each func(eventstore.Record)) (eventstore.Position, error) {
+	l.from = append(l.from, after)
+	return l.EventLog.Load(ctx, ref, after, each)
+}
+
+func TestTheHistoryOfAKnownKeyIsNotReadAgain(t *testing.T) {
+	f := setUp(t)
+	for name, change := range map[string]func(*commands.Handler, commands.KeyResult) (commands.KeyResult, error){
+		"disable": func(h *commands.Handler, k commands.KeyResult) (commands.KeyResult, error) {
+			return h.DisableKey(t.Context(), commands.DisableKey{Request: by(domain.System), Org: f.org, Key: k.Key.ID})
+		},
+		"update": func(h *commands.Handler, k commands.KeyResult) (commands.KeyResult, error) {
+			return h.UpdateKey(t.Context(), commands.UpdateKey{Request: by(domain.System), Org: f.org, Key: k.Key.ID, Changes: domain.Changes{Name: new("now")}})
+		},
+		"rotate": func(h *commands.Handler, k commands.KeyResult) (commands.KeyResult, error) {
+			return h.RotateKey(t.Context(), commands.RotateKey{Request: by(domain.System), Org: f.org, Key: k.Key.ID})
+		},
+		"revoke": func(h *commands.Handler, k commands.KeyResult) (commands.KeyResult, error) {
+			return h.RevokeKey(t.Context(), f.revocation(k))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := f.create(f.simple())
+			if _, err := f.UpdateKey(t.Context(), commands.UpdateKey{Request: by(domain.System), Org: f.org, Key: k.Key.ID, Changes: domain.Changes{Owner: new("somebody")}}); err != nil {
+				t.Fatal(err)
+			}
+			l := &reading{EventLog: f.ledger.Ledger}
+			got, err := change(commands.New(l, commands.Options{Keys: snapshot{k.Key.ID: k}}), k) // which is old
+			if err != nil || !got.Changed || got.Key.Owner != "somebody" {
+				t.Errorf("%+v, %v", got, err)
+			}
+			if len(l.from) == 0 || slices.Contains(l.from, 0) {
+				t.Errorf("read from %v, and the key is known at %d", l.from, k.Position)
+			}
+		})
+	}
+}
+
+// crowd is a ledger that tells how many events were appended at once.
+type crowd struct {
+	commands.EventLog
+	now, most atomic.Int32
+}
+
+func (l *crowd) Append(ctx context.Context, ref eventstore.Ref, after eventstore.Position, c eventstore.Command, e domain.Event) (eventstore.Position, error) {
+	n := l.now.Add(1)
+	defer l.now.Add(-1)
+	for most := l.most.Load(); n > most && !l.most.CompareAndSwap(most, n); most = l.most.Load() {
+	}
+	return l.EventLog.Append(ctx, ref, after, c, e)
+}
+
+func TestTokensOfAKeyAreDerivedOneAfterAnother(t *testing.T) {
+	f := setUp(t)
+	k := f.create(f.simple())
+	issuer, err := token.NewIssuer([32]byte{1}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &crowd{EventLog: f.ledger.Ledger}
+	h := commands.New(l, commands.Options{Tokens: issuer, Keyspaces: bounded{all: domain.NewKeyspaces([]domain.Keyspace{{Name: domain.DefaultKeyspace, KeyspaceDefinition: domain.KeyspaceDefinition{Tokens: &domain.TokenPolicy{}}}})}})
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			p := domain.Principal{ID: string(k.Key.ID), Org: f.org}
+			if _, err := h.DeriveToken(t.Context(), commands.DeriveToken{Request: by(p), Org: f.org, Key: k.Key.ID, Secret: k.Secret.Digest()}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if most := l.most.Load(); most != 1 {
+		t.Errorf("%d tokens were written at once: they keep each other, and a revocation, waiting", most)
+	}
+}
+
+func TestAKeyWithAllItsReportsIsNotRead(t *testing.T) {
+	f := setUp(t)
+	k := f.create(f.simple())
+	k.Key.Leaks = 20
+	h, l := f.indexed(snapshot{k.Key.ID: k})
+	if err := h.ReportLeak(t.Context(), commands.ReportLeak{Request: by(domain.System), Org: f.org, Key: k.Key.ID, Secret: k.Secret.Digest(), Source: "s"}); err != nil || l.loads.Load() != 0 {
+		t.Errorf("%v after %d loads", err, l.loads.Load())
 	}
 }

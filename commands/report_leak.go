@@ -34,6 +34,9 @@ func (h *Handler) ReportLeak(ctx context.Context, c ReportLeak) error {
 	if err := valid(c); err != nil {
 		return err
 	}
+	if k, _, found := h.knownKey(c.Org, c.Key); found && k.LeaksKept() {
+		return nil
+	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{string(c.Key), string(c.Secret[:]), c.Source, c.URL}, "\x00")))
 	c.CommandID, c.Fingerprint = "leak-"+hex.EncodeToString(sum[:16]), ""
 	_, err := executeOnce(ctx, h, eventstore.KeyRef(c.Org, c.Key), c.Request, nil, func(k domain.Key) (domain.Event, error) {

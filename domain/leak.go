@@ -15,6 +15,9 @@ type KeyLeaked struct {
 // often as they like.
 const maxLeaks = 20
 
+// LeaksKept tells that no further report of the key is kept, which is final.
+func (k Key) LeaksKept() bool { return k.Leaks >= maxLeaks }
+
 // ReportLeak asks for a report to be kept.
 type ReportLeak struct {
 	Digest      Digest // of the secret that was found
@@ -29,7 +32,7 @@ func (k Key) ReportLeak(c ReportLeak) (Event, error) {
 		return nil, ErrKeyNotFound
 	}
 	s, known := k.Secret(c.Digest)
-	if !known || k.Leaks >= maxLeaks {
+	if !known || k.LeaksKept() {
 		return nil, nil
 	}
 	return KeyLeaked{Prefix: s.Prefix, Source: c.Source, URL: c.URL, Header: Header{c.At, c.By.ID}}, nil
