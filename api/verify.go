@@ -93,19 +93,20 @@ func (s *server) verifyAfter(r *http.Request) error {
 
 // verifyAnswer is what verify.Answer writes by hand.
 type verifyAnswer struct {
-	Valid      bool               `json:"valid"`
-	Code       outcome            `json:"code" doc:"With NOT_FOUND only valid, code and position are there."`
-	Key        string             `json:"key_id,omitempty"`
-	Org        *string            `json:"org_id,omitempty" nullable:"true" doc:"null: a management key that serves the whole installation"`
-	Keyspace   string             `json:"keyspace,omitempty"`
-	Env        string             `json:"environment,omitempty" doc:"Of the keyspace, if it has some."`
-	Owner      string             `json:"owner,omitempty"`
-	Name       string             `json:"name,omitempty"`
-	Scopes     []string           `json:"scopes,omitempty"`
-	ExpiresAt  *string            `json:"expires_at,omitempty" nullable:"true" format:"date-time"`
-	Metadata   map[string]string  `json:"metadata,omitempty"`
-	RateLimits []verifyAnswerRate `json:"rate_limits,omitempty"`
-	Position   uint64             `json:"position" doc:"How far the read model was that decided."`
+	Valid       bool                     `json:"valid"`
+	Code        outcome                  `json:"code" doc:"With NOT_FOUND only valid, code and position are there."`
+	Key         string                   `json:"key_id,omitempty"`
+	Org         *string                  `json:"org_id,omitempty" nullable:"true" doc:"null: a management key that serves the whole installation"`
+	Keyspace    string                   `json:"keyspace,omitempty"`
+	Env         string                   `json:"environment,omitempty" doc:"Of the keyspace, if it has some."`
+	Owner       string                   `json:"owner,omitempty"`
+	Name        string                   `json:"name,omitempty"`
+	Scopes      []string                 `json:"scopes,omitempty"`
+	ExpiresAt   *string                  `json:"expires_at,omitempty" nullable:"true" format:"date-time"`
+	Metadata    map[string]string        `json:"metadata,omitempty"`
+	RateLimits  []verifyAnswerRate       `json:"rate_limits,omitempty"`
+	Requirement *verifyAnswerRequirement `json:"requirement,omitempty" doc:"With REQUIREMENT_UNMET: the first that is not met."`
+	Position    uint64                   `json:"position" doc:"How far the read model was that decided."`
 }
 
 type verifyAnswerRate struct {
@@ -113,6 +114,11 @@ type verifyAnswerRate struct {
 	Window    string `json:"window" doc:"Like 1m."`
 	Remaining int64  `json:"remaining"`
 	Reset     int64  `json:"reset" doc:"When the window ends, in seconds since the Unix epoch."`
+}
+
+type verifyAnswerRequirement struct {
+	Attribute string `json:"attribute" doc:"That is missing."`
+	Of        string `json:"of" enum:"owner,organization" doc:"Whose it is."`
 }
 
 func (s *server) documentVerify() description {

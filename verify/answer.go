@@ -74,6 +74,9 @@ func (a *Answer) AppendJSON(b []byte) []byte {
 		}
 		b = append(b, ']')
 	}
+	if a.Outcome == domain.UseRequirementUnmet {
+		b = appendRequirement(b, &a.Keyspace.Requirements[a.Unmet])
+	}
 	b = fastjson.AppendIntMember(b, `,"position":`, int64(a.Position))
 	return append(b, '}')
 }
@@ -99,6 +102,16 @@ func appendKey(b []byte, c *projections.Credential) []byte {
 		b = append(b, '"')
 	}
 	return append(append(b, `,"metadata":`...), c.Metadata...)
+}
+
+// appendRequirement appends which requirement is not met, so that a service that is no gateway can
+// answer what the keyspace's reply says. An attribute's name needs no escapes.
+func appendRequirement(b []byte, r *domain.Requirement) []byte {
+	b = append(append(b, `,"requirement":{"attribute":"`...), r.Attribute...)
+	if r.OfOrganization() {
+		return append(b, `","of":"organization"}`...)
+	}
+	return append(b, `","of":"owner"}`...)
 }
 
 func (l LimitState) appendJSON(b []byte) []byte {

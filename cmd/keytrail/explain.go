@@ -11,16 +11,24 @@ import (
 
 // A verification is what a verification answered, and what it was asked.
 type verification struct {
-	Code       domain.Outcome `json:"code"`
-	Keyspace   string         `json:"keyspace"`
-	Org        string         `json:"org_id"`
-	Scopes     []string       `json:"scopes"`
-	ExpiresAt  *time.Time     `json:"expires_at"`
-	RateLimits []limitState   `json:"rate_limits"`
+	Code        domain.Outcome `json:"code"`
+	Keyspace    string         `json:"keyspace"`
+	Org         string         `json:"org_id"`
+	Scopes      []string       `json:"scopes"`
+	ExpiresAt   *time.Time     `json:"expires_at"`
+	RateLimits  []limitState   `json:"rate_limits"`
+	Owner       string         `json:"owner"`
+	Requirement requirement    `json:"requirement"`
 
 	asked []string // scopes
 	ip    string
 	now   time.Time
+}
+
+// A requirement is an attribute that is missing, and whose it is.
+type requirement struct {
+	Attribute string `json:"attribute"`
+	Of        string `json:"of"`
 }
 
 type limitState struct {
@@ -50,7 +58,7 @@ func (v verification) explain() string {
 	case domain.UseRateLimited:
 		return v.limited()
 	case domain.UseRequirementUnmet:
-		return "The key's owner, or its organization, lacks an attribute that the keyspace " + v.Keyspace + " requires."
+		return v.unmet()
 	case domain.UseWrongOrganization:
 		return "The key belongs to the organization " + v.Org + ", and not to that of what it was presented for."
 	case domain.UseOrgSuspended:
@@ -89,6 +97,17 @@ func (v verification) notFromThere() string {
 		return "The key may be used from some networks alone, and no address was given; --ip names the client's."
 	}
 	return "The key may not be used from " + v.ip + "."
+}
+
+// unmet names the attribute that is missing, and who lacks it.
+func (v verification) unmet() string {
+	who := fmt.Sprintf("The key's owner, %q,", v.Owner)
+	if v.Requirement.Of == "organization" {
+		who = "The key's organization, " + v.Org + ","
+	} else if v.Owner == "" {
+		who = "The key has no owner, and so"
+	}
+	return who + " lacks the attribute " + v.Requirement.Attribute + ", which the keyspace " + v.Keyspace + " requires."
 }
 
 // limited names the rate limits that are used up, and when the last of them is free again.
