@@ -21,7 +21,7 @@ type DeriveToken struct {
 	ID       string
 	Digest   Digest       // of the secret that was presented
 	Policy   *TokenPolicy // nil: none are derived
-	Scopes   []string     // none: all that the key has
+	Scopes   []string     // nil: all that the key has
 	Audience string       // "": the policy's
 	TTL      Duration     // 0: DefaultTokenTTL, or the longest that the policy allows
 	At       time.Time
@@ -45,7 +45,7 @@ func (k Key) DeriveToken(c DeriveToken) (Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.Scopes) == 0 {
+	if c.Scopes == nil {
 		c.Scopes = k.Scopes
 	}
 	if !coversAll(k.Scopes, c.Scopes) {
