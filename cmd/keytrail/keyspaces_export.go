@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 
@@ -13,20 +14,19 @@ import (
 )
 
 func exportKeyspacesCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "export [NAME…]", Short: "Print keyspaces as YAML that apply takes; without names, all that can be changed", ValidArgsFunction: c.keyspaceNames,
+	return &cobra.Command{Use: "export [NAME…]", Short: "Print keyspaces as a file that apply takes; without names, all that can be changed", ValidArgsFunction: c.keyspaceNames,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			all, err := c.keyspaces(cmd.Context(), names)
 			if err != nil {
 				return err
 			}
-			var files []string
+			documents, files := []keyspaceDocument{}, []string{}
 			for _, k := range all {
 				if len(names) > 0 || k.Name != domain.ManagementKeyspace {
-					files = append(files, keyspaceFile(k))
+					documents, files = append(documents, documentOf(k)), append(files, keyspaceFile(k))
 				}
 			}
-			_, err = io.WriteString(cmd.OutOrStdout(), strings.Join(files, "---\n"))
-			return err
+			return c.show(cmd, documents, func(w io.Writer) { fmt.Fprint(w, strings.Join(files, "---\n")) })
 		}}
 }
 
@@ -37,9 +37,13 @@ type keyspaceDocument struct {
 	domain.KeyspaceDefinition
 }
 
+func documentOf(k api.Keyspace) keyspaceDocument {
+	return keyspaceDocument{"keyspace", k.Name, k.KeyspaceDefinition}
+}
+
 // keyspaceFile is a keyspace as YAML, its fields in the order in which they are defined.
 func keyspaceFile(k api.Keyspace) string {
-	text, err := json.Marshal(keyspaceDocument{"keyspace", k.Name, k.KeyspaceDefinition})
+	text, err := json.Marshal(documentOf(k))
 	if err != nil {
 		panic(err) // texts and numbers alone
 	}

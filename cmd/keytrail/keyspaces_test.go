@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -64,6 +65,11 @@ func TestAKeyspacesLifeOnTheCommandLine(t *testing.T) {
 	export := r.command(t, "", "keyspaces", "export")
 	expect(t, export, exitOK)
 	is(apply(export.out), "default unchanged\npingd unchanged\npong unchanged\n")
+	asJSON := r.command(t, "", "keyspaces", "export", "--json")
+	if !json.Valid([]byte(asJSON.out)) {
+		t.Errorf("export --json: %s", asJSON.out)
+	}
+	is(apply(asJSON.out), "default unchanged\npingd unchanged\npong unchanged\n")
 	if one := r.command(t, "", "keyspaces", "export", "pong"); strings.Count(one.out, "kind: ") != 1 {
 		t.Errorf("%+v", one)
 	}
