@@ -173,7 +173,7 @@ func fieldError(d *huma.ErrorDetail) FieldError {
 	if m := unreadable.FindStringSubmatch(d.Message); m != nil {
 		return FieldError{clip(memberPath(m[1])), "has the wrong type, or is out of its range"}
 	}
-	return FieldError{fieldOf(d.Location), inOurWords(clip200(d.Message))}
+	return FieldError{fieldOf(d.Location), clip200(inOurWords(d.Message))}
 }
 
 // ownWords are what the validator of commands says where Huma says the same.
@@ -184,7 +184,7 @@ var ownWords = []struct {
 	{regexp.MustCompile(`^unexpected property$`), "is not a field of this request"},
 	{regexp.MustCompile(`^expected integer$`), "must be a whole number"},
 	{regexp.MustCompile(`^expected string$`), "must be text"},
-	{regexp.MustCompile(`^expected boolean$`), "must be true or false"},
+	{regexp.MustCompile(`^(expected|invalid) boolean$`), "must be true or false"},
 	{regexp.MustCompile(`^expected array$`), "must be a list"},
 	{regexp.MustCompile(`^expected object$`), "must be an object"},
 	{regexp.MustCompile(`^expected number >= (\S+)$`), "must be at least $1"},

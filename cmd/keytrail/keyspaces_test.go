@@ -92,6 +92,7 @@ func TestFaultsOfAFileAreToldByTheirLines(t *testing.T) {
 	}{
 		"unknown fields, types and bounds": {"kind: keyspace\nname: bad\nformat:\n  alphabet: hex\n  lenght: 3\n  length: '32'\nreplies:\n- for: [MISSING]\n  status: 700\n", exitRefused,
 			[]string{":5: format.lenght: is not a field of this request", ":6: format.length: must be a whole number", ":9: replies[0].status: must be at most 599"}},
+		"a case that there is not": {"kind: keyspace\nname: bad\nformat: {alphabet: hex, length: 32}\nreplies:\n- for: [VALID]\n  status: 401\n", exitRefused, []string{":5: replies[0].for[0]: must be one of MISSING, MALFORMED, UNAVAILABLE, NOT_FOUND, REVOKED, EXPIRED, DISABLED, INSUFFICIENT_SCOPE, IP_NOT_ALLOWED, RATE_LIMITED, REQUIREMENT_UNMET, WRONG_ORGANIZATION, ORG_SUSPENDED"}},
 		"a rule of the validator":  {"kind: keyspace\nname: bad\nformat: {alphabet: hex, length: 32,\n  prefix: 'b '}\n", exitRefused, []string{":4: format.prefix: must be letters"}},
 		"a rule of the domain":     {"kind: keyspace\nname: bad\nformat:\n  alphabet: hex\n  length: 8\n", exitRefused, []string{":5: format.length: 8 characters of hex are 32 random bits"}},
 		"a missing field":          {"kind: keyspace\nname: bad\n\nformat:\n  length: 32\n", exitRefused, []string{":4: format.alphabet: is required"}},
