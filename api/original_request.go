@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/keytrail/keytrail/domain"
@@ -94,10 +95,13 @@ func (o originalRequest) resource(credential string) string {
 	return string(appendPrintable(append(b, ' '), withoutSecret(o.path, credential), maxResource))
 }
 
-// withoutSecret is text that may have a presented secret in it, without that.
+// withoutSecret is text that may have a presented secret in it, percent-encoded or not, without that.
 func withoutSecret(text, secret string) string {
 	if secret == "" {
 		return text
+	}
+	if plain, err := url.PathUnescape(text); err == nil && strings.Count(plain, secret) > strings.Count(text, secret) {
+		text = string(appendPrintable(nil, plain, 3*len(plain)))
 	}
 	return strings.ReplaceAll(text, secret, "[secret]")
 }

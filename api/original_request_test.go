@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/hex"
 	"strings"
 	"testing"
 )
@@ -44,12 +45,14 @@ func TestAUseRecordsTheClientsRequest(t *testing.T) {
 		{"127.0.0.1", "GET", "/" + strings.Repeat("x", 600), nil, "GET /" + strings.Repeat("x", 512-5)},
 		{"127.0.0.1", "GET", "/" + strings.Repeat("x", 505) + "%41%42", nil, "GET /" + strings.Repeat("x", 505)},
 		{"127.0.0.1", "GET", "/$/x?k=$", nil, "GET /[secret]/x"},
+		{"127.0.0.1", "GET", "/~/$%0d/x%20y", nil, "GET /[secret]/[secret]%0D/x%20y"}, // ~ is the key with a character percent-encoded
 	} {
 		id, secret := s.key("kept", org, `,"metadata":{"i":"`+string(rune('a'+i))+`"}`)
+		c.below = strings.NewReplacer("$", secret, "~", "%"+hex.EncodeToString([]byte(secret[:1]))+secret[1:]).Replace(c.below)
 		for j := range c.headers {
 			c.headers[j] = strings.ReplaceAll(c.headers[j], "$", secret)
 		}
-		status, _, text := s.rawFrom(c.from, secret, c.method, "/v1/authorize/kept"+strings.ReplaceAll(c.below, "$", secret), c.headers...)
+		status, _, text := s.rawFrom(c.from, secret, c.method, "/v1/authorize/kept"+c.below, c.headers...)
 		if strings.HasPrefix(c.want, "400") {
 			if status[:3] != "400" {
 				t.Errorf("%s %q: %s %s", c.below, c.headers, status, text)
