@@ -119,7 +119,7 @@ func (k Keyspace) Update(c DefineKeyspace) (Event, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if !k.Format.sameShapes(c.Definition.Format) && len(k.Former) >= maxFormerFormats {
+	if len(k.formerBeside(c.Definition.Format)) > maxFormerFormats {
 		return nil, InvalidField("format", "a keyspace can have %d formats, one after another; define another keyspace", maxFormerFormats+1)
 	}
 	return KeyspaceUpdated{Name: c.Name, Definition: c.Definition, Header: Header{c.At, c.By.ID}}, nil
@@ -197,10 +197,13 @@ func (k *Keyspace) Apply(e Event) {
 }
 
 func (k *Keyspace) define(d KeyspaceDefinition) {
-	if !k.Format.sameShapes(d.Format) {
-		k.Former = append(slices.Clone(k.Former), k.Format)
-	}
-	k.KeyspaceDefinition = d
+	k.Former, k.KeyspaceDefinition = k.formerBeside(d.Format), d
+}
+
+// formerBeside are the former formats if f is the present one. A format that comes again is there once, so
+// that going to and fro does not use up maxFormerFormats.
+func (k *Keyspace) formerBeside(f Format) []Format {
+	return slices.DeleteFunc(append(slices.Clone(k.Former), k.Format), f.sameShapes)
 }
 
 // Shape is that of new secrets of a key of an environment; "": the first, if there are some.

@@ -120,3 +120,18 @@ func BenchmarkPossible(b *testing.B) {
 		}
 	}
 }
+
+func TestAFormatThatComesAgainIsFormerNoMore(t *testing.T) {
+	var k Keyspace
+	for i := range 2*maxFormerFormats + 3 {
+		f := Format{Prefix: []string{"a_", "b_"}[i%2], Alphabet: Hex, Length: 32}
+		e, err := k.Put(DefineKeyspace{Name: "acme", Definition: definition(f), Others: NewKeyspaces(nil), At: noon, By: operator})
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		k.Apply(e)
+	}
+	if len(k.Former) != 1 || k.Former[0].Prefix != "b_" {
+		t.Errorf("former formats are %v", k.Former)
+	}
+}
