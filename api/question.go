@@ -46,6 +46,9 @@ func (m *middleware) readQuestion(r *http.Request, q *question) (err error) {
 		return domain.ErrKeyspaceNotFound
 	}
 	q.Keyspace = name
+	if tokens := q.keyspace.Tokens; tokens != nil {
+		q.Audience = tokens.Audience // a token that was made for another service is not one for this gateway
+	}
 	trusted := m.trusted(peerOf(r))
 	if err := m.readDemands(r, query, trusted, q); err != nil {
 		return err

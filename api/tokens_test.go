@@ -75,6 +75,22 @@ func TestATokenIsAsGoodAsItsKeyIsNow(t *testing.T) {
 }
 
 // TestATokenEndsByTheClockAndIsNotAnotherInstallations signs as the service does, and as another.
+// TestAGatewayTakesNoTokenOfAnotherService: a service could else use what it is given elsewhere.
+func TestAGatewayTakesNoTokenOfAnotherService(t *testing.T) {
+	s := start(t)
+	_, secret := s.shop()
+	derive := func(body string) string { return s.must(secret, "POST", "/v1/tokens", body)["token"].(string) }
+	s.must(s.root, "PUT", "/v1/keyspaces/shop", `{"tokens":{"audience":"shop"},"format":{"prefix":"sh_","alphabet":"base36","length":32,"shown":4}}`)
+	for body, want := range map[string]int{"": http.StatusOK, `{"audience":"shop"}`: http.StatusOK, `{"audience":"billing"}`: http.StatusUnauthorized} {
+		if status, _, answer := s.do(derive(body), "GET", "/v1/authorize/shop", ""); status != want {
+			t.Errorf("a token of %s: %d %s", body, status, answer)
+		}
+	}
+	if status, _, answer := s.do(secret, "GET", "/v1/authorize/shop", ""); status != http.StatusOK {
+		t.Errorf("the key itself: %d %s", status, answer)
+	}
+}
+
 func TestATokenEndsByTheClockAndIsNotAnotherInstallations(t *testing.T) {
 	tokens, err := token.NewIssuer([32]byte{1}, "")
 	if err != nil {
