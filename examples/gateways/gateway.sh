@@ -102,7 +102,7 @@ try_gateway() {
   ask 401 '{"message": "Who are you?"}'
   has 'Content-Type: application/json'; has 'WWW-Authenticate: Bearer realm="shop"'
   ask 401 '{"message": "Who are you?"}' -H "$(bearer nonsense)"
-  has 'error="invalid_token"'
+  has 'error="invalid_token"'; without X-Keytrail
   ask 403 'Not with this key:' -H "$(bearer "$narrow")"
   has 'Content-Type: text/plain'; has 'X-Shop: closed'; has 'error="insufficient_scope", scope="invoices:read"'; [ "$(tail -n 1 <<< "$answer")" = invoices:read ] || fail "the body is not whole: $answer"
   ask 400 malformed_credentials -H "$(bearer "$good")" -H "X-API-Key: $narrow"

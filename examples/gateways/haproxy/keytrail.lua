@@ -20,11 +20,13 @@ local function values(header)
   return all
 end
 
--- refuse ends the request with Keytrail's answer.
+-- refuse ends the request with Keytrail's answer. Why a key is refused is told to the client by the
+-- keyspace's reply alone.
 local function refuse(txn, answer)
   local reply = txn:reply{ status = answer.status, reason = answer.reason, body = answer.body }
   for name, header in pairs(answer.headers) do
-    for _, value in ipairs(own[name] and {} or values(header)) do reply:add_header(name, value) end
+    local kept = not own[name] and name:sub(1, 11) ~= "x-keytrail-"
+    for _, value in ipairs(kept and values(header) or {}) do reply:add_header(name, value) end
   end
   txn:done(reply)
 end
