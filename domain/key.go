@@ -74,7 +74,9 @@ type Key struct {
 	RevokedAt      time.Time   `json:"revoked,omitzero"`
 	RevokedBy      string      `json:"revoked_by,omitempty"`
 	Reason         Reason      `json:"reason,omitempty"`
-	Leaks          int         `json:"leaks,omitempty"` // reports that a secret of it was found
+	Leaks          int         `json:"leaks,omitempty"`        // reports that a secret of it was found
+	TokenMinute    int64       `json:"token_minute,omitempty"` // since the Unix epoch: when a token was derived last
+	Tokens         int         `json:"tokens,omitempty"`       // that were derived in it
 	Comment        string      `json:"comment,omitempty"`
 }
 
@@ -388,11 +390,16 @@ func (k *Key) Apply(e Event) {
 		k.RecordedExpiry = e.ExpiresAt
 	case KeyLeaked:
 		k.Leaks++
+	case TokenDerived:
+		if minute := minuteOf(e.At); minute != k.TokenMinute {
+			k.TokenMinute, k.Tokens = minute, 0
+		}
+		k.Tokens++
 	case KeyExpiring:
 		k.NotedExpiry = e.ExpiresAt
 	case KeyIdle:
 		k.NotedIdle = e.Since
-	case KeyRevealed, TokenDerived: // which changed nothing
+	case KeyRevealed: // which changed nothing
 	}
 }
 

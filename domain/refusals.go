@@ -71,6 +71,7 @@ var (
 
 	// Exhausted: the caller asks too often, or for too much at once.
 	ErrRateLimited       = refusal(Exhausted, "rate_limited", "your key's rate limit is used up; wait")
+	ErrTooManyTokens     = refusal(Exhausted, "too_many_tokens", "60 tokens were derived from the key in this minute; use one of them, or wait").After(time.Minute)
 	ErrTooManyRequests   = refusal(Exhausted, "too_many_requests", "too many requests at once from this address; try again in a moment")
 	ErrTooManyPages      = refusal(Exhausted, "too_many_pages", "this organization reads too many pages of events at once; try again in a moment")
 	ErrTooManyReplays    = refusal(Exhausted, "too_many_replays", "this organization replays its events too often at once; wait until a replay ends").After(10 * time.Second)

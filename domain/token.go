@@ -37,6 +37,9 @@ func (k Key) DeriveToken(c DeriveToken) (Event, error) {
 	if c.Policy == nil || k.Keyspace == ManagementKeyspace {
 		return nil, ErrNoTokens
 	}
+	if k.TokenMinute == minuteOf(c.At) && k.Tokens >= maxTokens {
+		return nil, ErrTooManyTokens
+	}
 	s, known := k.Secret(c.Digest)
 	if !known || s.Ended {
 		return nil, ErrInvalidKey
@@ -60,6 +63,12 @@ func (k Key) DeriveToken(c DeriveToken) (Event, error) {
 	}
 	return TokenDerived{Prefix: k.prefix(), ID: c.ID, Scopes: c.Scopes, Audience: c.Audience, ExpiresAt: ends, Header: Header{c.At, c.By.ID}}, nil
 }
+
+// maxTokens is how many tokens a key derives in a minute. Each is an event that stays, and the holder
+// of a key without rate limits could otherwise fill the ledger.
+const maxTokens = 60
+
+func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
 // ttl is how long a token lives.
 func (p TokenPolicy) ttl(asked Duration) (Duration, error) {

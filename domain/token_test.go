@@ -70,3 +70,26 @@ func TestSharedScopesAreThoseOfBoth(t *testing.T) {
 		}
 	}
 }
+
+// TestTokensOfAKeyAreBounded: each is an event that stays.
+func TestTokensOfAKeyAreBounded(t *testing.T) {
+	k := fold(created)
+	self := Principal{ID: string(created.ID), Org: acme, Scopes: created.Scopes}
+	derive := func(at time.Time) error {
+		e, err := k.DeriveToken(DeriveToken{ID: "j", Digest: created.Digest, Policy: &TokenPolicy{}, At: at, By: self})
+		if err == nil {
+			k.Apply(e)
+		}
+		return err
+	}
+	for _, minute := range []time.Duration{0, time.Minute, -time.Hour} {
+		for n := range 60 {
+			if err := derive(noon.Add(minute)); err != nil {
+				t.Fatalf("token %d at %v: %v", n, minute, err)
+			}
+		}
+		if err := derive(noon.Add(minute + 59*time.Second)); !errors.Is(err, ErrTooManyTokens) {
+			t.Errorf("one more at %v: %v", minute, err)
+		}
+	}
+}

@@ -14,7 +14,7 @@ import (
 // The row of a key, whose id is in the row's key: the revision in eight bytes, the organization
 // in sixteen, the state and the flags in one each; when it was created, expires, had its
 // expiry recorded and was revoked; what the last notices were for; by whom it was created and revoked, why, and the comment;
-// how often a leak was reported;
+// how often a leak was reported, and tokens derived lately;
 // its secrets; then what its credentials end with as well, see appendSettings.
 const (
 	flagImported = 1 << iota
@@ -31,6 +31,7 @@ func (k *KeyRow) appendTo(b []byte) []byte {
 	b = appendTime(appendTime(b, k.NotedExpiry), k.NotedIdle)
 	b = appendString(appendString(appendString(appendString(b, k.CreatedBy), k.RevokedBy), string(k.Reason)), k.Comment)
 	b = binary.AppendUvarint(b, uint64(k.Leaks))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(k.TokenMinute)), uint64(k.Tokens))
 	b = append(b, byte(len(k.Secrets)))
 	for _, s := range k.Secrets {
 		b = append(append(b, s.Digest[:]...), flag(s.Ended))
@@ -80,6 +81,7 @@ func (k *KeyRow) decodeState(v string) (org [idSize]byte, metadata, settings str
 	k.NotedExpiry, k.NotedIdle = r.time(), r.time()
 	k.CreatedBy, k.RevokedBy, k.Reason, k.Comment = r.string(), r.string(), domain.Reason(r.string()), r.string()
 	k.Leaks = int(r.uvarint())
+	k.TokenMinute, k.Tokens = int64(r.uvarint()), int(r.uvarint())
 	n := int(r.cut(1)[0])
 	k.Secrets = slices.Grow(k.Secrets[:0], n)[:n]
 	for i := range k.Secrets {

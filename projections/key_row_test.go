@@ -15,6 +15,7 @@ func TestAKeyComesBackAsItWasWritten(t *testing.T) {
 	k.Environment = "live"
 	k.NotedExpiry, k.NotedIdle = at.Add(2), at.Add(3)
 	k.Leaks = 300
+	k.TokenMinute, k.Tokens = 29_900_000, 60
 	k.RecordedExpiry, k.RevokedAt, k.RevokedBy, k.Reason, k.Comment = at.Add(1), time.Date(1, 2, 3, 4, 5, 6, 0, time.UTC), "key_b", domain.KeyCompromise, "\x00 \"ö"
 	k.Metadata = map[string]string{"plan": "free", "note": "\"quoted\" \u2028 <b>"}
 	s.Prefix = "kt_live_0001"
