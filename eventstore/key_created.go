@@ -23,18 +23,18 @@ func scanKeyCreated(s *fastjson.Scanner, e *domain.KeyCreated) bool {
 		s.OptionalMember(`,"environment":`, &e.Environment) &&
 		s.Member(`,"name":`, &e.Name) &&
 		s.OptionalMember(`,"owner":`, &e.Owner) &&
-		(!s.Skip(`,"scopes":`) || s.Strings(&e.Scopes)) &&
-		(!s.Skip(`,"expires_at":`) || scanTime(s, &e.ExpiresAt)) &&
-		(!s.Skip(`,"rate_limits":`) || scanRateLimits(s, &e.RateLimits)) &&
-		(!s.Skip(`,"allowed_cidrs":`) || s.Strings(&e.AllowedCIDRs)) &&
-		(!s.Skip(`,"metadata":`) || scanMetadata(s, &e.Metadata)) &&
+		(!s.Literal(`,"scopes":`) || s.Strings(&e.Scopes)) &&
+		(!s.Literal(`,"expires_at":`) || scanTime(s, &e.ExpiresAt)) &&
+		(!s.Literal(`,"rate_limits":`) || scanRateLimits(s, &e.RateLimits)) &&
+		(!s.Literal(`,"allowed_cidrs":`) || s.Strings(&e.AllowedCIDRs)) &&
+		(!s.Literal(`,"metadata":`) || scanMetadata(s, &e.Metadata)) &&
 		s.Member(`,"prefix":`, &e.Prefix)
 	if !ok {
 		return false
 	}
-	e.Imported = s.Skip(`,"imported":true`)
-	e.Root = s.Skip(`,"root":true`)
-	return s.Skip(`,"at":`) && scanTime(s, &e.At) && s.Member(`,"by":`, &e.By) && s.Skip("}")
+	e.Imported = s.Literal(`,"imported":true`)
+	e.Root = s.Literal(`,"root":true`)
+	return s.Literal(`,"at":`) && scanTime(s, &e.At) && s.Member(`,"by":`, &e.By) && s.Literal("}")
 }
 
 // scanTime reads what time.Time.UnmarshalJSON reads: both are the same strict parser.
@@ -48,7 +48,7 @@ func scanRateLimits(s *fastjson.Scanner, limits *[]domain.RateLimit) bool {
 	return s.Array(func() bool {
 		var l domain.RateLimit
 		var window string
-		ok := s.Skip(`{"limit":`) && s.Int(&l.Limit) && s.Member(`,"window":`, &window) && s.Skip("}") &&
+		ok := s.Literal(`{"limit":`) && s.Int(&l.Limit) && s.Member(`,"window":`, &window) && s.Literal("}") &&
 			l.Window.UnmarshalText([]byte(window)) == nil
 		*limits = append(*limits, l)
 		return ok

@@ -67,7 +67,7 @@ func openPrivate(header string, attributes []byte) (p domain.Private, binding st
 	facts := header[saltLength+1:]
 	s := fastjson.NewScanner(facts)
 	var digest string
-	if s.Member(`{"digest":`, &digest) && s.Skip("}") && s.End() && p.Digest.UnmarshalText([]byte(digest)) == nil {
+	if s.Member(`{"digest":`, &digest) && s.Literal("}") && s.End() && p.Digest.UnmarshalText([]byte(digest)) == nil {
 		return p, binding, nil
 	}
 	p, err = slowPrivate(facts)

@@ -237,7 +237,7 @@ func appendLines(records []Record, m *Raw, body string, wants func(*useLine) boo
 func readHead(line string) (h useHead, err error) {
 	s := fastjson.NewScanner(line)
 	var position int64
-	if s.Member(`{"node":`, &h.Node) && s.Skip(`,"position":`) && s.Int(&position) && s.Skip("}") && s.End() {
+	if s.Member(`{"node":`, &h.Node) && s.Literal(`,"position":`) && s.Int(&position) && s.Literal("}") && s.End() {
 		h.Position = Position(position)
 		return h, nil
 	}
@@ -272,20 +272,20 @@ func (u *useLine) scanHead(s *fastjson.Scanner) bool {
 }
 
 func (u *useLine) scanRest(s *fastjson.Scanner) bool {
-	return s.Skip(`,"time":`) && s.Int(&u.Time) &&
-		(!s.Skip(`,"position":`) || s.Int(&u.Position)) &&
-		(!s.Skip(`,"scopes":`) || s.Strings(&u.Scopes)) &&
+	return s.Literal(`,"time":`) && s.Int(&u.Time) &&
+		(!s.Literal(`,"position":`) || s.Int(&u.Position)) &&
+		(!s.Literal(`,"scopes":`) || s.Strings(&u.Scopes)) &&
 		s.OptionalMember(`,"ip":`, &u.IP) &&
 		s.OptionalMember(`,"by":`, &u.By) &&
 		s.OptionalMember(`,"request_id":`, &u.RequestID) &&
 		s.OptionalMember(`,"resource":`, &u.Resource) &&
-		(!s.Skip(`,"cost":`) || s.Int(&u.Cost)) &&
-		(!s.Skip(`,"windows":`) || s.Ints(&u.Windows)) &&
-		(!s.Skip(`,"count":`) || s.Int(&u.Count)) &&
-		(!s.Skip(`,"first":`) || s.Int(&u.First)) &&
-		(!s.Skip(`,"addresses":`) || s.Strings(&u.Addresses)) &&
-		(!s.Skip(`,"resources":`) || s.Strings(&u.Resources)) &&
-		s.Skip("}")
+		(!s.Literal(`,"cost":`) || s.Int(&u.Cost)) &&
+		(!s.Literal(`,"windows":`) || s.Ints(&u.Windows)) &&
+		(!s.Literal(`,"count":`) || s.Int(&u.Count)) &&
+		(!s.Literal(`,"first":`) || s.Int(&u.First)) &&
+		(!s.Literal(`,"addresses":`) || s.Strings(&u.Addresses)) &&
+		(!s.Literal(`,"resources":`) || s.Strings(&u.Resources)) &&
+		s.Literal("}")
 }
 
 // record puts the use into r, which has what the message says of it; decided is the position

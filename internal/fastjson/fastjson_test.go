@@ -20,9 +20,9 @@ type document struct {
 // scanInOrder reads a document in this package's own spelling, as the ledger's are read.
 func scanInOrder(text string) (d document, ok bool) {
 	s := NewScanner(text)
-	ok = s.Member(`{"name":`, &d.Name) && s.OptionalMember(`,"owner":`, &d.Owner) && s.Skip(`,"count":`) && s.Int(&d.Count) &&
-		s.Skip(`,"scopes":`) && s.Strings(&d.Scopes) && (!s.Skip(`,"windows":`) || s.Ints(&d.Windows)) &&
-		(!s.Skip(`,"labels":`) || d.scanLabels(&s)) && s.Skip("}") && s.End()
+	ok = s.Member(`{"name":`, &d.Name) && s.OptionalMember(`,"owner":`, &d.Owner) && s.Literal(`,"count":`) && s.Int(&d.Count) &&
+		s.Literal(`,"scopes":`) && s.Strings(&d.Scopes) && (!s.Literal(`,"windows":`) || s.Ints(&d.Windows)) &&
+		(!s.Literal(`,"labels":`) || d.scanLabels(&s)) && s.Literal("}") && s.End()
 	return d, ok
 }
 

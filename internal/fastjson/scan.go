@@ -22,8 +22,8 @@ type Scanner struct {
 // NewScanner begins with text.
 func NewScanner(text string) Scanner { return Scanner{text: text} }
 
-// Skip reads text as it stands.
-func (s *Scanner) Skip(text string) bool {
+// Literal reads text as it stands.
+func (s *Scanner) Literal(text string) bool {
 	ok := strings.HasPrefix(s.text[s.next:], text)
 	if ok {
 		s.next += len(text)
@@ -33,12 +33,12 @@ func (s *Scanner) Skip(text string) bool {
 
 // Member reads a string member; name is with its punctuation, as in `,"code":`.
 func (s *Scanner) Member(name string, value *string) bool {
-	return s.Skip(name) && s.String(value)
+	return s.Literal(name) && s.String(value)
 }
 
 // OptionalMember is Member for one that may be missing.
 func (s *Scanner) OptionalMember(name string, value *string) bool {
-	return !s.Skip(name) || s.String(value)
+	return !s.Literal(name) || s.String(value)
 }
 
 // String reads a string without escapes.
