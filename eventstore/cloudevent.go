@@ -25,6 +25,7 @@ type cloudEvent struct {
 	Correlation     string       `json:"correlationid,omitempty"`
 	Node            string       `json:"node,omitempty"`
 	Decided         string       `json:"decided,omitempty"`
+	Previous        string       `json:"previous,omitempty"`
 	Private         string       `json:"private,omitempty"`
 	Data            domain.Event `json:"data"`
 }
@@ -35,7 +36,7 @@ func (r Record) CloudEvent() ([]byte, error) {
 	return json.Marshal(cloudEvent{
 		SpecVersion: "1.0", ID: r.eventID(), Source: "/keytrail/" + r.Stream.String(), Type: r.Type,
 		Subject: r.Subject, Time: r.Time, DataContentType: "application/json", Position: r.storedIdentity(),
-		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Node: r.Node, Decided: r.decided(), Private: r.Private, Data: r.Event,
+		Org: r.Org, Actor: r.Actor, Correlation: r.Correlation, Node: r.Node, Decided: r.decided(), Previous: r.previous(), Private: r.Private, Data: r.Event,
 	})
 }
 
@@ -54,6 +55,14 @@ func (r Record) decided() string {
 		return ""
 	}
 	return strconv.FormatUint(uint64(r.Decided), 10)
+}
+
+// previous is Previous as an attribute, which the first event of an aggregate does not have.
+func (r Record) previous() string {
+	if r.Previous == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(r.Previous), 10)
 }
 
 // storedIdentity is Identity of a record that has a position.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -52,14 +53,16 @@ func decodeEvent(t domain.EventType, data []byte, private domain.Private) (domai
 	return t.Decode(data, private)
 }
 
-// Message is the event as it goes to the ledger: a CloudEvent for readers of NATS that do
-// not have this code, and in headers what our own reader needs of the envelope.
-func Message(ref Ref, c Command, e domain.Event) (*nats.Msg, error) {
+// Message is the event as it goes to the ledger, after the aggregate's event at the position
+// previous (0: as its first): a CloudEvent for readers of NATS that do not have this code, and in
+// headers what our own reader needs of the envelope. The body names previous, so that a reader who
+// keeps an aggregate's events can tell that none is missing between them.
+func Message(ref Ref, previous Position, c Command, e domain.Event) (*nats.Msg, error) {
 	eventID, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
 	}
-	r := Record{Org: ref.Org, Subject: ref.ID, ID: eventID.String(), Time: e.Happened(), Command: c, Type: domain.TypeOf(e), Event: e}
+	r := Record{Org: ref.Org, Subject: ref.ID, ID: eventID.String(), Time: e.Happened(), Previous: previous, Command: c, Type: domain.TypeOf(e), Event: e}
 	if r.Type == "" {
 		return nil, fmt.Errorf("%T is not in the registry of events", e)
 	}
@@ -74,6 +77,9 @@ func Message(ref Ref, c Command, e domain.Event) (*nats.Msg, error) {
 	}
 	if m.Data, err = r.CloudEvent(); err != nil {
 		return nil, err
+	}
+	if len(m.Data) > maxEventBytes {
+		return nil, domain.ErrEventTooLarge
 	}
 	m.Header.Set(headerContent, contentEvent)
 	m.Header.Set(headerType, r.Type)
@@ -126,6 +132,9 @@ func (r *Record) decode(t domain.EventType, m *Raw) error {
 		return err
 	}
 	r.Type, r.Event, r.Time, r.Private = t.Name, event, event.Happened(), binding
+	if r.Previous, err = readPrevious(attributes); err != nil {
+		return err
+	}
 	return demandPrivate(event, binding)
 }
 
@@ -138,6 +147,20 @@ func cutData(body []byte) (attributes, data []byte, ok bool) {
 		return nil, nil, false
 	}
 	return attributes, data[:len(data)-1], true
+}
+
+// previousMember comes after every attribute that a caller has a say in, and quotes inside a
+// JSON string are escaped: the last one is the attribute.
+const previousMember = `,"previous":"`
+
+func readPrevious(attributes []byte) (Position, error) {
+	start := bytes.LastIndex(attributes, []byte(previousMember))
+	if start < 0 {
+		return 0, nil
+	}
+	text, _, _ := bytes.Cut(attributes[start+len(previousMember):], []byte(`"`))
+	p, err := strconv.ParseUint(string(text), 10, 64)
+	return Position(p), err
 }
 
 // header is h.Get without its canonicalisation, which costs more than the look-up.

@@ -88,17 +88,17 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 		b.AddRefused(org, &e, 12)
 		return usesMessage("node-1", &b), nil
 	case domain.OwnerUpdated:
-		return Message(OwnerRef(org, e.Owner), command, e)
+		return Message(OwnerRef(org, e.Owner), 7, command, e)
 	}
 	switch kind, _, _ := strings.Cut(domain.TypeOf(e), "."); kind {
 	case "keyspace":
-		return Message(KeyspaceRef("pingward"), command, e)
+		return Message(KeyspaceRef("pingward"), 7, command, e)
 	case "quota":
-		return Message(QuotaRef(org, sampleQuota), command, e)
+		return Message(QuotaRef(org, sampleQuota), 7, command, e)
 	case "organization":
-		return Message(OrganizationRef(org), command, e)
+		return Message(OrganizationRef(org), 7, command, e)
 	}
-	return Message(KeyRef(org, domain.NewKeyID("", "k")), command, e)
+	return Message(KeyRef(org, domain.NewKeyID("", "k")), 7, command, e)
 }
 
 // A sample is a message in a file of testdata/events: three lines of JSON, so that the body
@@ -270,7 +270,7 @@ func FuzzEvent(f *testing.F) {
 func BenchmarkDecode(b *testing.B) {
 	e := domain.KeyCreated{ID: domain.NewKeyID("", "k"), Org: domain.NewOrgID("o"), Keyspace: "default", Settings: domain.Settings{Name: "key 1", Owner: "o", Scopes: []string{"a:b"}},
 		Digest: domain.NewSecret("s").Digest(), Prefix: "kt_live_abcd", Header: domain.Header{At: time.Now().UTC(), By: "system"}}
-	m, err := Message(KeyRef(e.Org, e.ID), Command{ID: "c", Actor: "system"}, e)
+	m, err := Message(KeyRef(e.Org, e.ID), 0, Command{ID: "c", Actor: "system"}, e)
 	if err != nil {
 		b.Fatal(err)
 	}

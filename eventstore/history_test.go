@@ -16,7 +16,7 @@ import (
 func longHistory(t testing.TB, js jetstream.JetStream, n int, keys ...string) {
 	t.Helper()
 	for i := range n * len(keys) {
-		m, err := eventstore.Message(eventstore.KeyRef(org, domain.NewKeyID(org, keys[i%len(keys)])), eventstore.Command{ID: fmt.Sprint(i)}, domain.KeyDisabled{Header: domain.Header{At: noon}})
+		m, err := eventstore.Message(eventstore.KeyRef(org, domain.NewKeyID(org, keys[i%len(keys)])), 0, eventstore.Command{ID: fmt.Sprint(i)}, domain.KeyDisabled{Header: domain.Header{At: noon}})
 		if err == nil {
 			_, err = js.PublishMsgAsync(m)
 		}

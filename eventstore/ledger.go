@@ -50,7 +50,7 @@ func (l *Ledger) Append(ctx context.Context, ref Ref, after Position, c Command,
 	if l.health[Events].mismatch.Load() {
 		return 0, domain.ErrLedgerMismatch
 	}
-	m, err := Message(ref, c, e)
+	m, err := Message(ref, after, c, e)
 	if err != nil {
 		return 0, &failed{Refused, err}
 	}

@@ -92,6 +92,7 @@ type Record struct {
 	Org      domain.OrgID
 	Subject  string    // the key's or organization's id
 	ID       string    // UUIDv7 of the message
+	Previous Position  // of the event before it in its aggregate; 0: it is the first
 	Private  string    // what binds the body to the event's private facts; "" if it has none
 	Node     string    // that decided a use
 	Decided  Position  // the position of the events at which a use was decided: it comes after that

@@ -50,8 +50,8 @@ func fillDisk(t *testing.T, dir string) {
 	l := eventstoretest.Open(t, s)
 	ref := eventstore.KeyRef(org, created(1).ID)
 	var end eventstore.Position
-	name := strings.Repeat("x", 500<<10)
-	for range 50 {
+	name := strings.Repeat("x", 50<<10)
+	for range 500 {
 		if end, err = l.Append(t.Context(), ref, end, eventstore.Command{}, domain.KeyUpdated{Changes: domain.Changes{Name: &name}, Header: domain.Header{At: noon}}); err != nil {
 			t.Fatalf("after %d events: %v", end, err)
 		}

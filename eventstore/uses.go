@@ -194,18 +194,26 @@ var bodies = sync.Pool{New: func() any { return new([]byte) }}
 // appendUses adds the uses of a message that wants takes, by organization, id and outcome, to
 // records; nil: all.
 func appendUses(records []Record, m *Raw, wants func(*useLine) bool) ([]Record, error) {
-	buffer := bodies.Get().(*[]byte)
-	defer bodies.Put(buffer)
-	var err error
-	if header(m.Header, headerEncoding) != encodingZstd {
-		err = fmt.Errorf("its encoding is %q and not %s: written by a newer version?", header(m.Header, headerEncoding), encodingZstd)
-	} else if *buffer, err = decompress((*buffer)[:0], m.Data); err == nil {
-		records, err = appendLines(records, m, string(*buffer), wants)
+	body, err := readBody(m)
+	if err == nil {
+		records, err = appendLines(records, m, body, wants)
 	}
 	if err != nil {
 		return records, fmt.Errorf("uses position %d: %w", m.Position, err)
 	}
 	return records, nil
+}
+
+// readBody is the lines of a message of uses.
+func readBody(m *Raw) (string, error) {
+	if encoding := header(m.Header, headerEncoding); encoding != encodingZstd {
+		return "", fmt.Errorf("its encoding is %q and not %s: written by a newer version?", encoding, encodingZstd)
+	}
+	buffer := bodies.Get().(*[]byte)
+	defer bodies.Put(buffer)
+	var err error
+	*buffer, err = decompress((*buffer)[:0], m.Data)
+	return string(*buffer), err
 }
 
 func appendLines(records []Record, m *Raw, body string, wants func(*useLine) bool) ([]Record, error) {
