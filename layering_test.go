@@ -38,6 +38,7 @@ var layers = map[string][]string{
 	"backup":                    {"domain", "eventstore"},
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token"},
 	"extauthz":                  {},
+	"forwarders":                {"domain", "eventstore", "forwarders/format", "forwarders/transport", "internal/backoff"},
 	"forwarders/format":         {"domain", "eventstore"},
 	"forwarders/transport":      {"domain"},
 	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "extauthz", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},

@@ -17,12 +17,15 @@ type (
 	OrgID string
 	// An OwnerID names one owner of keys of one organization.
 	OwnerID string
+	// A SinkID names one sink, also in the names of files and objects at receivers.
+	SinkID string
 )
 
 const (
 	keyPrefix   = "key_"
 	orgPrefix   = "org_"
 	ownerPrefix = "own_"
+	sinkPrefix  = "snk_"
 	idLength    = 26 // base32 characters of 128 bits
 )
 
@@ -48,6 +51,14 @@ func ParseOrgID(s string) (OrgID, error) {
 	return OrgID(s), nil
 }
 
+// ParseSinkID is the only way from outside text to a SinkID.
+func ParseSinkID(s string) (SinkID, error) {
+	if _, ok := parseID(sinkPrefix, s); !ok {
+		return "", InvalidField("id", "a sink id is snk_ and 26 characters of 0-9 and a-z without i, l, o and u")
+	}
+	return SinkID(s), nil
+}
+
 // NewKeyID is the id of the key that the command creates for the organization. The same
 // command yields the same id, so that a repeated create finds the key that the first one
 // made. For another organization it yields another id: no two keys share one.
@@ -55,6 +66,11 @@ func NewKeyID(org OrgID, command string) KeyID { return KeyID(newID(keyPrefix, s
 
 // NewOrgID is the id of the organization that the command creates.
 func NewOrgID(command string) OrgID { return OrgID(newID(orgPrefix, command)) }
+
+// NewSinkID is the id of the sink that the command creates for the organization.
+func NewSinkID(org OrgID, command string) SinkID {
+	return SinkID(newID(sinkPrefix, string(org), command))
+}
 
 // NewOwnerID is the id of an owner, which follows from the organization and its name for it:
 // that may have any characters.

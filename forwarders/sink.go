@@ -1,0 +1,50 @@
+// Package forwarders runs sinks: it reads the trail for each, and delivers what the sink asks for
+// to its receiver, at least once and in the ledger's order for each key. One process of an
+// installation does it at a time, the holder of a lease on the ledger; another one takes over from
+// the checkpoints, which are on the ledger too.
+package forwarders
+
+import (
+	"context"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/forwarders/transport"
+)
+
+// A Sink is one that is not deleted, as the engine runs it.
+type Sink struct {
+	transport.Receiver
+	Revision eventstore.Position // of its last event
+	Start    eventstore.Cursor   // it forwards what comes after
+	Paused   bool
+	Replay   *Replay // that was asked for and has not ended; nil: none
+}
+
+// A Replay is a second pass over a part of the trail, or over what was set aside.
+type Replay struct {
+	ID          eventstore.Position // of the event that asked for it
+	From, To    eventstore.Cursor   // what comes after From, up to To
+	DeadLetters bool                // instead: what the receiver had rejected
+}
+
+// A Catalog knows the sinks: the read model does.
+type Catalog interface {
+	// Sinks are all that are not deleted, of all organizations, in no order.
+	Sinks(ctx context.Context) ([]Sink, error)
+	// Sink is one as it is after the event at a position; false: it is deleted.
+	Sink(ctx context.Context, org domain.OrgID, id domain.SinkID, after eventstore.Position) (Sink, bool, error)
+}
+
+// Commands write what becomes of sinks to the trail, in the name of the system. Repeated, they
+// write nothing; nor if the sink is deleted.
+type Commands interface {
+	// StopSink pauses a sink that cannot go on: its receiver is gone, has failed for days, or
+	// rejects everything. text is for the operator.
+	StopSink(ctx context.Context, org domain.OrgID, id domain.SinkID, reason domain.SinkPauseReason, text string) error
+	// RecordSinkGap tells that positions of a stream, From to To included, are there no more and
+	// were not forwarded.
+	RecordSinkGap(ctx context.Context, org domain.OrgID, id domain.SinkID, gap domain.SinkGap) error
+	// EndSinkReplay tells that the replay has come to its end.
+	EndSinkReplay(ctx context.Context, org domain.OrgID, id domain.SinkID, replay eventstore.Position, result domain.SinkReplayResult) error
+}
