@@ -1,22 +1,32 @@
 package domain
 
-// A SinkPauseReason is why a sink does not forward.
+// A SinkPauseReason is why a sink was paused.
 type SinkPauseReason string
 
-// The reasons. All but the first are the system's.
+// The reasons of pauses. All but the first are the system's.
 const (
 	PausedByOperator SinkPauseReason = "operator"
-	PausedGone       SinkPauseReason = "gone"     // the receiver said that it wants nothing more
-	PausedFailing    SinkPauseReason = "failing"  // nothing was accepted for five days
-	PausedRejected   SinkPauseReason = "rejected" // too much was rejected for good
+	PausedFailing    SinkPauseReason = "failing"  // for five days
+	PausedGone       SinkPauseReason = "gone"     // the receiver answered that it wants no more
+	PausedRejecting  SinkPauseReason = "rejected" // the receiver rejects event after event for good
 )
 
-// A SinkGap is a part of a stream that a sink could not forward because the ledger has it no more.
-type SinkGap struct {
-	Stream string `json:"stream"` // events or uses
-	From   uint64 `json:"from"`   // the first position that is missing
-	To     uint64 `json:"to"`     // the last one
+// A SinkSpan is messages of one stream of the ledger, From and To included.
+type SinkSpan struct {
+	Stream string        `json:"stream" enum:"events,uses"`
+	From   uint64        `json:"from"`
+	To     uint64        `json:"to"`
+	Reason SinkGapReason `json:"reason"`
 }
+
+// A SinkGapReason is why a sink did not get what it should have had.
+type SinkGapReason string
+
+// The reasons of gaps.
+const (
+	GapPruned   SinkGapReason = "pruned"   // the ledger no longer had it: uses are kept for a time
+	GapRestored SinkGapReason = "restored" // the ledger was restored from a back-up
+)
 
 // A SinkReplayResult is what a replay did.
 type SinkReplayResult struct {

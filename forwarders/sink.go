@@ -23,9 +23,9 @@ type Sink struct {
 
 // A Replay is a second pass over a part of the trail, or over what was set aside.
 type Replay struct {
-	ID          eventstore.Position // of the event that asked for it
-	From, To    eventstore.Cursor   // what comes after From, up to To
-	DeadLetters bool                // instead: what the receiver had rejected
+	Number      int               // of the sink's replays, from 1
+	From, To    eventstore.Cursor // what comes after From, up to To
+	DeadLetters bool              // instead: what the receiver had rejected
 }
 
 // A Catalog knows the sinks: the read model does.
@@ -33,18 +33,16 @@ type Catalog interface {
 	// Sinks are all that are not deleted, of all organizations, in no order.
 	Sinks(ctx context.Context) ([]Sink, error)
 	// Sink is one as it is after the event at a position; false: it is deleted.
-	Sink(ctx context.Context, org domain.OrgID, id domain.SinkID, after eventstore.Position) (Sink, bool, error)
+	Sink(ctx context.Context, id domain.SinkID, after eventstore.Position) (Sink, bool, error)
 }
 
 // Commands write what becomes of sinks to the trail, in the name of the system. Repeated, they
 // write nothing; nor if the sink is deleted.
 type Commands interface {
-	// StopSink pauses a sink that cannot go on: its receiver is gone, has failed for days, or
-	// rejects everything. text is for the operator.
-	StopSink(ctx context.Context, org domain.OrgID, id domain.SinkID, reason domain.SinkPauseReason, text string) error
-	// RecordSinkGap tells that positions of a stream, From to To included, are there no more and
-	// were not forwarded.
-	RecordSinkGap(ctx context.Context, org domain.OrgID, id domain.SinkID, gap domain.SinkGap) error
-	// EndSinkReplay tells that the replay has come to its end.
-	EndSinkReplay(ctx context.Context, org domain.OrgID, id domain.SinkID, replay eventstore.Position, result domain.SinkReplayResult) error
+	// StopSink pauses a sink that cannot go on. detail is for the operator.
+	StopSink(ctx context.Context, org domain.OrgID, id domain.SinkID, reason domain.SinkPauseReason, detail string) error
+	// NoteSinkGap tells what a sink does not get.
+	NoteSinkGap(ctx context.Context, org domain.OrgID, id domain.SinkID, gap domain.SinkSpan) error
+	// EndSinkReplay tells that a replay has come to its end.
+	EndSinkReplay(ctx context.Context, org domain.OrgID, id domain.SinkID, number int, result domain.SinkReplayResult) error
 }
