@@ -40,8 +40,9 @@ var layers = map[string][]string{
 	"extauthz":                  {},
 	"forwarders":                {"domain", "eventstore", "forwarders/format", "forwarders/transport", "internal/backoff"},
 	"forwarders/format":         {"domain", "eventstore"},
-	"forwarders/transport":      {"domain"},
-	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "extauthz", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},
+	"forwarders/outbound":       {},
+	"forwarders/transport":      {"domain", "forwarders/outbound"},
+	"cmd/keytrail":              {"domain", "eventstore", "commands", "projections", "verify", "backup", "api", "extauthz", "forwarders/outbound", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
 	"examples/gateways/echo":    {},
 	"examples/clients/go":       {}, // a module of its own

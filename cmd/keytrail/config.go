@@ -19,6 +19,7 @@ import (
 
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/forwarders/outbound"
 	"github.com/keytrail/keytrail/internal/githubscan"
 	"github.com/keytrail/keytrail/verify"
 )
@@ -45,6 +46,7 @@ type Config struct {
 	TokenIssuer      string
 	UsesMaxBytes     int64
 	TrustedProxies   []string
+	SinkNetworks     []string
 	Limits           api.Limits
 	Connections      connectionLimits
 	ReadTimeout      time.Duration
@@ -77,6 +79,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
 	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, separated by commas")
+	f.StringSliceVar(&c.SinkNetworks, "sink-networks", nil, "networks that sinks may reach though they are private, like 10.1.0.0/16, and without TLS; separated by commas")
 	f.IntVar(&c.Limits.InFlight, "max-in-flight", 4096, "requests carried out at once; more are answered 503")
 	f.IntVar(&c.Limits.InFlightPerAddress, "max-in-flight-per-address", 0, "of them, from one client address; more are answered 429; 0: half of --max-in-flight")
 	f.IntVar(&c.Limits.Streams, "max-streams", 1024, "event streams and long polls at once; more are answered 503")
@@ -184,6 +187,7 @@ type parsedConfig struct {
 	log          *slog.Logger
 	verification verify.Options
 	proxies      []netip.Prefix
+	outbound     outbound.Policy
 	github       *githubscan.Keys // nil: its reports are not taken
 	tls          *tls.Config      // nil: plain HTTP
 }
@@ -199,7 +203,10 @@ func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 	if err := c.checkNode(); err != nil {
 		return s, err
 	}
-	if s.proxies, err = c.proxyNetworks(); err != nil {
+	if s.proxies, err = networks("--trusted-proxies", c.TrustedProxies); err != nil {
+		return s, err
+	}
+	if s.outbound.Networks, err = networks("--sink-networks", c.SinkNetworks); err != nil {
 		return s, err
 	}
 	if c.GitHubKeys != "" {
@@ -225,13 +232,14 @@ func (c *Config) verifyOptions() (o verify.Options, err error) {
 	return o, nil
 }
 
-func (c *Config) proxyNetworks() (all []netip.Prefix, err error) {
-	for _, text := range c.TrustedProxies {
+// networks are the values of flag.
+func networks(flag string, texts []string) (all []netip.Prefix, err error) {
+	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("--trusted-proxies: %q is not a network like 10.0.0.0/8", text)
+			return nil, fmt.Errorf("%s: %q is not a network like 10.0.0.0/8", flag, text)
 		}
-		all = append(all, p)
+		all = append(all, p.Masked())
 	}
 	return all, nil
 }
