@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/forwarders/outbound"
 )
 
 // A Receiver is what a Sender delivers to: a sink, with its credentials opened.
@@ -16,8 +17,9 @@ type Receiver struct {
 
 // An Environment is what the senders of a process have in common.
 type Environment struct {
-	Origin  string // 8 hexadecimal digits that tell this ledger from others, also in the ids of events
-	Version string // of the program
+	Origin   string          // 8 hexadecimal digits that tell this ledger from others, also in the ids of events
+	Version  string          // of the program
+	Outbound outbound.Policy // says which addresses may be dialled
 }
 
 // New makes the Sender of a receiver. It connects to nothing: what is wrong with a receiver that
