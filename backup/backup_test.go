@@ -99,7 +99,7 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 		}
 		of := func(l *eventstore.Ledger) []string {
 			return messages(t, func(s eventstore.Stream, handle func(*eventstore.Raw) error) error {
-				return l.Copy(t.Context(), s, eventstore.Position(n), handle)
+				return l.Copy(t.Context(), s, 0, eventstore.Position(n), handle)
 			})
 		}
 		want, got := of(l), of(restored)
@@ -136,7 +136,7 @@ func TestACopyGoesToTheEndThatWasAskedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		var last eventstore.Position
-		if err := l.Copy(t.Context(), s, end+1, func(m *eventstore.Raw) error {
+		if err := l.Copy(t.Context(), s, 0, end+1, func(m *eventstore.Raw) error {
 			if last = m.Position; last == end {
 				return late()
 			}

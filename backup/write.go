@@ -98,7 +98,7 @@ func (w *writer) entry(name string, content []byte) error {
 func (w *writer) stream(ctx context.Context, l *eventstore.Ledger, s eventstore.Stream, last eventstore.Position) (Content, error) {
 	w.name, w.chunks, w.chunk = s.String(), 0, w.chunk[:0]
 	d := NewDigester(last)
-	err := l.Copy(ctx, s, last, func(m *eventstore.Raw) error {
+	err := l.Copy(ctx, s, 0, last, func(m *eventstore.Raw) error {
 		text, err := encode(m)
 		if err != nil {
 			return err

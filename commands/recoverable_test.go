@@ -169,7 +169,7 @@ func TestTheSecretIsNowhereInTheClear(t *testing.T) {
 		t.Fatal(err)
 	}
 	sealed := 0
-	if err := f.ledger.Copy(t.Context(), eventstore.Events, end, func(m *eventstore.Raw) error {
+	if err := f.ledger.Copy(t.Context(), eventstore.Events, 0, end, func(m *eventstore.Raw) error {
 		header := strings.Join(m.Header["Keytrail-Private"], "")
 		if strings.Contains(header+string(m.Data), made.Secret.Reveal()) || strings.Contains(string(m.Data), "sealed") {
 			t.Errorf("position %d tells the secret: %s", m.Position, m.Data)

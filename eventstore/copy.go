@@ -12,18 +12,42 @@ import (
 	"github.com/keytrail/keytrail/internal/backoff"
 )
 
-// Copy calls handle with every message of s up to through, that one included, in order. It
-// goes on after a lost connection. It fails if an event is missing; uses age out by design.
-func (l *Ledger) Copy(ctx context.Context, s Stream, through Position, handle func(*Raw) error) error {
-	return copyStream(ctx, l.streams[s], s, through, handle)
+// ErrEventMissing is a position of the events, before their end, that holds nothing: no event
+// ends there by itself.
+var ErrEventMissing = errors.New("an event was taken off the server")
+
+// Copy calls handle with every message of s after a position up to through, that one included,
+// in order. It goes on after a lost connection. It fails if an event is missing; uses age out
+// by design.
+func (l *Ledger) Copy(ctx context.Context, s Stream, after, through Position, handle func(*Raw) error) error {
+	return copyStream(ctx, l.streams[s], s, after, through, handle)
+}
+
+func missing(p Position) error {
+	return fmt.Errorf("the ledger lacks the event at position %d: %w", p, ErrEventMissing)
+}
+
+func copyStream(ctx context.Context, stream jetstream.Stream, s Stream, after, through Position, handle func(*Raw) error) error {
+	c := copier{stream: stream, name: s.String(), sparse: s == Uses, at: after, through: through, handle: handle}
+	return c.run(ctx)
+}
+
+// A copier is one Copy; at moves on with what was handled.
+type copier struct {
+	stream  jetstream.Stream
+	name    string
+	sparse  bool // messages may be missing
+	at      Position
+	through Position
+	handle  func(*Raw) error
 }
 
 // maxCopyRestarts bounds the attempts that bring no message.
 const maxCopyRestarts = 20
 
-func copyStream(ctx context.Context, stream jetstream.Stream, s Stream, through Position, handle func(*Raw) error) error {
-	c := copier{stream: stream, name: s, through: through, handle: handle}
-	for restarts := 0; c.at < through; restarts++ {
+// run makes one consumer after the other until everything is copied.
+func (c *copier) run(ctx context.Context) error {
+	for restarts := 0; c.at < c.through; restarts++ {
 		before := c.at
 		err := c.consume(ctx)
 		if !errors.As(err, new(*interrupted)) || ctx.Err() != nil {
@@ -33,22 +57,13 @@ func copyStream(ctx context.Context, stream jetstream.Stream, s Stream, through 
 			restarts = 0
 		}
 		if restarts == maxCopyRestarts {
-			return fmt.Errorf("copy %s: %w", s, &failed{Unavailable, err})
+			return fmt.Errorf("copy %s: %w", c.name, &failed{Unavailable, err})
 		}
 		if err := backoff.Sleep(ctx, restartPause); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// A copier is one Copy; at moves on with what was handled.
-type copier struct {
-	stream  jetstream.Stream
-	name    Stream
-	at      Position
-	through Position
-	handle  func(*Raw) error
 }
 
 // copyAhead is how many messages, of up to 64 KiB, the server may send ahead.
@@ -88,14 +103,15 @@ func (c *copier) consume(ctx context.Context) error {
 	}
 }
 
-// checkEnd is nil if nothing is left: through was reached, or the rest has aged out, as uses do
-// from the front. Else the consumer's server lags behind the stream's leader.
+// checkEnd is nil if nothing is left: through was reached, or the rest is gone, as uses age out
+// from the front and tiles are replaced. Else the consumer's server lags behind the stream's leader.
 func (c *copier) checkEnd(ctx context.Context) error {
 	if c.at >= c.through {
 		return nil
 	}
 	info, err := c.stream.Info(ctx)
-	if err == nil && c.name == Uses && info.State.FirstSeq > uint64(c.through) {
+	if err == nil && c.sparse && info.State.FirstSeq > uint64(c.through) {
+		c.at = c.through
 		return nil
 	}
 	return &interrupted{cmp.Or(err, fmt.Errorf("the server has nothing after position %d yet", c.at))}
@@ -108,10 +124,11 @@ func (c *copier) copy(m jetstream.Msg) (done bool, err error) {
 		return false, err
 	}
 	p := Position(meta.Sequence.Stream)
-	if c.name == Events && p != c.at+1 {
-		return false, fmt.Errorf("the ledger lacks the event at position %d: it was taken off the server", c.at+1)
+	if !c.sparse && p != c.at+1 {
+		return false, missing(c.at + 1)
 	}
 	if p > c.through {
+		c.at = c.through // which was replaced, or has aged out
 		return true, nil
 	}
 	if err := c.handle(&Raw{Position: p, Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Stored: meta.Timestamp}); err != nil {

@@ -18,6 +18,15 @@ func (l *Ledger) End(ctx context.Context, s Stream) (Position, error) {
 	return Position(info.State.LastSeq), nil
 }
 
+// Ends are the positions of the stream's first and last message, as the stream's leader has them.
+func (l *Ledger) Ends(ctx context.Context, s Stream) (Ends, error) {
+	info, err := l.info(ctx, s)
+	if err != nil {
+		return Ends{}, err
+	}
+	return Ends{First: max(1, Position(info.State.FirstSeq)), Last: Position(info.State.LastSeq)}, nil
+}
+
 // Gone is a checkpoint, without a hash, at the last message that has aged out of a stream; its
 // position is 0 if none has.
 func (l *Ledger) Gone(ctx context.Context, s Stream) (Checkpoint, error) {

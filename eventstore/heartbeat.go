@@ -36,6 +36,10 @@ func (l *Ledger) Beat(ctx context.Context) error {
 	return nil
 }
 
+// Confirm is nil if a quorum of the servers acknowledged a message just now: what one of them said
+// before may be out of date, and what it says from now on is not of a leader that was cut off.
+func (l *Ledger) Confirm(ctx context.Context) error { return l.beat(ctx) }
+
 // beat tries once to append a heartbeat: if it is acknowledged, a quorum of the servers
 // could be reached from here after beat was called.
 func (l *Ledger) beat(ctx context.Context) error {

@@ -24,6 +24,8 @@ type Ledger struct {
 	js        jetstream.JetStream
 	streams   [2]jetstream.Stream
 	dataKeys  jetstream.Stream
+	tiles     jetstream.Stream
+	restored  string // when a restored ledger was confirmed; "": it was not restored
 	node      string
 	embedded  bool // the server is in this process, which is its only client
 	log       *slog.Logger

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -49,8 +50,11 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 			l.streams[i] = s
 		case want.Name == dataKeysName:
 			l.dataKeys = s
+		case want.Name == tilesName:
+			l.tiles = s
 		}
 	}
+	l.restored, _ = strings.CutPrefix(l.streams[Events].CachedInfo().Config.Metadata[restoreState], confirmedAt)
 	l.measure(o.Metrics)
 	return l, nil
 }

@@ -76,8 +76,12 @@ func CopyRestored(ctx context.Context, nc *nats.Conn, s Stream, through Position
 	if err != nil {
 		return err
 	}
-	return copyStream(ctx, stream, s, through, handle)
+	return copyStream(ctx, stream, s, 0, through, handle)
 }
+
+// Restored is when the restoration that this ledger comes from was confirmed, as text; "": it
+// was not restored from a back-up.
+func (l *Ledger) Restored() string { return l.restored }
 
 // MarkRestored puts into the metadata of both streams that they are complete. Open still refuses
 // them, unless Unconfirmed, until ConfirmRestored.

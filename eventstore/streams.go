@@ -29,7 +29,7 @@ const (
 )
 
 // configs are the streams as Open makes them: those of a Stream by its number, then those of the
-// heartbeats and of the data keys. Each setting that NATS has a default for and that touches what is kept is written
+// heartbeats, of the data keys and of the tiles. Each setting that NATS has a default for and that touches what is kept is written
 // out.
 func configs(o Options) []jetstream.StreamConfig {
 	if o.UsesMaxAge == 0 {
@@ -38,11 +38,7 @@ func configs(o Options) []jetstream.StreamConfig {
 	if o.UsesMaxBytes == 0 {
 		o.UsesMaxBytes = -1
 	}
-	forAll := func(c jetstream.StreamConfig) jetstream.StreamConfig {
-		c.Storage, c.Retention, c.Replicas = jetstream.FileStorage, jetstream.LimitsPolicy, max(1, o.Replicas)
-		c.MaxConsumers, c.MaxMsgSize, c.Duplicates = -1, -1, duplicateWindow
-		return c
-	}
+	forAll := func(c jetstream.StreamConfig) jetstream.StreamConfig { return keptAlike(o, c) }
 	return []jetstream.StreamConfig{
 		forAll(jetstream.StreamConfig{
 			Name: Events.name(), Subjects: []string{Events.subjects()}, DenyDelete: true, DenyPurge: true,
@@ -62,7 +58,25 @@ func configs(o Options) []jetstream.StreamConfig {
 			Name: dataKeysName, Subjects: []string{dataKeysRoot + ">"},
 			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
 		}),
+		tilesConfig(o),
 	}
+}
+
+// tilesConfig is that of the stream of tiles. One message a subject: a wider tile replaces a
+// narrower one, and a checkpoint the one before. Nothing ends otherwise: nothing can be deleted
+// or purged, and a full disk refuses the new and not the old.
+func tilesConfig(o Options) jetstream.StreamConfig {
+	return keptAlike(o, jetstream.StreamConfig{
+		Name: tilesName, Subjects: []string{tilesRoot + ">"}, DenyDelete: true, DenyPurge: true,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
+	})
+}
+
+// keptAlike is c with what all streams have.
+func keptAlike(o Options, c jetstream.StreamConfig) jetstream.StreamConfig {
+	c.Storage, c.Retention, c.Replicas = jetstream.FileStorage, jetstream.LimitsPolicy, max(1, o.Replicas)
+	c.MaxConsumers, c.MaxMsgSize, c.Duplicates = -1, -1, duplicateWindow
+	return c
 }
 
 // check refuses a stream that could lose or rewrite what it holds, or mislead its readers. Its
@@ -116,12 +130,19 @@ func faults(have, want jetstream.StreamConfig) []fault {
 			{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
 		})
 	}
-	return slices.Concat(all, []fault{
+	undeletable := []fault{
 		{!have.DenyDelete, "lets messages be deleted; set deny_delete"},
 		{want.DenyPurge && !have.DenyPurge, "can be purged; set deny_purge"},
-		{have.MaxMsgsPerSubject > 0 || have.DiscardNewPerSubject, "is limited by subject; set max_msgs_per_subject to -1"},
 		{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
 		{have.Duplicates < duplicateWindow, fmt.Sprintf("forgets message ids before an append is repeated for the last time; set duplicate_window to %v", duplicateWindow)},
+	}
+	if want.Name == tilesName {
+		return slices.Concat(all, undeletable, kept, []fault{
+			{have.MaxMsgsPerSubject != 1 || have.DiscardNewPerSubject, "does not keep the last message of each subject alone; set max_msgs_per_subject to 1"},
+		})
+	}
+	return slices.Concat(all, undeletable, []fault{
+		{have.MaxMsgsPerSubject > 0 || have.DiscardNewPerSubject, "is limited by subject; set max_msgs_per_subject to -1"},
 		{want.AllowAtomicPublish && !have.AllowAtomicPublish, "takes no atomic batches; set allow_atomic"},
 	}, kept)
 }

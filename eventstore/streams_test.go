@@ -14,7 +14,7 @@ import (
 // TestStreamsThatLoseOrMisleadAreRefused lets a real server make a stream that differs from
 // ours in one setting. Some settings change others: what the refusal names is what counts.
 func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
-	const events, uses, dataKeys = "KEYTRAIL_EVENTS", "KEYTRAIL_USES", "KEYTRAIL_DATA_KEYS"
+	const events, uses, dataKeys, tiles = "KEYTRAIL_EVENTS", "KEYTRAIL_USES", "KEYTRAIL_DATA_KEYS", "KEYTRAIL_TILES"
 	s := eventstoretest.Server(t)
 	eventstoretest.Open(t, s)
 	js := eventstoretest.JetStream(t, s)
@@ -77,6 +77,16 @@ func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
 		{dataKeys, func(c *jetstream.StreamConfig) {
 			c.RePublish = &jetstream.RePublish{Source: "keytrail.data_keys.>", Destination: "copies.>"}
 		}, "republish"},
+		{tiles, func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "file storage"},
+		{tiles, func(c *jetstream.StreamConfig) { c.DenyDelete = false }, "deny_delete"},
+		{tiles, func(c *jetstream.StreamConfig) { c.DenyPurge = false }, "deny_purge"},
+		{tiles, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }, "max_msgs_per_subject"},
+		{tiles, func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true }, "max_msgs_per_subject"},
+		{tiles, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		{tiles, func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 }, "max_bytes"},
+		{tiles, func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }, "discard"},
+		{tiles, func(c *jetstream.StreamConfig) { c.Duplicates = time.Second }, "duplicate_window"},
+		{tiles, func(c *jetstream.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
 	} {
 		t.Run(c.stream+" "+c.said, func(t *testing.T) {
 			have, err := js.Stream(t.Context(), c.stream)

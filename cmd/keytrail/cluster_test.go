@@ -166,7 +166,7 @@ func batched(t testing.TB, urls string) (n int) {
 	}
 	end, err := l.End(t.Context(), eventstore.Events)
 	if err == nil {
-		err = l.Copy(t.Context(), eventstore.Events, end, func(m *eventstore.Raw) error {
+		err = l.Copy(t.Context(), eventstore.Events, 0, end, func(m *eventstore.Raw) error {
 			if len(m.Header["Nats-Batch-Id"]) > 0 {
 				n++
 			}
