@@ -36,6 +36,7 @@ var layers = map[string][]string{
 	"projections":               {"domain", "eventstore", "internal/backoff", "internal/dirsync", "internal/fastjson", "internal/tracing"},
 	"verify":                    {"domain", "eventstore", "projections", "internal/backoff", "internal/fastjson", "internal/token", "internal/tracing"},
 	"backup":                    {"domain", "eventstore"},
+	"audit":                     {"domain", "eventstore"},
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token"},
 	"extauthz":                  {},
 	"forwarders":                {"domain", "eventstore", "forwarders/format", "forwarders/transport", "internal/backoff"},

@@ -79,6 +79,9 @@ var EventTypes = []EventType{
 	{Name: "keyspace.updated", Zero: KeyspaceUpdated{}},
 	{Name: "keyspace.retired", Zero: KeyspaceRetired{}},
 	{Name: "keyspace.reinstated", Zero: KeyspaceReinstated{}},
+	{Name: "trail.begun", Zero: TrailBegun{}},
+	{Name: "trail.keys_rotated", Zero: TrailKeysRotated{}},
+	{Name: "trail.fork_detected", Zero: TrailForkDetected{}},
 }
 
 var typeNames = func() map[reflect.Type]string {

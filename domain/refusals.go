@@ -36,6 +36,9 @@ var (
 	ErrKeyspaceNotFound     = refusal(NotFound, "keyspace_not_found", "there is no such keyspace for products")
 	ErrNoKeyspace           = refusal(NotFound, "keyspace_not_found", "there is no such keyspace; GET /v1/keyspaces lists them")
 	ErrProjectionNotFound   = refusal(NotFound, "projection_not_found", "there is no such projection; GET /v1/projections lists them")
+	ErrTileNotFound         = refusal(NotFound, "tile_not_found", "the log has no such tile, or none of that width yet; see its checkpoint")
+	ErrNoTrailLog           = refusal(NotFound, "log_not_found", "there are two logs: events and uses")
+	ErrNoCheckpoint         = refusal(NotFound, "no_checkpoint", "nothing of this log was signed yet; come again in a moment")
 	ErrRouteNotFound        = refusal(NotFound, "route_not_found", "there is nothing at this path; /docs lists the routes")
 
 	// Conflict: the state of what the request is about does not allow it.
@@ -55,8 +58,9 @@ var (
 	ErrKeyringMismatch    = refusal(Conflict, "keyring_mismatch", "the installation has another keyring")
 	ErrRootKeyProtected   = refusal(Conflict, "root_key_protected", "the root key can be rotated, but not revoked, disabled, narrowed or made to expire; "+
 		"the operator of the service can replace it with keytrail root-key reset")
-	ErrOwnKey         = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
-	ErrRebuildRunning = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
+	ErrOwnKey           = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
+	ErrTooManyTrailKeys = refusal(Conflict, "too_many_trail_keys", "three generations of keys sign checkpoints at the moment; wait for an overlap to end")
+	ErrRebuildRunning   = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
 
 	// Stale and Reused: the If-Match names an older revision, or the Idempotency-Key came
 	// before with another request.

@@ -54,8 +54,17 @@ func samples() []domain.Event {
 		domain.KeyspaceRetired{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceReinstated{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
+		domain.TrailBegun{Log: 2, Origin: "keytrail/0123456789abcdef0123/89abcdef", Reason: domain.TrailRestored, Comment: "a disk was lost", Restored: "2026-11-20T11:00:00Z", Previous: map[string]string{"events": sampleNote}, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
+		domain.TrailKeysRotated{Log: 2, Generation: 2, OldUntil: at, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
+		domain.TrailForkDetected{Log: 2, Stream: "events", Finding: "it ends at position 6, and 7 messages were signed", Checkpoint: sampleNote, Header: domain.Header{At: at, By: "system"}},
 	}
 }
+
+// sampleNote and sampleVerifiers are like those of a log, and shorter.
+var (
+	sampleNote      = "keytrail/0123456789abcdef0123/76543210/events\n7\nX0bKyS0nGcSjb4NFtGyy+s8EzOkz2zQZ8NWdQk4cVDg=\n\n"
+	sampleVerifiers = map[string][]string{"events": {"keytrail/0123456789abcdef0123/89abcdef/events+530d903a+ARFZ"}, "uses": {"keytrail/0123456789abcdef0123/89abcdef/uses+530d903b+ARFZ"}}
+)
 
 // sampleDefinition has something of every part of a definition.
 var sampleDefinition = domain.KeyspaceDefinition{

@@ -37,7 +37,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
 	Org  domain.OrgID
-	Kind string // "key", "organization", "keyspace", "quota" or "keyring"
+	Kind string // "key", "organization", "keyspace", "quota", "keyring" or "trail"
 	ID   string
 }
 
@@ -60,6 +60,9 @@ func QuotaRef(org domain.OrgID, of domain.QuotaOf) Ref { return Ref{org, "quota"
 
 // KeyringRef names what the ledger knows of the installation's keyring.
 func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }
+
+// TrailLogRef names what the ledger knows of the Merkle logs over it.
+func TrailLogRef() Ref { return Ref{domain.Installation, "trail", "installation"} }
 
 func (r Ref) subject() string {
 	return Events.root() + string(r.Org) + "." + r.Kind + "." + r.ID

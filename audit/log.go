@@ -1,0 +1,164 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A Log reads the installation's Merkle logs. What it gives is proved by a checkpoint, so that
+// tiles that were damaged are an error and never a wrong proof. Concurrent use is safe.
+type Log struct {
+	ledger *eventstore.Ledger
+
+	mu      sync.Mutex
+	current domain.TrailLog
+	at      eventstore.Position // of its last event
+}
+
+// NewLog reads the logs over ledger.
+func NewLog(ledger *eventstore.Ledger) *Log { return &Log{ledger: ledger} }
+
+// Current is what the ledger says of the logs: their number, origin, keys and forks.
+func (l *Log) Current(ctx context.Context) (domain.TrailLog, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end, err := l.ledger.Load(ctx, eventstore.TrailLogRef(), l.at, func(r eventstore.Record) { l.current.Apply(r.Event) })
+	l.at = end
+	return l.current, err
+}
+
+// Origin is that of a stream's checkpoints.
+func Origin(t domain.TrailLog, s eventstore.Stream) string { return t.Origin + "/" + s.String() }
+
+// ErrNoCheckpoint is a log of which nothing was signed yet.
+var ErrNoCheckpoint = domain.ErrNoCheckpoint
+
+// Checkpoint is the last one of a stream's current log; ErrNoCheckpoint.
+func (l *Log) Checkpoint(ctx context.Context, s eventstore.Stream) (Checkpoint, error) {
+	t, err := l.Current(ctx)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return l.checkpointOf(ctx, t.Number, s)
+}
+
+func (l *Log) checkpointOf(ctx context.Context, number uint64, s eventstore.Stream) (Checkpoint, error) {
+	kept, err := l.ledger.Tile(ctx, eventstore.CheckpointRef(number, s))
+	if errors.Is(err, eventstore.ErrNoTile) {
+		return Checkpoint{}, ErrNoCheckpoint
+	}
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	c, err := ParseCheckpoint(kept.Data)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("the last checkpoint of log %d of %s: %w", number, s, err)
+	}
+	c.Published, c.revision, c.log, c.stream = kept.Stored, kept.Revision, number, s
+	return c, nil
+}
+
+// Inclusion proves that the tree of a size, up to c's, has the leaf at index (RFC 6962, section 2.1.1).
+func (l *Log) Inclusion(ctx context.Context, c Checkpoint, index, size int64) ([]tlog.Hash, error) {
+	if index < 0 || index >= size || size > c.Size {
+		return nil, domain.ErrTileNotFound
+	}
+	return tlog.ProveRecord(size, index, l.reader(ctx, c))
+}
+
+// Consistency proves that the tree of c begins with the tree of the size old (section 2.1.2).
+func (l *Log) Consistency(ctx context.Context, c Checkpoint, old int64) ([]tlog.Hash, error) {
+	if old < 0 || old > c.Size {
+		return nil, domain.ErrTileNotFound
+	}
+	if old == 0 {
+		return nil, nil
+	}
+	return tlog.ProveTree(c.Size, old, l.reader(ctx, c))
+}
+
+// RootAt is the root of the first leaves of c's tree, up to a size.
+func (l *Log) RootAt(ctx context.Context, c Checkpoint, size int64) (eventstore.Hash, error) {
+	if size < 0 || size > c.Size {
+		return eventstore.Hash{}, domain.ErrTileNotFound
+	}
+	root, err := tlog.TreeHash(size, l.reader(ctx, c))
+	return eventstore.Hash(root), err
+}
+
+// Hashes reads hashes of c's tree by their stored index, see tlog.StoredHashIndex.
+func (l *Log) Hashes(ctx context.Context, c Checkpoint, indexes []int64) ([]tlog.Hash, error) {
+	return l.reader(ctx, c).ReadHashes(indexes)
+}
+
+// Tile is a tile of c's tree, cut to a width; domain.ErrTileNotFound.
+func (l *Log) Tile(ctx context.Context, c Checkpoint, level int, index int64, width int) ([]byte, error) {
+	if !c.hasTile(level, index, width) {
+		return nil, domain.ErrTileNotFound
+	}
+	return (&tileReader{ctx: ctx, ledger: l.ledger, of: c}).read(tlog.Tile{H: tileHeight, L: level, N: index, W: width})
+}
+
+// hasTile reports whether a tree of c's size has a tile of that width.
+func (c Checkpoint) hasTile(level int, index int64, width int) bool {
+	if level < 0 || level > 63/tileHeight || index < 0 || width < 1 || width > tileWidth {
+		return false
+	}
+	hashes := c.Size >> (tileHeight * level)
+	full := hashes / tileWidth
+	return index < full || index == full && int64(width) <= hashes%tileWidth
+}
+
+// reader reads hashes of c's tree and proves each by c's root.
+func (l *Log) reader(ctx context.Context, c Checkpoint) tlog.HashReader {
+	return tlog.TileHashReader(c.Tree(), &tileReader{ctx: ctx, ledger: l.ledger, of: c, known: map[tlog.Tile][]byte{}})
+}
+
+// A tileReader reads tiles of a checkpoint's log for tlog, each once.
+type tileReader struct {
+	ctx    context.Context // of the one call that it is made for
+	ledger *eventstore.Ledger
+	of     Checkpoint
+	known  map[tlog.Tile][]byte
+}
+
+// Height is that of a tile.
+func (r *tileReader) Height() int { return tileHeight }
+
+// SaveTiles is of no use here: tiles are read again, from near.
+func (r *tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
+
+// ReadTiles reads tiles, which may be wider than the tree has them.
+func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	data := make([][]byte, len(tiles))
+	for i, t := range tiles {
+		if known, ok := r.known[t]; ok {
+			data[i] = known
+			continue
+		}
+		var err error
+		if data[i], err = r.read(t); err != nil {
+			return nil, err
+		}
+		r.known[t] = data[i]
+	}
+	return data, nil
+}
+
+func (r *tileReader) read(t tlog.Tile) ([]byte, error) {
+	kept, err := r.ledger.Tile(r.ctx, eventstore.NewTileRef(r.of.log, r.of.stream, t.L, t.N))
+	if err != nil {
+		return nil, err
+	}
+	if len(kept.Data) < t.W*tlog.HashSize {
+		return nil, fmt.Errorf("the tile %s of %s has %d bytes", t.Path(), r.of.Origin, len(kept.Data))
+	}
+	return kept.Data[:t.W*tlog.HashSize], nil
+}
