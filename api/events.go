@@ -37,6 +37,16 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p domain.Princip
 			return err
 		}
 	}
+	access := domain.AccessPage
+	switch {
+	case replay:
+		access = domain.AccessReplay
+	case follow:
+		access = domain.AccessFollow
+	}
+	if err := s.readTrail(r.Context(), p, q.read(access)); err != nil {
+		return err
+	}
 	switch {
 	case replay:
 		return s.replayEvents(w, r, p, q)

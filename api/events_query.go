@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
@@ -21,7 +23,16 @@ type eventQuery struct {
 	cursor eventstore.Cursor
 	limit  int
 	wait   time.Duration
+	chosen map[string]string // what the filter was made of, without the range of times
 }
+
+// read is the query as the trail has it.
+func (q *eventQuery) read(a domain.TrailAccess) commands.ReadTrail {
+	return commands.ReadTrail{Access: a, Filter: q.chosen, From: q.filter.From, To: q.filter.To}
+}
+
+// filterParameters are those that choose among events, beside the range of times.
+var filterParameters = []string{"org_id", "key_id", "type", "actor", "code", "ip", "resource"}
 
 func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery, err error) {
 	v, err := parseParameters(r, []string{"type", "code"}, "org_id", "key_id", "actor", "ip", "resource", "from", "to", "order", "cursor", "limit", "wait", "after")
@@ -65,7 +76,26 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		}
 	}
 	q.filter.Actor = v.Get("actor")
+	q.chosen = chosen(v, filterParameters)
 	return q, q.parseRange(v, r.Header)
+}
+
+// principalID is how the ids of principals look. Another actor finds nothing.
+var principalID = regexp.MustCompile(`^(key_[0-9a-z]{26}|[a-z_]{1,20})$`)
+
+// chosen is what some of a query's parameters say, for the trail, on which no secret may come
+// that a reader takes for the actor.
+func chosen(v url.Values, names []string) map[string]string {
+	chosen := map[string]string{}
+	for _, name := range names {
+		if !v.Has(name) {
+			continue
+		}
+		if chosen[name] = strings.Join(v[name], ","); name == "actor" && !principalID.MatchString(chosen[name]) {
+			chosen[name] = "[no principal]"
+		}
+	}
+	return chosen
 }
 
 // parseList reads a parameter whose values come one by one or with commas, nil if it is not given.

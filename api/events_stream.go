@@ -72,10 +72,12 @@ func (s *server) followEvents(w http.ResponseWriter, r *http.Request, p domain.P
 	defer done()
 	subscription := s.trail.Subscribe(p.Org, q.filter, q.cursor)
 	defer subscription.Close()
+	goesOn := q.read(domain.AccessFollow)
+	goesOn.Continued = true
 	control, at, written := http.NewResponseController(w), q.cursor, time.Now()
 	for control.Flush() == nil {
 		page, err := subscription.Next(ctx, time.Now().Add(recheckEvery), followLimit)
-		if ctx.Err() != nil || s.stillMayRead(r, page) != nil {
+		if ctx.Err() != nil || s.stillMayRead(r, page) != nil || s.readTrail(ctx, p, goesOn) != nil {
 			return
 		}
 		if err != nil {

@@ -64,3 +64,22 @@ func (h *Handler) NoticePasses(ctx context.Context, index NoticeIndex, n int) {
 		at = h.noticePass(ctx, index, at)
 	}
 }
+
+// SetMaxCountedReads bounds how many readings of the trail are counted until the test ends.
+func SetMaxCountedReads(t *testing.T, n int) {
+	before := maxCountedReads
+	t.Cleanup(func() { maxCountedReads = before })
+	maxCountedReads = n
+}
+
+// WriteReadsAt is one pass of WriteTrailReads, at a time.
+func (h *Handler) WriteReadsAt(ctx context.Context, now time.Time) {
+	h.writeReads(ctx, h.reads.take(countedFor, now))
+}
+
+// CountedReads is how many readings of the trail h counts.
+func (h *Handler) CountedReads() int {
+	h.reads.mu.Lock()
+	defer h.reads.mu.Unlock()
+	return len(h.reads.byID)
+}

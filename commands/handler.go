@@ -26,6 +26,7 @@ import (
 type EventLog interface {
 	Append(context.Context, eventstore.Ref, eventstore.Position, eventstore.Command, domain.Event) (eventstore.Position, error)
 	Load(context.Context, eventstore.Ref, eventstore.Position, func(eventstore.Record)) (eventstore.Position, error)
+	Last(context.Context, eventstore.Ref) (eventstore.Position, error)
 }
 
 // Options of a handler. The zero value is usable.
@@ -58,6 +59,7 @@ type Handler struct {
 	quotas    QuotaIndex
 	reserving quotaLocks
 	importIDs [32]byte
+	reads     *trailReads
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 }
 
@@ -79,7 +81,7 @@ func New(ledger EventLog, o Options) *Handler {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
 	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs,
-		requests: requests{index: o.Index, known: map[string]*request{}}}
+		reads: newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
 // A KeyResult is a key after a command. Position is its revision.

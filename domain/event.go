@@ -82,6 +82,7 @@ var EventTypes = []EventType{
 	{Name: "trail.begun", Zero: TrailBegun{}},
 	{Name: "trail.keys_rotated", Zero: TrailKeysRotated{}},
 	{Name: "trail.fork_detected", Zero: TrailForkDetected{}},
+	{Name: "audit.read", Zero: TrailRead{}},
 }
 
 var typeNames = func() map[reflect.Type]string {

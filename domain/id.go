@@ -22,11 +22,12 @@ type (
 )
 
 const (
-	keyPrefix   = "key_"
-	orgPrefix   = "org_"
-	ownerPrefix = "own_"
-	sinkPrefix  = "snk_"
-	idLength    = 26 // base32 characters of 128 bits
+	keyPrefix    = "key_"
+	orgPrefix    = "org_"
+	ownerPrefix  = "own_"
+	sinkPrefix   = "snk_"
+	readerPrefix = "rdr_"
+	idLength     = 26 // base32 characters of 128 bits
 )
 
 // Installation is the organization of the keys that serve every organization: the root
@@ -76,6 +77,12 @@ func NewSinkID(org OrgID, command string) SinkID {
 // that may have any characters.
 func NewOwnerID(org OrgID, owner string) OwnerID {
 	return OwnerID(newID(ownerPrefix, string(org), owner))
+}
+
+// NewReaderID is the id of a principal as a reader of the audit trail. It is not the
+// principal's own: what a key reads is no part of that key's history.
+func NewReaderID(org OrgID, principal string) string {
+	return newID(readerPrefix, string(org), principal)
 }
 
 // OwnerBytes is NewOwnerID(org, owner).Bytes() without an allocation.

@@ -53,6 +53,7 @@ func samples() []domain.Event {
 		domain.KeyspaceUpdated{Name: "pingward", Definition: sampleDefinition, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceRetired{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceReinstated{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
+		domain.TrailRead{Access: domain.AccessPage, Filter: map[string]string{"key_id": string(domain.NewKeyID("", "k"))}, From: at, To: at, Count: 3, First: at, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailBegun{Log: 2, Origin: "keytrail/0123456789abcdef0123/89abcdef", Reason: domain.TrailRestored, Comment: "a disk was lost", Restored: "2026-11-20T11:00:00Z", Previous: map[string]string{"events": sampleNote}, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
 		domain.TrailKeysRotated{Log: 2, Generation: 2, OldUntil: at, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
@@ -104,6 +105,8 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 		return Message(KeyspaceRef("pingward"), 7, command, e)
 	case "quota":
 		return Message(QuotaRef(org, sampleQuota), 7, command, e)
+	case "audit":
+		return Message(ReaderRef(domain.Principal{ID: "system", Org: org}), 7, command, e)
 	case "organization":
 		return Message(OrganizationRef(org), 7, command, e)
 	}

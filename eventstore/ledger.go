@@ -172,6 +172,24 @@ func (l *Ledger) next(ctx context.Context, ref Ref, after Position) (Record, err
 	return r, nil
 }
 
+// Last is the position of an aggregate's last event, 0 if it has none.
+func (l *Ledger) Last(ctx context.Context, ref Ref) (p Position, err error) {
+	err = retry(ctx, func(ctx context.Context) error {
+		m, err := l.streams[Events].GetLastMsgForSubject(ctx, ref.subject())
+		if err == nil {
+			p = Position(m.Sequence)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("look for the last event of %s: %w", ref, err)
+	}
+	return p, nil
+}
+
 // Message is one message as the stream's leader has it; ErrNoSuchPosition if it has none there.
 func (l *Ledger) Message(ctx context.Context, s Stream, p Position) (Raw, error) {
 	return l.get(ctx, s, p)

@@ -37,7 +37,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
 	Org  domain.OrgID
-	Kind string // "key", "organization", "keyspace", "quota", "keyring" or "trail"
+	Kind string // "key", "organization", "keyspace", "quota", "reader", "keyring" or "trail"
 	ID   string
 }
 
@@ -57,6 +57,9 @@ func KeyspaceRef(name string) Ref { return Ref{domain.Installation, "keyspace", 
 
 // QuotaRef names a quota of an organization.
 func QuotaRef(org domain.OrgID, of domain.QuotaOf) Ref { return Ref{org, "quota", of.ID(org)} }
+
+// ReaderRef names a principal as a reader of the audit trail.
+func ReaderRef(p domain.Principal) Ref { return Ref{p.Org, "reader", domain.NewReaderID(p.Org, p.ID)} }
 
 // KeyringRef names what the ledger knows of the installation's keyring.
 func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }

@@ -166,6 +166,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(func(ctx context.Context) error { s.commands.WriteNotices(ctx, keyIndex{s.store}); return nil })
 	s.run(func(ctx context.Context) error { s.commands.ReleasePlaces(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
+	s.run(func(ctx context.Context) error { s.commands.WriteTrailReads(ctx); return nil })
 	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Tokens: s.tokens, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
 	s.http.setHandler(handler)

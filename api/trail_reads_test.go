@@ -1,0 +1,43 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// TestReadingTheTrailIsOnTheTrail in every form, of the reader's organization, and what is
+// not written is not answered.
+func TestReadingTheTrailIsOnTheTrail(t *testing.T) {
+	s := start(t)
+	org := s.org("acme")
+	reader, auditor := s.create(s.root, `{"org_id":"`+org+`","keyspace":"keytrail","name":"auditor","scopes":["audit:read"]}`)
+	id, secret := s.create(s.root, `{"org_id":"`+org+`","name":"n"}`)
+	for range 3 { // a retry costs nothing
+		s.must(auditor, "GET", "/v1/events?limit=1&from=2026-01-01T00:00:00Z&key_id="+id, "")
+		s.do(auditor, "GET", "/v1/events?type=key.created,key.revoked", "", "Accept", "application/x-ndjson")
+		s.do(auditor, "GET", "/v1/events?actor="+secret, "")
+	}
+	reads := s.must(s.root, "GET", "/v1/events?type=audit.read&actor="+reader, "")["items"].([]any)
+	var told []string
+	for _, r := range reads {
+		e := r.(map[string]any)
+		if e["orgid"] != org {
+			t.Errorf("%v is of another organization", e)
+		}
+		d := e["data"].(map[string]any)
+		told = append(told, fmt.Sprint(d["access"], d["filter"], d["from"], d["count"]))
+	}
+	want := []string{"page" + fmt.Sprint(map[string]string{"key_id": id}) + "2026-01-01T00:00:00Z 1",
+		"replaymap[type:key.created,key.revoked] <nil> 1", "pagemap[actor:[no principal]] <nil> 1"}
+	if strings.ReplaceAll(strings.Join(told, "\n"), " ", "") != strings.ReplaceAll(strings.Join(want, "\n"), " ", "") {
+		t.Errorf("the trail tells\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
+	s.ledger.Suspend(domain.ErrStorageFull)
+	defer s.ledger.Suspend(nil)
+	if status, _, text := s.do(auditor, "GET", "/v1/events?ip=192.0.2.7", ""); status != 503 {
+		t.Errorf("what cannot be written is answered: %d %s", status, text)
+	}
+}
