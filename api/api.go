@@ -32,7 +32,8 @@ type Options struct {
 	Store    *projections.Store
 	Ledger   *eventstore.Ledger
 	Verifier *verify.Verifier
-	Tokens   *token.Issuer // nil: there are no derived tokens
+	Tokens   *token.Issuer     // nil: there are no derived tokens
+	Trail    *eventstore.Trail // nil: one of the API alone
 
 	GitHubKeys *githubscan.Keys // nil: reports of GitHub's secret scanning are not taken
 
@@ -80,7 +81,7 @@ func New(o Options) http.Handler {
 		huma.ValidateStrictCasing = true  // NAME is not name
 		huma.DefaultArrayNullable = false // a list is empty, never null
 	})
-	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), leaks: newLeakCounter(o.Registry), trail: eventstore.NewTrail(o.Ledger, o.Store),
+	s := &server{Options: o, mux: http.NewServeMux(), admission: newAdmission(o.Limits, o.Registry), leaks: newLeakCounter(o.Registry), trail: cmp.Or(o.Trail, eventstore.NewTrail(o.Ledger, o.Store)),
 		bulk: make(chan struct{}, bulkSlots)}
 	config := huma.DefaultConfig("Keytrail", o.Version)
 	config.CreateHooks = nil                                             // no $schema member in answers

@@ -15,6 +15,11 @@ type Cursor struct {
 	Descending bool        `json:"d,omitempty"`
 }
 
+// CursorAfter is an ascending cursor after whole messages.
+func CursorAfter(events, uses Position) Cursor {
+	return Cursor{At: [2]Position{events, uses}, Index: wholeMessage}
+}
+
 // wholeMessage is the Index of an ascending cursor after all uses of a message.
 const wholeMessage = 1 << 20
 

@@ -66,6 +66,16 @@ func (l *Ledger) count(ctx context.Context, ref Ref) (n uint64, err error) {
 	return n, nil
 }
 
+// endsBefore reports whether the events are known to end before p: a server that was cut off may
+// take itself for the leader, so a quorum is proven first.
+func (l *Ledger) endsBefore(ctx context.Context, p Position) bool {
+	if l.beat(ctx) != nil {
+		return false
+	}
+	end, err := l.End(ctx, Events)
+	return err == nil && end < p
+}
+
 // LastEnd is the greatest position of the stream that is known here, without asking.
 func (l *Ledger) LastEnd(s Stream) Position { return Position(l.health[s].end.Load()) }
 

@@ -27,7 +27,9 @@ type Subscription struct {
 	tail   *tail
 	awake  chan struct{} // readable: there may be something
 
-	turn *inflight.Turn[domain.OrgID] // of the goroutine that calls Next: to catch up; nil: not asked for
+	turns *inflight.Turns[domain.OrgID] // to catch up
+	sink  bool
+	turn  *inflight.Turn[domain.OrgID] // of the goroutine that calls Next: to catch up; nil: not asked for
 
 	// Of the goroutine that calls Next, until joined; then under the tail's lock.
 	cursor Cursor
@@ -38,7 +40,16 @@ type Subscription struct {
 
 // Subscribe is an organization's subscription to what f chooses after c. It must be closed.
 func (t *Trail) Subscribe(org domain.OrgID, f Filter, c Cursor) *Subscription {
-	s := &Subscription{trail: t, org: org, filter: f, types: f.typeBits(), cursor: c, awake: make(chan struct{}, 1)}
+	return t.subscribe(&Subscription{org: org, filter: f, cursor: c, turns: t.catchUps})
+}
+
+// SubscribeSink is Subscribe for a sink of an organization. Its pages tell what was pruned.
+func (t *Trail) SubscribeSink(org domain.OrgID, f Filter, c Cursor) *Subscription {
+	return t.subscribe(&Subscription{org: org, filter: f, cursor: c, turns: t.forwarding, sink: true})
+}
+
+func (t *Trail) subscribe(s *Subscription) *Subscription {
+	s.trail, s.types, s.awake = t, s.filter.typeBits(), make(chan struct{}, 1)
 	t.join(s)
 	return s
 }
@@ -204,15 +215,31 @@ func (s *Subscription) catchUp(ctx context.Context, until time.Time, limit int) 
 	}
 	defer s.endTurn()
 	page, err := s.trail.page(ctx, s.filter, s.cursor, limit, min(maxPageTime, max(minCatchUp, time.Until(until))))
+	if s.sink && err == nil {
+		page.Pruned, err = s.trail.pruned(ctx, &s.filter, s.cursor)
+	}
 	s.cursor = page.Next
 	return page, err
+}
+
+// pruned are the uses after c that the ledger has no more. It is asked once they were read: what
+// is pruned meanwhile may have been missed.
+func (t *Trail) pruned(ctx context.Context, f *Filter, c Cursor) (Span, error) {
+	if c.At[Uses] == 0 || f.excludes(Uses) {
+		return Span{}, nil
+	}
+	gone, err := t.ledger.Gone(ctx, Uses)
+	if err != nil || gone.Position <= c.after(Uses) {
+		return Span{}, err
+	}
+	return Span{From: c.after(Uses) + 1, To: gone.Position}, nil
 }
 
 // waitForTurn reports whether it became the subscription's turn. If not, it keeps its place in the
 // queue for the next call.
 func (s *Subscription) waitForTurn(ctx context.Context, until time.Time) bool {
 	if s.turn == nil {
-		s.turn = s.trail.catchUps.Ask(s.org)
+		s.turn = s.turns.Ask(s.org)
 	}
 	select {
 	case <-s.turn.Granted:

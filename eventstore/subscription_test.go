@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -376,4 +377,65 @@ func TestAnOrganizationThatCatchesUpLeavesTheLedgerToOthers(t *testing.T) {
 	other := trail.Subscribe(orgs[1], eventstore.Filter{Reach: domain.Only(orgs[1])}, eventstore.Cursor{})
 	defer other.Close()
 	collect(t, other, 20, 7)
+}
+
+// TestALiveUseComesAfterTheEventItWasDecidedAt, though it was stored before it was read.
+func TestALiveUseComesAfterTheEventItWasDecidedAt(t *testing.T) {
+	l := eventstoretest.New(t)
+	trail := eventstore.NewTrail(l, nil)
+	s := trail.Subscribe(org, eventstore.Filter{Reach: domain.All}, eventstore.Cursor{})
+	defer s.Close()
+	if _, err := s.Next(t.Context(), time.Now(), 1); err != nil {
+		t.Fatal(err)
+	}
+	var b eventstore.UseBatch
+	b.Add(org, &domain.KeyUsed{Key: domain.NewKeyID(org, "k"), Code: domain.UseValid, At: noon}, 1)
+	if _, err := l.AppendUses(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := s.Next(t.Context(), time.Now().Add(100*time.Millisecond), 1); err != nil || len(page.Entries) != 0 {
+		t.Fatalf("%d entries before the event: %v", len(page.Entries), err)
+	}
+	if _, err := l.Append(t.Context(), eventstore.KeyRef(org, domain.NewKeyID(org, "k")), 0, eventstore.Command{ID: "1"}, created(1)); err != nil {
+		t.Fatal(err)
+	}
+	got := identities(collect(t, s, 2, 1))
+	if want := []string{"events 1", "uses 1.0"}; !slices.Equal(got, want) {
+		t.Errorf("it got %v, want %v", got, want)
+	}
+}
+
+// TestASinkIsToldWhatWasPruned, and goes on after it.
+func TestASinkIsToldWhatWasPruned(t *testing.T) {
+	server := eventstoretest.Server(t)
+	l, js := eventstoretest.Open(t, server), eventstoretest.JetStream(t, server)
+	for range 5 {
+		use(t, l, orgs[0], "k", 1)
+	}
+	trail := eventstore.NewTrail(l, nil)
+	stream, err := js.Stream(t.Context(), "KEYTRAIL_USES")
+	if err == nil {
+		err = stream.Purge(t.Context(), jetstream.WithPurgeSequence(4))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		types []string
+		at    eventstore.Position
+		want  eventstore.Span
+	}{
+		{"it had read some", nil, 1, eventstore.Span{From: 2, To: 3}},
+		{"it had read all that is gone", nil, 3, eventstore.Span{}},
+		{"it begins at the beginning", nil, 0, eventstore.Span{}},
+		{"it wants no uses", []string{"key.revoked"}, 1, eventstore.Span{}},
+	} {
+		s := trail.SubscribeSink(orgs[0], eventstore.Filter{Reach: domain.All, Types: c.types}, eventstore.CursorAfter(0, c.at))
+		page, err := s.Next(t.Context(), time.Now().Add(time.Millisecond), 10)
+		s.Close()
+		if err != nil || page.Pruned != c.want {
+			t.Errorf("%s: %+v, want %+v: %v", c.name, page.Pruned, c.want, err)
+		}
+	}
 }

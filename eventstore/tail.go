@@ -28,7 +28,8 @@ type tail struct {
 	bytes         int      // of the messages that they came in
 	low           Cursor   // the ring has everything after low up to high
 	high          Cursor
-	err           error // why the tail ended
+	eventsMoved   chan struct{} // closed when high moves in the events
+	err           error         // why the tail ended
 }
 
 // A chunk is what of one stream was there to be read at once. It does not change.
@@ -57,7 +58,7 @@ func (t *Trail) join(s *Subscription) {
 	defer t.mu.Unlock()
 	if t.tail == nil || t.tail.ended() {
 		ctx, cancel := context.WithCancel(context.Background())
-		t.tail = &tail{trail: t, stop: cancel, started: make(chan struct{}), subscriptions: map[*Subscription]struct{}{}}
+		t.tail = &tail{trail: t, stop: cancel, started: make(chan struct{}), eventsMoved: make(chan struct{}), subscriptions: map[*Subscription]struct{}{}}
 		go t.tail.run(ctx)
 	}
 	s.tail = t.tail
@@ -100,12 +101,45 @@ func (tl *tail) run(ctx context.Context) {
 		q := Query{Stream: s, Reach: domain.All, After: tl.low.At[s], Live: true, Max: chunkMessages}
 		readers.Go(func() error {
 			return tl.trail.ledger.Read(ctx, q, func(b Batch) error {
+				if err := tl.awaitEvents(ctx, b); err != nil {
+					return err
+				}
 				tl.pause(ctx, b, tl.add(s, b))
 				return nil
 			})
 		})
 	}
 	tl.end(readers.Wait())
+}
+
+// decidedCheck is how long uses wait for the event that they were decided after before the ledger
+// is asked whether it has such an event: it is milliseconds away, unless the ledger lost its end.
+const decidedCheck = 5 * time.Second
+
+// awaitEvents waits until the ring has, or had, the events at which the uses of b were decided:
+// two readers of two streams give no order between them.
+func (tl *tail) awaitEvents(ctx context.Context, b Batch) error {
+	var decided Position
+	for i := range b.Records {
+		decided = max(decided, b.Records[i].Decided)
+	}
+	for {
+		tl.mu.Lock()
+		high, moved := tl.high.At[Events], tl.eventsMoved
+		tl.mu.Unlock()
+		if decided <= high {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(decidedCheck):
+			if tl.trail.ledger.endsBefore(ctx, decided) {
+				return nil
+			}
+		}
+	}
 }
 
 func (tl *tail) start(ctx context.Context) error {
@@ -152,6 +186,10 @@ func (tl *tail) add(s Stream, b Batch) (subscriptions int) {
 	defer tl.mu.Unlock()
 	before := tl.high
 	tl.high.moveTo(s, b.Checkpoint.Position)
+	if s == Events {
+		close(tl.eventsMoved)
+		tl.eventsMoved = make(chan struct{})
+	}
 	c.after = tl.high
 	number := tl.first + len(tl.chunks)
 	tl.chunks = append(tl.chunks, c)

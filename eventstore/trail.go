@@ -30,7 +30,11 @@ type Page struct {
 	Entries []*Entry
 	Next    Cursor
 	AtEnd   bool // nothing that matches lay beyond it when it was made
+	Pruned  Span // of a sink's page: uses before Next that the ledger has no more, and that may not be in it
 }
+
+// A Span is messages of a stream, From and To included. The zero Span is none.
+type Span struct{ From, To Position }
 
 // A Trail reads both streams as one. Each is in its own order. Between them the place of a use
 // is after the event at which it was decided, see merge.go. It is safe for concurrent use.
@@ -39,6 +43,7 @@ type Trail struct {
 	ledger      *Ledger
 	index       TrailIndex                    // nil: everything is read on the ledger
 	catchUps    *inflight.Turns[domain.OrgID] // of the subscriptions that read the ledger themselves
+	forwarding  *inflight.Turns[domain.OrgID] // likewise, of sinks: they and the API's clients do not wait for each other
 	ringRecords int
 
 	mu   sync.Mutex
@@ -48,7 +53,10 @@ type Trail struct {
 // NewTrail is the trail of l. What index has is read there where that is less than to read the
 // ledger; nil: there is none.
 func NewTrail(l *Ledger, index TrailIndex) *Trail {
-	return &Trail{ledger: l, index: index, catchUps: inflight.NewTurns[domain.OrgID](maxCatchUps, maxCatchUpsPerOrg), ringRecords: ringRecords}
+	turns := func() *inflight.Turns[domain.OrgID] {
+		return inflight.NewTurns[domain.OrgID](maxCatchUps, maxCatchUpsPerOrg)
+	}
+	return &Trail{ledger: l, index: index, catchUps: turns(), forwarding: turns(), ringRecords: ringRecords}
 }
 
 // ErrBeyondEnd says that a cursor lies beyond the ledger's end: it is not of this ledger, or
