@@ -121,7 +121,7 @@ func readEvent(m *Raw) (Record, error) {
 func (r *Record) decode(t domain.EventType, m *Raw) error {
 	attributes, data, ok := cutData(m.Data)
 	if !ok {
-		return errors.New("it has no data")
+		return errNoData
 	}
 	private, binding, err := openPrivate(header(m.Header, headerPrivate), attributes)
 	if err != nil {
@@ -152,6 +152,18 @@ func cutData(body []byte) (attributes, data []byte, ok bool) {
 // previousMember comes after every attribute that a caller has a say in, and quotes inside a
 // JSON string are escaped: the last one is the attribute.
 const previousMember = `,"previous":"`
+
+// PreviousOf is the position of the event before that with this body in its aggregate; 0: there is
+// none.
+func PreviousOf(body []byte) (Position, error) {
+	attributes, _, ok := cutData(body)
+	if !ok {
+		return 0, errNoData
+	}
+	return readPrevious(attributes)
+}
+
+var errNoData = errors.New("it has no data")
 
 func readPrevious(attributes []byte) (Position, error) {
 	start := bytes.LastIndex(attributes, []byte(previousMember))

@@ -88,9 +88,11 @@ func hashNode(left, right Hash) Hash {
 	return sha256.Sum256(b[:])
 }
 
-// Commitment is the body of the leaf of a message of uses: the line of its head, the number of
+// Commitment is the body of the leaf of a message of uses.
+func (t *UseTree) Commitment() []byte { return UsesCommitment(t.Head, len(t.Lines), t.Root()) }
+
+// UsesCommitment is the body of the leaf of a message of uses: the line of its head, the number of
 // its uses and the root of their tree, in lines. It shows nothing of a use.
-func (t *UseTree) Commitment() []byte {
-	root := t.Root()
-	return fmt.Appendf(nil, "%s\n%d\n%s", t.Head, len(t.Lines), base64.StdEncoding.EncodeToString(root[:]))
+func UsesCommitment(head string, uses int, root Hash) []byte {
+	return fmt.Appendf(nil, "%s\n%d\n%s", head, uses, base64.StdEncoding.EncodeToString(root[:]))
 }

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/keytrail/keytrail/domain"
 )
 
@@ -89,6 +91,9 @@ type Raw struct {
 	Data     []byte
 	Stored   time.Time
 }
+
+// ID is the message's id.
+func (m *Raw) ID() string { return header(m.Header, jetstream.MsgIDHeader) }
 
 // A Record is one event as the ledger holds it.
 type Record struct {
