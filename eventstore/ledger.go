@@ -20,20 +20,22 @@ import (
 // A Ledger appends to and reads the two streams. It is safe for concurrent use, without locks:
 // what changes is atomic.
 type Ledger struct {
-	nc        *nats.Conn
-	js        jetstream.JetStream
-	streams   [2]jetstream.Stream
-	dataKeys  jetstream.Stream
-	tiles     jetstream.Stream
-	restored  string // when a restored ledger was confirmed; "": it was not restored
-	node      string
-	embedded  bool // the server is in this process, which is its only client
-	log       *slog.Logger
-	latency   *prometheus.HistogramVec
-	errors    *prometheus.CounterVec
-	commits   groupCommit
-	reads     chan struct{} // the slots of get
-	suspended atomic.Pointer[error]
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	streams  [2]jetstream.Stream
+	dataKeys jetstream.Stream
+
+	sinks, attempts, deadLetters jetstream.Stream
+	tiles                        jetstream.Stream
+	restored                     string // when a restored ledger was confirmed; "": it was not restored
+	node                         string
+	embedded                     bool // the server is in this process, which is its only client
+	log                          *slog.Logger
+	latency                      *prometheus.HistogramVec
+	errors                       *prometheus.CounterVec
+	commits                      groupCommit
+	reads                        chan struct{} // the slots of get
+	suspended                    atomic.Pointer[error]
 
 	heartbeatSubject string // of this process
 	acknowledged     atomic.Pointer[time.Time]

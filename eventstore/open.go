@@ -52,6 +52,12 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 			l.dataKeys = s
 		case want.Name == tilesName:
 			l.tiles = s
+		case want.Name == sinksName:
+			l.sinks = s
+		case want.Name == attemptsName:
+			l.attempts = s
+		case want.Name == deadLettersName:
+			l.deadLetters = s
 		}
 	}
 	l.restored, _ = strings.CutPrefix(l.streams[Events].CachedInfo().Config.Metadata[restoreState], confirmedAt)

@@ -29,7 +29,7 @@ const (
 )
 
 // configs are the streams as Open makes them: those of a Stream by its number, then those of the
-// heartbeats, of the data keys and of the tiles. Each setting that NATS has a default for and that touches what is kept is written
+// heartbeats, of the data keys, of the tiles and of the sinks. Each setting that NATS has a default for and that touches what is kept is written
 // out.
 func configs(o Options) []jetstream.StreamConfig {
 	if o.UsesMaxAge == 0 {
@@ -39,7 +39,7 @@ func configs(o Options) []jetstream.StreamConfig {
 		o.UsesMaxBytes = -1
 	}
 	forAll := func(c jetstream.StreamConfig) jetstream.StreamConfig { return keptAlike(o, c) }
-	return []jetstream.StreamConfig{
+	return append([]jetstream.StreamConfig{
 		forAll(jetstream.StreamConfig{
 			Name: Events.name(), Subjects: []string{Events.subjects()}, DenyDelete: true, DenyPurge: true,
 			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, Discard: jetstream.DiscardNew, AllowAtomicPublish: true,
@@ -59,7 +59,7 @@ func configs(o Options) []jetstream.StreamConfig {
 			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
 		}),
 		tilesConfig(o),
-	}
+	}, sinkConfigs(o)...)
 }
 
 // tilesConfig is that of the stream of tiles. One message a subject: a wider tile replaces a
@@ -109,7 +109,7 @@ func faults(have, want jetstream.StreamConfig) []fault {
 		{have.SubjectTransform != nil, "changes subjects; take subject_transform away"},
 		{have.MaxConsumers > 0, "limits its consumers; set max_consumers to -1"},
 	}
-	if want.Name == heartbeatsName {
+	if want.Name == heartbeatsName || want.Name == attemptsName {
 		return all
 	}
 	kept := []fault{ // of streams that keep what they have
@@ -123,10 +123,12 @@ func faults(have, want jetstream.StreamConfig) []fault {
 		{have.AllowDirect || have.MirrorDirect, "is read from any replica, which may lack what was acknowledged; take allow_direct and mirror_direct away"},
 		{have.RePublish != nil, "copies its messages to other subjects; take republish away"},
 	}
-	if want.Name == dataKeysName {
+	if slices.Contains([]string{dataKeysName, sinksName, deadLettersName}, want.Name) {
 		return slices.Concat(all, kept, []fault{
 			{have.DenyDelete, "keeps messages that are to be destroyed; take deny_delete away"},
-			{have.MaxMsgsPerSubject != 1, "keeps more than one message of a subject; set max_msgs_per_subject to 1"},
+			{have.DenyPurge && want.Name != dataKeysName, "cannot be purged of a sink that was deleted; take deny_purge away"},
+			{have.MaxMsgsPerSubject != want.MaxMsgsPerSubject, fmt.Sprintf("keeps another number of messages of a subject; set max_msgs_per_subject to %d", want.MaxMsgsPerSubject)},
+			{have.DiscardNewPerSubject != want.DiscardNewPerSubject, fmt.Sprintf("has discard_new_per_subject %t; set %t", have.DiscardNewPerSubject, want.DiscardNewPerSubject)},
 			{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
 		})
 	}

@@ -1,0 +1,224 @@
+package eventstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/keytrail/keytrail/domain"
+)
+
+// What the forwarding of sinks needs beside the ledger is in three streams: the lease of the
+// process that forwards, and how far each sink has come; the latest attempts to deliver; and what
+// receivers rejected for good.
+const (
+	sinksName = "KEYTRAIL_SINKS"
+	sinksRoot = "keytrail.sinks."
+
+	attemptsName   = "KEYTRAIL_ATTEMPTS"
+	attemptsRoot   = "keytrail.attempts."
+	attemptsMaxAge = 7 * 24 * time.Hour // longer than a sink fails before it pauses
+	maxAttempts    = 100                // of a sink: some 100 KB
+
+	deadLettersName = "KEYTRAIL_DEAD_LETTERS"
+	deadLettersRoot = "keytrail.dead_letters."
+	maxDeadLetters  = 1000 // of a sink: a receiver that rejects everything must not fill the disk
+)
+
+// sinkConfigs are the streams of the sinks.
+func sinkConfigs(o Options) []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		// One message a subject, the last. They can be deleted, with their sink. A full disk
+		// refuses the new and not the old.
+		keptAlike(o, jetstream.StreamConfig{
+			Name: sinksName, Subjects: []string{sinksRoot + ">"},
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
+		}),
+		// For an operator to look at: the oldest go.
+		keptAlike(o, jetstream.StreamConfig{
+			Name: attemptsName, Subjects: []string{attemptsRoot + "*"},
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: maxAttempts, MaxAge: attemptsMaxAge, Discard: jetstream.DiscardOld,
+		}),
+		// What no receiver has: the oldest stay, and a sink that has as many as it may pauses.
+		keptAlike(o, jetstream.StreamConfig{
+			Name: deadLettersName, Subjects: []string{deadLettersRoot + "*"},
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: maxDeadLetters, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+		}),
+	}
+}
+
+// A SinkState is what is kept under a name: the last that was put.
+type SinkState struct {
+	Data     []byte
+	Revision Position // 0: nothing was put
+}
+
+// LeaseState is the name of the lease of the process that forwards.
+const LeaseState = "lease"
+
+// CheckpointState is the name of how far a sink has come.
+func CheckpointState(id domain.SinkID) string { return string(id) + ".checkpoint" }
+
+// ReplayState is the name of how far the replay of a sink has come.
+func ReplayState(id domain.SinkID) string { return string(id) + ".replay" }
+
+// SinkState is what the stream's leader has under a name.
+func (l *Ledger) SinkState(ctx context.Context, name string) (SinkState, error) {
+	var m *jetstream.RawStreamMsg
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		m, err = l.sinks.GetLastMsgForSubject(ctx, sinksRoot+name)
+		return err
+	})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return SinkState{}, nil
+	case err != nil:
+		return SinkState{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	return SinkState{Data: m.Data, Revision: Position(m.Sequence)}, nil
+}
+
+// PutSinkState replaces the state of revision after, 0: none, and gives the new revision.
+// ErrConflict: it has another one, which another process has put. It is put whatever suspends
+// appends: a state takes the place of the one before.
+func (l *Ledger) PutSinkState(ctx context.Context, name string, after Position, data []byte) (Position, error) {
+	m := nats.NewMsg(sinksRoot + name)
+	m.Data = data
+	m.Header.Set(jetstream.MsgIDHeader, nuid.Next())
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(uint64(after), 10))
+	var ack *jetstream.PubAck
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		ack, err = l.publishOnce(ctx, m)
+		return err
+	})
+	if err == nil {
+		return Position(ack.Sequence), nil
+	}
+	if FailureOf(err) == Conflict { // with an earlier try of ours, perhaps, whose acknowledgement was lost
+		if now, readErr := l.SinkState(ctx, name); readErr == nil && now.Revision > after && bytes.Equal(now.Data, data) {
+			return now.Revision, nil
+		}
+	}
+	return 0, fmt.Errorf("put %s after %d: %w", name, after, err)
+}
+
+// DeleteSink deletes what is kept of a sink.
+func (l *Ledger) DeleteSink(ctx context.Context, id domain.SinkID) error {
+	return retry(ctx, func(ctx context.Context) error {
+		return errors.Join(
+			l.sinks.Purge(ctx, jetstream.WithPurgeSubject(sinksRoot+string(id)+".*")),
+			l.attempts.Purge(ctx, jetstream.WithPurgeSubject(attemptsRoot+string(id))),
+			l.deadLetters.Purge(ctx, jetstream.WithPurgeSubject(deadLettersRoot+string(id))))
+	})
+}
+
+// AddAttempt keeps what became of an attempt to deliver. It waits for no acknowledgement: an
+// attempt that is lost tells nobody anything wrong.
+func (l *Ledger) AddAttempt(id domain.SinkID, data []byte) error {
+	if err := l.Suspended(); err != nil {
+		return err
+	}
+	return l.nc.Publish(attemptsRoot+string(id), data)
+}
+
+// Attempts are the attempts of a sink that are kept, oldest first.
+func (l *Ledger) Attempts(ctx context.Context, id domain.SinkID) ([]Raw, error) {
+	return readMessages(ctx, l.attempts, attemptsRoot+string(id))
+}
+
+// ErrDeadLettersFull says that a sink has as many dead letters as it may.
+var ErrDeadLettersFull = errors.New("there are as many dead letters as there may be")
+
+// AddDeadLetter keeps what a receiver rejected for good. event is its id: a repeat is dropped.
+func (l *Ledger) AddDeadLetter(ctx context.Context, id domain.SinkID, event string, data []byte) error {
+	if err := l.Suspended(); err != nil {
+		return err
+	}
+	count, err := l.CountDeadLetters(ctx, id)
+	if err != nil {
+		return err
+	}
+	if count >= maxDeadLetters {
+		return ErrDeadLettersFull
+	}
+	m := nats.NewMsg(deadLettersRoot + string(id))
+	m.Data = data
+	m.Header.Set(jetstream.MsgIDHeader, string(id)+"."+event)
+	err = retry(ctx, func(ctx context.Context) error {
+		_, err := l.publishOnce(ctx, m)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("keep a dead letter: %w", err)
+	}
+	return nil
+}
+
+// CountDeadLetters is how many a sink has.
+func (l *Ledger) CountDeadLetters(ctx context.Context, id domain.SinkID) (n uint64, err error) {
+	subject := deadLettersRoot + string(id)
+	err = retry(ctx, func(ctx context.Context) error {
+		info, err := l.deadLetters.Info(ctx, jetstream.WithSubjectFilter(subject))
+		if err == nil {
+			n = info.State.Subjects[subject]
+		}
+		return err
+	})
+	return n, err
+}
+
+// DeadLetters are those of a sink, oldest first.
+func (l *Ledger) DeadLetters(ctx context.Context, id domain.SinkID) ([]Raw, error) {
+	return readMessages(ctx, l.deadLetters, deadLettersRoot+string(id))
+}
+
+// DeleteDeadLetter deletes one that was delivered after all, or that nobody wants.
+func (l *Ledger) DeleteDeadLetter(ctx context.Context, p Position) error {
+	return retry(ctx, func(ctx context.Context) error {
+		_, err := l.deadLetters.GetMsg(ctx, uint64(p))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil // also if an earlier try, or another process, has done it
+		}
+		if err != nil {
+			return err
+		}
+		return l.deadLetters.DeleteMsg(ctx, uint64(p))
+	})
+}
+
+// readMessages reads all messages of a subject, of which there are few.
+func readMessages(ctx context.Context, s jetstream.Stream, subject string) (all []Raw, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Deadline)
+	defer cancel()
+	// The server drops a consumer that was not asked for a minute.
+	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, MaxResetAttempts: 1, InactiveThreshold: time.Minute})
+	if err != nil {
+		return nil, classify(err)
+	}
+	for n := 1; n > 0; {
+		page, err := c.FetchNoWait(defaultBatch)
+		if err != nil {
+			return nil, classify(err)
+		}
+		n = 0
+		for m := range page.Messages() {
+			n++
+			meta, err := m.Metadata()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, Raw{Position: Position(meta.Sequence.Stream), Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Stored: meta.Timestamp})
+		}
+		if err := page.Error(); err != nil {
+			return nil, classify(err)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,92 @@
+package eventstore_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+)
+
+var sinkID = domain.NewSinkID(org, "a")
+
+// TestASinksStateIsComparedAndSet: a process that was frozen does not overwrite what another has
+// put since.
+func TestASinksStateIsComparedAndSet(t *testing.T) {
+	l := eventstoretest.New(t)
+	name := eventstore.CheckpointState(sinkID)
+	if s, err := l.SinkState(t.Context(), name); err != nil || s.Revision != 0 {
+		t.Fatalf("nothing was put, and there is %+v: %v", s, err)
+	}
+	first, err := l.PutSinkState(t.Context(), name, 0, []byte("first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.PutSinkState(t.Context(), name, first, []byte("second")); err != nil {
+		t.Fatal(err)
+	}
+	for _, after := range []eventstore.Position{0, first} {
+		if _, err := l.PutSinkState(t.Context(), name, after, []byte("late")); !errors.Is(err, eventstore.ErrConflict) {
+			t.Errorf("after %d: %v, want a conflict", after, err)
+		}
+	}
+	if s, err := l.SinkState(t.Context(), name); err != nil || string(s.Data) != "second" {
+		t.Errorf("it is %q: %v", s.Data, err)
+	}
+	if _, err := l.PutSinkState(t.Context(), name, first, []byte("second")); err != nil {
+		t.Errorf("a repeat whose acknowledgement was lost: %v", err)
+	}
+}
+
+// TestDeadLettersAreKeptUpToABound: none pushes another out.
+func TestDeadLettersAreKeptUpToABound(t *testing.T) {
+	l := eventstoretest.New(t)
+	var err error
+	n := 0
+	for ; err == nil && n < 2000; n++ {
+		err = l.AddDeadLetter(t.Context(), sinkID, fmt.Sprint("event ", n), []byte(fmt.Sprint(n)))
+	}
+	if n--; !errors.Is(err, eventstore.ErrDeadLettersFull) || n != 1000 {
+		t.Fatalf("after %d: %v", n, err)
+	}
+	all, err := l.DeadLetters(t.Context(), sinkID)
+	if err != nil || len(all) != 1000 || string(all[0].Data) != "0" {
+		t.Fatalf("%d: %v", len(all), err)
+	}
+	for range 2 { // repeated, it has been done
+		if err := l.DeleteDeadLetter(t.Context(), all[7].Position); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // repeated, it is one
+		if err := l.AddDeadLetter(t.Context(), sinkID, "another", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.DeleteSink(t.Context(), sinkID); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.CountDeadLetters(t.Context(), sinkID); err != nil || n != 0 {
+		t.Errorf("%d are left: %v", n, err)
+	}
+}
+
+// TestAttemptsAreTheLatest, of one sink.
+func TestAttemptsAreTheLatest(t *testing.T) {
+	l := eventstoretest.New(t)
+	other := domain.NewSinkID(org, "b")
+	for n := range 250 {
+		if err := errors.Join(l.AddAttempt(sinkID, []byte(fmt.Sprint(n))), l.AddAttempt(other, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all are kept", func() bool {
+		all, err := l.Attempts(t.Context(), sinkID)
+		return err == nil && len(all) == 100 && string(all[99].Data) == "249"
+	})
+	if all, err := l.Attempts(t.Context(), domain.NewSinkID(org, "none")); err != nil || len(all) != 0 {
+		t.Errorf("%d of a sink without: %v", len(all), err)
+	}
+}
