@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"verify":                    {"domain", "eventstore", "projections", "internal/backoff", "internal/fastjson", "internal/token", "internal/tracing"},
 	"backup":                    {"domain", "eventstore"},
 	"audit":                     {"domain", "eventstore"},
+	"audit/witness":             {"domain", "eventstore", "audit", "internal/backoff", "internal/secretfile"},
 	"audit/evidence":            {"domain", "eventstore", "audit", "internal/fastjson"},
 	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token"},
 	"extauthz":                  {},

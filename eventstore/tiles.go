@@ -27,10 +27,13 @@ var ErrNoTile = errors.New("there is no such tile")
 type TileRef struct {
 	Log    uint64 // the number of the installation's logs, of which a restoration begins the next
 	Stream Stream
-	Name   string // "<level>.<index>", or checkpointName
+	Name   string // "<level>.<index>", checkpointName or cosignedName
 }
 
-const checkpointName = "checkpoint"
+const (
+	checkpointName = "checkpoint"
+	cosignedName   = "cosigned"
+)
 
 // NewTileRef names a tile by its level and its index in that.
 func NewTileRef(log uint64, s Stream, level int, index int64) TileRef {
@@ -39,6 +42,9 @@ func NewTileRef(log uint64, s Stream, level int, index int64) TileRef {
 
 // CheckpointRef names the last checkpoint of a log.
 func CheckpointRef(log uint64, s Stream) TileRef { return TileRef{log, s, checkpointName} }
+
+// CosignedRef names the last checkpoint of a log that witnesses have signed, with what they signed.
+func CosignedRef(log uint64, s Stream) TileRef { return TileRef{log, s, cosignedName} }
 
 func (r TileRef) subject() string {
 	return tilesRoot + strconv.FormatUint(r.Log, 10) + "." + r.Stream.String() + "." + r.Name
