@@ -33,4 +33,6 @@ func New(r Receiver, e Environment) (Sender, error) {
 }
 
 // constructors makes senders, by type.
-var constructors = map[domain.SinkType]func(Receiver, Environment) (Sender, error){}
+var constructors = map[domain.SinkType]func(Receiver, Environment) (Sender, error){
+	domain.SinkWebhook: newWebhook,
+}
