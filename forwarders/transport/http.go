@@ -3,8 +3,10 @@ package transport
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -50,21 +52,24 @@ var errURL = errors.New("the URL is not one like https://receiver.example.com/pa
 // Close closes idle connections.
 func (h *httpReceiver) Close() error { return h.client.Close() }
 
-// post sends body with headers beside those of all requests. The failure is nil if the receiver
-// accepted it.
+// post sends body with headers beside those of all requests.
 func (h *httpReceiver) post(ctx context.Context, to *url.URL, body []byte, header map[string]string) (outbound.Answer, *Failure) {
-	return h.do(ctx, http.MethodPost, to, body, header)
-}
-
-func (h *httpReceiver) do(ctx context.Context, method string, to *url.URL, body []byte, header map[string]string) (outbound.Answer, *Failure) {
-	r, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
+	r, err := http.NewRequest(http.MethodPost, to.String(), nil)
 	if err != nil {
 		return outbound.Answer{}, &Failure{Text: errURL.Error()}
 	}
-	r.Header = maps.Clone(h.header)
+	maps.Copy(r.Header, h.header)
 	for name, value := range header {
 		r.Header.Set(name, value)
 	}
+	return h.do(ctx, r, body)
+}
+
+// do makes a request with a body. The failure is nil if the receiver accepted it.
+func (h *httpReceiver) do(ctx context.Context, r *http.Request, body []byte) (outbound.Answer, *Failure) {
+	r.ContentLength = int64(len(body))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil } // on another connection
 	a, err := h.client.Do(ctx, r)
 	if err != nil {
 		return a, &Failure{Status: a.Status, Text: err.Error()}
@@ -112,29 +117,42 @@ func response(a outbound.Answer) string {
 	return text
 }
 
-// result is that of a request for n events that were accepted or failed as one.
-func result(n int, a outbound.Answer, f *Failure) Result {
-	r := Result{Status: a.Status}
-	if f != nil {
-		r = All(n, f)
+// jsonBody is the event in the sink's format if that is JSON, else (CEF) as a JSON string.
+func jsonBody(e *Event) []byte {
+	if len(e.Body) > 0 && e.Body[0] == '{' {
+		return e.Body
 	}
-	r.Response = response(a)
-	return r
+	body, _ := json.Marshal(string(e.Body)) // a string always has a JSON
+	return body
 }
 
-// sendHalves sends events as one request; if the receiver rejects it for good, each half by itself,
+// A bulk sends many events with one request.
+type bulk interface {
+	// request makes it. The failure is of all the events.
+	request(ctx context.Context, events []Event) (outbound.Answer, *Failure)
+	// failures are those of single events, as the answer has them.
+	failures(events []Event, a outbound.Answer) map[int]*Failure
+}
+
+// sendBulk sends events as one request; if the receiver rejects it for good, each half by itself,
 // and so on, so that only what it rejects by itself is rejected.
-func sendHalves(events []Event, send func([]Event) Result) Result {
-	r := send(events)
-	if len(events) < 2 || len(r.Failed) != len(events) || r.Failed[0].Kind != Rejected {
+func sendBulk(ctx context.Context, b bulk, events []Event) Result {
+	a, f := b.request(ctx, events)
+	r := Result{Status: a.Status, Response: response(a)}
+	switch {
+	case f == nil:
+		r.Failed = b.failures(events, a)
+		return r
+	case f.Kind != Rejected || len(events) == 1:
+		r.Failed = All(len(events), f).Failed
 		return r
 	}
 	half := len(events) / 2
-	first := sendHalves(events[:half], send)
+	first := sendBulk(ctx, b, events[:half])
 	if f := lasting(first.Failed); f != nil {
 		return mergeFailed(first, half, All(len(events)-half, f))
 	}
-	return mergeFailed(first, half, sendHalves(events[half:], send))
+	return mergeFailed(first, half, sendBulk(ctx, b, events[half:]))
 }
 
 // lasting is a failure after which the next request would fail as well, nil if there is none.

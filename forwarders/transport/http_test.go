@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"compress/gzip"
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
@@ -78,7 +79,7 @@ func failed(t *testing.T, r Result, n int, kind Kind, says string) {
 // overHTTP are a receiver of each type that is spoken to over HTTP.
 func overHTTP(url string) map[domain.SinkType]Receiver {
 	all := map[domain.SinkType]Receiver{}
-	for _, t := range []domain.SinkType{domain.SinkWebhook} {
+	for _, t := range []domain.SinkType{domain.SinkElasticsearch, domain.SinkOTLP, domain.SinkS3, domain.SinkSplunkHEC, domain.SinkWebhook} {
 		all[t] = Receiver{Sink: "sink_a", SinkDefinition: domain.SinkDefinition{Type: t, URL: url,
 			Settings: domain.SinkSettings{Index: "keytrail", Bucket: "trail", Region: "eu-west-1", AccessKeyID: "AKIA"}},
 			Credentials: domain.SinkCredentials{Token: secret, SecretAccessKey: secret, Headers: map[string]string{"Authorization": secret}}}
@@ -204,6 +205,47 @@ func goAway(c net.Conn) {
 			return
 		}
 	}
+}
+
+// TestRejectedInABulk: what a receiver rejects in a bulk is found by halves, and the rest is taken.
+func TestRejectedInABulk(t *testing.T) {
+	for kind, answer := range map[domain.SinkType]string{domain.SinkElasticsearch: `{"errors":false}`, domain.SinkOTLP: "", domain.SinkSplunkHEC: `{"text":"Success","code":0}`} {
+		t.Run(string(kind), func(t *testing.T) {
+			taken := 0
+			url := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+				body := unzipped(t, r)
+				if strings.Contains(body, "events-3") {
+					w.WriteHeader(http.StatusRequestEntityTooLarge)
+					return
+				}
+				taken += strings.Count(body, "events-")
+				fmt.Fprint(w, answer)
+			})
+			r := newSender(t, overHTTP(url)[kind]).Send(t.Context(), someEvents(8, "a"))
+			failed(t, r, 1, Rejected, "answered 413")
+			if r.Failed[2] == nil || taken != 7 {
+				t.Errorf("%v failed, %d were taken", r.Failed, taken)
+			}
+		})
+	}
+}
+
+// unzipped is the body of a request.
+func unzipped(t *testing.T, r *http.Request) string {
+	body := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		body = z
+	}
+	text, err := io.ReadAll(body)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
 }
 
 // TestURLsThatAreRefused before anything is sent, and not shown.

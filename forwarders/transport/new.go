@@ -34,5 +34,9 @@ func New(r Receiver, e Environment) (Sender, error) {
 
 // constructors makes senders, by type.
 var constructors = map[domain.SinkType]func(Receiver, Environment) (Sender, error){
-	domain.SinkWebhook: newWebhook,
+	domain.SinkElasticsearch: newElasticsearch,
+	domain.SinkOTLP:          newOTLP,
+	domain.SinkS3:            newS3,
+	domain.SinkSplunkHEC:     newSplunkHEC,
+	domain.SinkWebhook:       newWebhook,
 }

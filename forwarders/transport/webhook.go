@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -160,13 +159,9 @@ func (w *webhook) deliver(ctx context.Context, e *Event) (outbound.Answer, *Fail
 	})
 }
 
-// webhookBody is the payload that the specification recommends. The event's body is JSON, or else
-// (CEF) it becomes a JSON string.
+// webhookBody is the payload that the specification recommends.
 func webhookBody(e *Event) []byte {
-	body := e.Body
-	if !json.Valid(body) {
-		body, _ = json.Marshal(string(body)) // a string always has a JSON
-	}
+	body := jsonBody(e)
 	b := make([]byte, 0, len(body)+96)
 	b = append(b, `{"type":`...)
 	b = strconv.AppendQuote(b, e.Type) // letters, dots and underscores
