@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/keytrail/keytrail/audit"
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -34,6 +35,9 @@ type Options struct {
 	Verifier *verify.Verifier
 	Tokens   *token.Issuer     // nil: there are no derived tokens
 	Trail    *eventstore.Trail // nil: one of the API alone
+
+	Merkle *audit.Log    // nil: there are no Merkle logs
+	Signer *audit.Signer // nil: this process signs none
 
 	GitHubKeys *githubscan.Keys // nil: reports of GitHub's secret scanning are not taken
 

@@ -34,6 +34,22 @@ func (l *Log) Current(ctx context.Context) (domain.TrailLog, error) {
 	return l.current, err
 }
 
+// LastCheckpoints are those of a log that was signed, by stream.
+func (l *Log) LastCheckpoints(ctx context.Context, number uint64) (map[string]string, error) {
+	all := map[string]string{}
+	for _, s := range eventstore.Streams {
+		c, err := l.checkpointOf(ctx, number, s)
+		if errors.Is(err, ErrNoCheckpoint) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all[s.String()] = string(c.Note)
+	}
+	return all, nil
+}
+
 // Origin is that of a stream's checkpoints.
 func Origin(t domain.TrailLog, s eventstore.Stream) string { return t.Origin + "/" + s.String() }
 

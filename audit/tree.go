@@ -47,6 +47,15 @@ func (t *tree) add(leaf tlog.Hash, full func(tile)) {
 	}
 }
 
+// clone is a copy that grows apart from t.
+func (t *tree) clone() *tree {
+	c := &tree{size: t.size}
+	for _, data := range t.edge {
+		c.edge = append(c.edge, append(make([]byte, 0, tileBytes), data...))
+	}
+	return c
+}
+
 // subtreeHash is the hash of the perfect tree over hashes.
 func subtreeHash(hashes []byte) tlog.Hash {
 	if len(hashes) == tlog.HashSize {

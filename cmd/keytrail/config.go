@@ -44,6 +44,7 @@ type Config struct {
 	UsesMaxAge       time.Duration
 	GitHubKeys       string
 	TokenIssuer      string
+	TrailOrigin      string
 	UsesMaxBytes     int64
 	TrustedProxies   []string
 	SinkNetworks     []string
@@ -76,6 +77,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
 	f.StringVar(&c.GitHubKeys, "github-keys", "", "take leak reports of GitHub's secret scanning, checked with the keys at this URL, https://api.github.com/meta/public_keys/secret_scanning, or in this file")
 	f.StringVar(&c.TokenIssuer, "token-issuer", "", "what derived tokens name as their issuer, like https://keys.example.com; default urn:keytrail: and the id of the key that signs them")
+	f.StringVar(&c.TrailOrigin, "trail-origin", "", "what the checkpoints of the trail's Merkle logs name as their log, like keys.example.com; taken when logs begin; default keytrail/ and the keyring's fingerprint")
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
 	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, separated by commas")
@@ -201,6 +203,9 @@ func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 		return s, err
 	}
 	if err := c.checkNode(); err != nil {
+		return s, err
+	}
+	if err := c.checkTrailOrigin(); err != nil {
 		return s, err
 	}
 	if s.proxies, err = networks("--trusted-proxies", c.TrustedProxies); err != nil {

@@ -66,7 +66,8 @@ func serve(ctx context.Context, c Config, errs io.Writer) (err error) {
 		s.openLedger,    // 2.
 		s.openReadModel, // 3. It outlives the requests, which wait for it.
 		s.keepFiles,     // 4. Those of the first start are kept before anything depends on them.
-		s.answer,        // 5.
+		s.signTrail,     // 5.
+		s.answer,        // 6.
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/audit"
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/keyring"
@@ -34,14 +35,17 @@ type service struct {
 	metrics *prometheus.Registry
 	stops   []func() error // in the order of the steps
 
-	nats        *eventstore.Server // the embedded one; nil: an external one is used
-	http        *httpServer
-	connections *connections
-	extAuthz    net.Listener // of Envoy's external authorization; nil: it is not served
-	ledger      *eventstore.Ledger
-	store       *projections.Store
-	commands    *commands.Handler
-	tokens      *token.Issuer
+	nats           *eventstore.Server // the embedded one; nil: an external one is used
+	http           *httpServer
+	connections    *connections
+	extAuthz       net.Listener // of Envoy's external authorization; nil: it is not served
+	ledger         *eventstore.Ledger
+	store          *projections.Store
+	commands       *commands.Handler
+	tokens         *token.Issuer
+	merkle         *audit.Log // the Merkle logs
+	checkpointKeys audit.Keys
+	signer         *audit.Signer
 
 	background context.Context // of the tasks, which outlive the requests
 	tasks      *errgroup.Group
@@ -148,8 +152,10 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.tokens, err = token.NewIssuer(ring.Derive(keyring.Tokens), s.TokenIssuer); err != nil {
 		return err
 	}
-	s.commands = commands.New(s.ledger, commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, Quotas: s.store,
-		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)})
+	o := commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, Quotas: s.store,
+		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)}
+	s.openTrail(ring, &o)
+	s.commands = commands.New(s.ledger, o)
 	return nil
 }
 
@@ -167,7 +173,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(func(ctx context.Context) error { s.commands.ReleasePlaces(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.WriteTrailReads(ctx); return nil })
-	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Tokens: s.tokens, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
+	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
 	s.http.setHandler(handler)
 	s.serveExtAuthz(handler)
