@@ -27,9 +27,9 @@ type Key struct {
 	CreatedAt        time.Time          `json:"created_at"`
 	CreatedBy        string             `json:"created_by"`
 	ExpiresAt        *time.Time         `json:"expires_at"`
-	RotateAfter      *time.Time         `json:"rotate_after" doc:"When the newest secret is as old as the keyspace lets it become; null: it may be of any age."`
-	RotationDue      bool               `json:"rotation_due" doc:"That time has come. The key stays good."`
-	LastUsedAt       *time.Time         `json:"last_used_at"`
+	RotateAfter      KnownTime          `json:"rotate_after,omitzero" doc:"Not of a past moment. When the newest secret is as old as the keyspace lets it become; null: it may be of any age."`
+	RotationDue      *bool              `json:"rotation_due,omitzero" nullable:"false" doc:"Not of a past moment. That time has come. The key stays good."`
+	LastUsedAt       KnownTime          `json:"last_used_at,omitzero" doc:"Not of a past moment."`
 	RevokedAt        *time.Time         `json:"revoked_at"`
 	RevokedBy        *string            `json:"revoked_by"`
 	RevocationReason *reasonOrNull      `json:"revocation_reason"`
@@ -40,16 +40,25 @@ type Key struct {
 }
 
 func (s *server) showKey(k projections.KeyRow) Key {
+	shown := showKeyAt(k, s.Now())
+	var bounds domain.KeyBounds
+	if keyspace, err := s.Store.Keyspaces().Named(k.Keyspace); err == nil {
+		bounds = keyspace.Bounds
+	}
+	due := bounds.RotationDue(&k.Key, s.Now())
+	shown.RotateAfter, shown.RotationDue, shown.LastUsedAt = Known(bounds.RotateAt(&k.Key)), &due, Known(k.LastUsedAt)
+	return shown
+}
+
+// showKeyAt is what follows from the key's own events up to a moment.
+func showKeyAt(k projections.KeyRow, now time.Time) Key {
 	shown := Key{
 		ID: k.ID, Keyspace: k.Keyspace, Environment: k.Environment, Name: k.Name, Prefix: k.Secrets[0].Prefix, Owner: k.Owner, Scopes: orEmpty(k.Scopes),
-		Status: keyStatus(k.StateAt(s.Now()).String()), CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: orNull(k.ExpiresAt),
-		LastUsedAt: orNull(k.LastUsedAt), RevokedAt: orNull(k.RevokedAt), RateLimits: orEmpty(k.RateLimits),
+		Status: keyStatus(k.StateAt(now).String()), CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: orNull(k.ExpiresAt),
+		RevokedAt: orNull(k.RevokedAt), RateLimits: orEmpty(k.RateLimits),
 		AllowedCIDRs: orEmpty(k.AllowedCIDRs), Metadata: k.Metadata, Revision: uint64(k.Revision),
 	}
 	shown.Recoverable = k.State != domain.Revoked && len(k.Secrets[0].Sealed) > 0
-	if keyspace, err := s.Store.Keyspaces().Named(k.Keyspace); err == nil {
-		shown.RotateAfter, shown.RotationDue = orNull(keyspace.Bounds.RotateAt(&k.Key)), keyspace.Bounds.RotationDue(&k.Key, s.Now())
-	}
 	if k.Org != domain.Installation {
 		shown.Org = &k.Org
 	}
@@ -147,11 +156,15 @@ type KeyPath struct {
 type readKeyRequest struct {
 	KeyPath
 	AfterParam
+	AtParam
 }
 
 func (s *server) readKey(ctx context.Context, p domain.Principal, in *readKeyRequest) (*keyAnswer, error) {
 	if err := s.waitAfter(ctx, in.AfterParam); err != nil {
 		return nil, err
+	}
+	if in.At != "" {
+		return s.readFormerKey(ctx, p, in)
 	}
 	k, err := s.readableKey(ctx, p, in.ID)
 	if err != nil {

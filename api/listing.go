@@ -23,13 +23,14 @@ type KeyFilter struct {
 	CreatedAfter   time.Time `query:"created_after" json:"created_after,omitzero"`
 	LastUsedBefore time.Time `query:"last_used_before" json:"last_used_before,omitzero" doc:"Keys that were used, but not since."`
 	ExpiresBefore  time.Time `query:"expires_before" json:"expires_before,omitzero"`
+	NeverRotated   bool      `query:"never_rotated" json:"never_rotated,omitempty" doc:"Keys that still have their first secret."`
 	RotationDue    bool      `query:"rotation_due" json:"rotation_due,omitempty" doc:"Keys whose newest secret is older than rotate_after of their keyspace."`
 }
 
 // keyQuery is the filter as the read model takes it, within the caller's reach.
 func (s *server) keyQuery(p domain.Principal, f KeyFilter) (q projections.KeyQuery, err error) {
 	q = projections.KeyQuery{Keyspace: f.Keyspace, Owner: f.Owner, Scope: f.Scope, Name: f.Name, Prefix: f.Prefix, CreatedAfter: f.CreatedAfter,
-		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, RotationDue: f.RotationDue, Now: s.Now()}
+		LastUsedBefore: f.LastUsedBefore, ExpiresBefore: f.ExpiresBefore, NeverRotated: f.NeverRotated, RotationDue: f.RotationDue, Now: s.Now()}
 	if q.Reach, err = reachOf(p, f.Org); err != nil {
 		return q, err
 	}
@@ -54,6 +55,7 @@ func (s *server) keyQuery(p domain.Principal, f KeyFilter) (q projections.KeyQue
 type listKeysRequest struct {
 	KeyFilter
 	AfterParam
+	AtParam
 	Sort   keySort `query:"sort" doc:"With - before it descending. Default -created_at."`
 	Limit  int     `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 	Cursor string  `query:"cursor" maxLength:"2048"`
@@ -62,6 +64,7 @@ type listKeysRequest struct {
 type keyPage struct {
 	Body struct {
 		Items      []Key   `json:"items"`
+		At         *moment `json:"at,omitempty" nullable:"false" doc:"The moment that at names."`
 		NextCursor *string `json:"next_cursor" doc:"null at the end, and only there: a page may be shorter than the limit."`
 	}
 }
@@ -74,6 +77,9 @@ func (s *server) listKeys(ctx context.Context, p domain.Principal, in *listKeysR
 	q.Sort, q.Limit, q.Cursor = cmp.Or(string(in.Sort), "-created_at"), in.Limit, in.Cursor
 	if err := s.waitAfter(ctx, in.AfterParam); err != nil {
 		return nil, err
+	}
+	if in.At != "" {
+		return s.listFormerKeys(ctx, p, in, q)
 	}
 	found, err := s.Store.Keys(q)
 	if err != nil {

@@ -193,20 +193,22 @@ func (e *env) checkListing(ctx context.Context, q url.Values) error {
 // by: times as text, "" for never.
 var (
 	filters = map[string]func(k api.Key, value string) bool{
-		"org_id":           func(k api.Key, value string) bool { return string(*k.Org) == value },
-		"owner":            func(k api.Key, value string) bool { return k.Owner == value },
-		"scope":            func(k api.Key, value string) bool { return slices.Contains(k.Scopes, value) },
-		"name":             func(k api.Key, value string) bool { return strings.HasPrefix(k.Name, value) },
-		"prefix":           func(k api.Key, value string) bool { return strings.HasPrefix(k.Prefix, value) },
-		"keyspace":         func(k api.Key, value string) bool { return k.Keyspace == value },
-		"status":           func(k api.Key, value string) bool { return string(k.Status) == value },
-		"created_after":    func(k api.Key, value string) bool { return stamp(&k.CreatedAt) > value },
-		"last_used_before": func(k api.Key, value string) bool { return k.LastUsedAt != nil && stamp(k.LastUsedAt) < value },
-		"expires_before":   func(k api.Key, value string) bool { return k.ExpiresAt != nil && stamp(k.ExpiresAt) < value },
+		"org_id":        func(k api.Key, value string) bool { return string(*k.Org) == value },
+		"owner":         func(k api.Key, value string) bool { return k.Owner == value },
+		"scope":         func(k api.Key, value string) bool { return slices.Contains(k.Scopes, value) },
+		"name":          func(k api.Key, value string) bool { return strings.HasPrefix(k.Name, value) },
+		"prefix":        func(k api.Key, value string) bool { return strings.HasPrefix(k.Prefix, value) },
+		"keyspace":      func(k api.Key, value string) bool { return k.Keyspace == value },
+		"status":        func(k api.Key, value string) bool { return string(k.Status) == value },
+		"created_after": func(k api.Key, value string) bool { return stamp(&k.CreatedAt) > value },
+		"last_used_before": func(k api.Key, value string) bool {
+			return k.LastUsedAt.Time() != nil && stamp(k.LastUsedAt.Time()) < value
+		},
+		"expires_before": func(k api.Key, value string) bool { return k.ExpiresAt != nil && stamp(k.ExpiresAt) < value },
 	}
 	sorts = map[string]func(api.Key) string{
 		"created_at":   func(k api.Key) string { return stamp(&k.CreatedAt) },
-		"last_used_at": func(k api.Key) string { return stamp(k.LastUsedAt) },
+		"last_used_at": func(k api.Key) string { return stamp(k.LastUsedAt.Time()) },
 		"name":         func(k api.Key) string { return k.Name },
 		"expires_at":   func(k api.Key) string { return stamp(k.ExpiresAt) },
 	}

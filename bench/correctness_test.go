@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/domain"
 )
 
@@ -25,7 +26,7 @@ func TestAListingIsHeldAgainstItsQuestion(t *testing.T) {
 	e := &env{plan: plan{keys: 10}, population: population{Orgs: []domain.OrgID{domain.NewOrgID("a")}, Begin: time.UnixMilli(1e12).UTC()}}
 	k := e.population.shown(0)
 	used, never := k, k
-	used.LastUsedAt = &k.CreatedAt
+	used.LastUsedAt = api.Known(k.CreatedAt)
 	for name, value := range map[string]string{
 		"owner": "x", "scope": "x", "name": "x", "prefix": "x", "keyspace": "x", "status": "revoked", "org_id": "x",
 		"created_after": stamp(&k.CreatedAt), "last_used_before": stamp(&k.CreatedAt), "expires_before": stamp(&k.CreatedAt),

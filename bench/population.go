@@ -100,6 +100,7 @@ func (p population) shown(i int) api.Key {
 	k := api.Key{
 		ID: e.ID, Org: &e.Org, Keyspace: e.Keyspace, Name: e.Name, Prefix: e.Prefix, Owner: e.Owner, Scopes: e.Scopes,
 		Status: "active", CreatedAt: e.At, CreatedBy: e.By, RateLimits: []domain.RateLimit{}, AllowedCIDRs: []string{}, Metadata: e.Metadata,
+		RotateAfter: api.Known(time.Time{}), RotationDue: new(false),
 	}
 	if !e.ExpiresAt.IsZero() {
 		k.ExpiresAt = &e.ExpiresAt

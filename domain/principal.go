@@ -23,6 +23,14 @@ func (p Principal) Reach() Reach {
 // Reaches reports whether p may see and change what belongs to org.
 func (p Principal) Reaches(org OrgID) bool { return p.Reach().Includes(org) }
 
+// Demand refuses a principal that lacks a scope.
+func (p Principal) Demand(scope string) error {
+	if !covers(p.Scopes, scope) {
+		return ScopeMissing(scope)
+	}
+	return nil
+}
+
 // mayGrant refuses to let p hand out, or change a key that holds, management scopes
 // which p lacks. Keys of other keyspaces carry the products' scopes: nothing to guard.
 func (p Principal) mayGrant(keyspace string, scopes []string) error {

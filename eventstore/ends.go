@@ -83,6 +83,27 @@ func (l *Ledger) LastEnd(s Stream) Position { return Position(l.health[s].end.Lo
 // there are none.
 type Ends struct{ First, Last Position }
 
+// PositionAt is the position of the last event that was stored at a time or before, by the clock of
+// the server that stored it. Where that clock was set back it is the last one before the first
+// that was stored later.
+func (l *Ledger) PositionAt(ctx context.Context, at time.Time) (Position, error) {
+	p, err := l.seek(ctx, Events, at.Add(1))
+	if err != nil {
+		return 0, fmt.Errorf("look for the last event before %s: %w", at.Format(time.RFC3339Nano), err)
+	}
+	return p, nil
+}
+
+// HappenedAt is when the event at a position happened, by the clock of the node that decided it.
+func (l *Ledger) HappenedAt(ctx context.Context, p Position) (time.Time, error) {
+	m, err := l.Message(ctx, Events, p)
+	if err != nil {
+		return time.Time{}, err
+	}
+	r, err := readEvent(&m)
+	return r.Time, err
+}
+
 // seek is the position after which a stream has what was stored at a time or later. It is read
 // off a consumer that begins there: JetStream has no other question for it. It counts nanoseconds
 // from 1970 in 64 bits, so that a time far away would be another one to it.

@@ -33,6 +33,20 @@ func SetMaxExamined(t *testing.T, n int) {
 	maxExamined = n
 }
 
+// SetMaxSortedHistory bounds what a listing of a past moment sorts until the test ends.
+func SetMaxSortedHistory(t *testing.T, n int) {
+	before := maxSortedHistory
+	t.Cleanup(func() { maxSortedHistory = before })
+	maxSortedHistory = n
+}
+
+// SetMaxSpillMemory makes a load keep n bytes of former rows in memory until the test ends.
+func SetMaxSpillMemory(t *testing.T, n int) {
+	before := maxSpillMemory
+	t.Cleanup(func() { maxSpillMemory = before })
+	maxSpillMemory = n
+}
+
 // SetFlushRows makes the transactions of a flush as small as n rows until the test ends.
 func SetFlushRows(t *testing.T, n int) {
 	before := flushRows

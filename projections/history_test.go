@@ -146,7 +146,9 @@ func (h *history) create() {
 func (h *history) change() {
 	k := h.keys[h.ids[h.rand.IntN(len(h.ids))]]
 	at := h.now()
-	switch h.rand.IntN(7) {
+	switch h.rand.IntN(8) {
+	case 7:
+		h.append(k, domain.TokenDerived{Header: domain.Header{At: at}})
 	case 0:
 		if k.State != domain.Revoked {
 			h.append(k, domain.KeyRevoked{Reason: domain.Unspecified, Header: domain.Header{At: at}})

@@ -11,8 +11,8 @@ import (
 	"github.com/keytrail/keytrail/internal/fastjson"
 )
 
-// The row of a key, whose id is in the row's key: the revision in eight bytes, the organization
-// in sixteen, the state and the flags in one each; when it was created, expires, had its
+// The row of a key, whose id is in the row's key: the revision in eight bytes, how far before
+// it the key came to be listed as it is, the organization in sixteen bytes, the state and the flags in one each; when it was created, expires, had its
 // expiry recorded and was revoked; what the last notices were for; by whom it was created and revoked, why, and the comment;
 // how often a leak was reported, and tokens derived lately;
 // its secrets; then what its credentials end with as well, see appendSettings.
@@ -25,7 +25,8 @@ func (k *KeyRow) encode() []byte { return k.appendTo(make([]byte, 0, 384)) }
 
 func (k *KeyRow) appendTo(b []byte) []byte {
 	org := k.Org.Bytes()
-	b = append(binary.BigEndian.AppendUint64(b, uint64(k.Revision)), org[:]...)
+	b = binary.AppendUvarint(binary.BigEndian.AppendUint64(b, uint64(k.Revision)), uint64(k.Revision-k.Since))
+	b = append(b, org[:]...)
 	b = append(b, byte(k.State), flagImported*flag(k.Imported)|flagRoot*flag(k.Root))
 	b = appendTime(appendTime(appendTime(appendTime(b, k.CreatedAt), k.ExpiresAt), k.RecordedExpiry), k.RevokedAt)
 	b = appendTime(appendTime(b, k.NotedExpiry), k.NotedIdle)
@@ -73,6 +74,7 @@ func (k *KeyRow) decodeListed(id domain.KeyID, v string) (metadata, settings str
 func (k *KeyRow) decodeState(v string) (org [idSize]byte, metadata, settings string) {
 	r := rowReader(v)
 	k.Revision = eventstore.Position(bigEndian(r.cut(8)))
+	k.Since = k.Revision - eventstore.Position(r.uvarint())
 	copy(org[:], r.cut(idSize))
 	k.State = domain.State(r.cut(1)[0])
 	flags := r.cut(1)[0]

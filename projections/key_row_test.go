@@ -20,7 +20,7 @@ func TestAKeyComesBackAsItWasWritten(t *testing.T) {
 	k.Metadata = map[string]string{"plan": "free", "note": "\"quoted\" \u2028 <b>"}
 	s.Prefix = "kt_live_0001"
 	k.Secrets = []domain.KeySecret{s, {Digest: domain.NewSecret("old").Digest(), CreatedAt: at, ValidUntil: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}}
-	for _, want := range []KeyRow{{Key: k, Revision: 7}, {Key: domain.Key{ID: k.ID, Org: k.Org}}} {
+	for _, want := range []KeyRow{{Key: k, Revision: 7, Since: 5}, {Key: domain.Key{ID: k.ID, Org: k.Org}}} {
 		var got KeyRow
 		if err := got.decode(k.ID, string(want.encode())); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, %v\nwant %+v", got, err, want)

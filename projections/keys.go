@@ -9,10 +9,12 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A KeyRow is one key as it is listed. Revision is the position of its last event.
+// A KeyRow is one key as it is listed. Revision is the position of its last event, and Since
+// that of the last one that changed what is listed of it.
 type KeyRow struct {
 	domain.Key
 	Revision   eventstore.Position
+	Since      eventstore.Position
 	LastUsedAt time.Time // zero: never
 }
 

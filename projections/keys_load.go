@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"path/filepath"
 	"slices"
 
 	"github.com/keytrail/keytrail/domain"
@@ -15,11 +16,14 @@ import (
 // one kind takes, and the next, which is sorted while that one is written.
 type keysLoader struct {
 	keys   keyStates
+	former rowSpill
 	totals keyTotals
 	row    []byte // the memory of the last one
 }
 
-func (t *keysTable) loader() loader { return &keysLoader{keys: newKeyStates()} }
+func (t *keysTable) loader() loader {
+	return &keysLoader{keys: newKeyStates(), former: rowSpill{dir: filepath.Dir(t.db.Opts().Dir)}}
+}
 
 func (l *keysLoader) add(b eventstore.Batch) error {
 	for i := range b.Records {
@@ -47,6 +51,11 @@ func (l *keysLoader) addRecord(record *eventstore.Record) error {
 	if err := follows(before.Key, id, record); err != nil {
 		return err
 	}
+	if known {
+		if err := l.former.add(before.former(), rowFormer, bits[:], number(uint64(before.Revision))); err != nil {
+			return err
+		}
+	}
 	after := before.after(record)
 	l.totals.move(before.Key, after.Key)
 	l.row = after.appendTo(l.row[:0])
@@ -61,7 +70,7 @@ type section struct {
 }
 
 func (l *keysLoader) sections() []section {
-	all := []section{{rowKey, l.sortKeys}, {rowCredential, l.sortCredentials}, {rowKeyTotals, func() func(*rowWriter) error { return l.writeTotals }}}
+	all := []section{{rowKey, l.sortKeys}, {rowFormer, l.former.sort}, {rowCredential, l.sortCredentials}, {rowKeyTotals, func() func(*rowWriter) error { return l.writeTotals }}}
 	for _, index := range keyIndexes {
 		all = append(all, section{index.kind, func() func(*rowWriter) error { return l.sortIndex(index) }})
 	}

@@ -12,6 +12,7 @@ import (
 // the credentials of its secrets, and the index rows that listings and the expiry pass walk.
 const (
 	rowKey         = 'k' // id → key, see KeyRow.encode
+	rowFormer      = 'h' // id, position → key as it was from there on, see KeyRow.former
 	rowCredential  = 'd' // digest → credentials
 	rowByCreated   = 'c' // org, keyspace, state, created, id
 	rowByName      = 'n' // org, keyspace, state, name, id
@@ -66,6 +67,9 @@ func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTot
 	next := known.after(record)
 	before, after := known.Key, next.Key
 	totals.move(before, after)
+	if err := known.setFormer(r); err != nil {
+		return err
+	}
 	if err := r.set(keyRow(id), next.encode()); err != nil {
 		return err
 	}
@@ -109,8 +113,12 @@ func follows(before domain.Key, id domain.KeyID, record *eventstore.Record) erro
 
 // after is k as an event leaves it.
 func (k KeyRow) after(record *eventstore.Record) KeyRow {
+	before := k
 	k.Apply(record.Event)
 	k.Revision = record.Position
+	if !k.listedLike(&before) {
+		k.Since = record.Position
+	}
 	return k
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A KeyQuery is what to list. Every empty field but Reach leaves its filter out.
@@ -23,11 +24,13 @@ type KeyQuery struct {
 	CreatedAfter   time.Time
 	LastUsedBefore time.Time // keys that were used, but not since
 	ExpiresBefore  time.Time // keys that expire, before
+	NeverRotated   bool      // keys that have their first secret
 	RotationDue    bool      // keys whose keyspace says that they should be rotated by now
 	Sort           string    // one of SortKeys; "-" before it: descending
 	Limit          int       // 1 to 1000
 	Cursor         string
 	Now            time.Time
+	At             *eventstore.Position // as keys were then, by Now, without when they were used; nil: as they are
 }
 
 // A KeyPage is one page. It may be shorter than the limit, even empty, and not be the
@@ -47,6 +50,9 @@ var (
 // Keys lists a page. Keys that never expire, or were never used, come last in a sort by
 // that time, ascending or descending.
 func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
+	if q.At != nil && s.Position() < *q.At {
+		return page, domain.ErrReadModelBehind
+	}
 	l := listing{KeyQuery: q, all: s.Keyspaces()}
 	l.keyspaces = l.all.Names()
 	if q.RotationDue {
@@ -59,6 +65,11 @@ func (s *Store) Keys(q KeyQuery) (page KeyPage, err error) {
 	err = s.keys.read(func(keys rows) error {
 		return s.usage.read(func(usage rows) error {
 			l.keys, l.usage = keys, usage
+			if q.At != nil {
+				h := keys.history(*q.At)
+				defer h.close()
+				l.history = &h
+			}
 			return l.page(&page)
 		})
 	})
@@ -92,6 +103,7 @@ func (q *KeyQuery) matches(k *KeyRow) bool {
 		(q.Status == domain.Absent || k.StateAt(q.Now) == q.Status) &&
 		(q.Owner == "" || k.Owner == q.Owner) &&
 		(q.Scope == "" || slices.Contains(k.Scopes, q.Scope)) &&
+		(!q.NeverRotated || len(k.Secrets) == 1) &&
 		strings.HasPrefix(k.Name, q.Name) &&
 		(q.Prefix == "" || slices.ContainsFunc(k.Secrets, func(s domain.KeySecret) bool { return strings.HasPrefix(s.Prefix, q.Prefix) })) &&
 		(q.CreatedAfter.IsZero() || k.CreatedAt.After(q.CreatedAfter)) &&
@@ -103,6 +115,7 @@ func (q *KeyQuery) matches(k *KeyRow) bool {
 type listing struct {
 	KeyQuery
 	keys, usage rows
+	history     *keyHistory // nil: keys are listed as they are
 	all         *domain.Keyspaces
 	keyspaces   []string // the names of those that can have keys which match
 	order       *sortOrder
@@ -117,6 +130,9 @@ type listing struct {
 // page collects what the best index gives: few candidates are sorted in memory, many are
 // walked in the sort's own order.
 func (l *listing) page(page *KeyPage) error {
+	if l.history != nil {
+		return l.formerPage(page)
+	}
 	candidates, few := l.candidates()
 	var err error
 	if few {
@@ -172,7 +188,12 @@ func (l *listing) nextCursor() string { return l.cursor.at(l.lastPhase.number, l
 
 // load reads a key and reports whether it belongs on the listing, in this phase.
 func (l *listing) load(id domain.KeyID, p phase) (k KeyRow, matches bool, err error) {
-	if k, err = loadKey(l.keys, id); err != nil {
+	if l.history != nil {
+		k, err = l.history.key(id)
+	} else {
+		k, err = loadKey(l.keys, id)
+	}
+	if err != nil {
 		return k, false, err
 	}
 	if l.order.usage || !l.LastUsedBefore.IsZero() {
@@ -201,7 +222,7 @@ func (l *listing) indexRuns(o *sortOrder) (prefixes [][]byte) {
 		return [][]byte{row(o.index, org[:])}
 	}
 	for _, p := range l.partitions(o, org) {
-		if _, known := slices.BinarySearch(l.keyspaces, p.keyspace); known && slices.Contains(statesOf(l.Status), p.state) {
+		if _, known := slices.BinarySearch(l.keyspaces, p.keyspace); known && slices.Contains(l.states(), p.state) {
 			prefixes = append(prefixes, row(o.index, partition(org, p.keyspace, p.state)))
 		}
 	}
@@ -214,10 +235,19 @@ func (l *listing) partitions(o *sortOrder, org [idSize]byte) (all []keyPartition
 	if l.Keyspace == "" {
 		return l.table(o).partitions(row(o.index, org[:]))
 	}
-	for _, state := range statesOf(l.Status) {
+	for _, state := range l.states() {
 		all = append(all, keyPartition{l.Keyspace, state})
 	}
 	return all
+}
+
+// states are those of the index rows of keys that can match: whatever a key's state is, at a past
+// moment it may have been another.
+func (l *listing) states() []domain.State {
+	if l.history != nil {
+		return statesOf(domain.Absent)
+	}
+	return statesOf(l.Status)
 }
 
 // statesOf are the states that keys of a status are in. Expired is none: the clock decides.

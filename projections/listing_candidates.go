@@ -10,7 +10,7 @@ import (
 // candidates looks for a filter whose index has few keys, and gives their ids.
 func (l *listing) candidates() (ids [][idSize]byte, few bool) {
 	for _, f := range l.filterIndexes() {
-		if ids, few = f.collect(); few {
+		if ids, few = f.collect(maxGathered); few {
 			return ids, true
 		}
 	}
@@ -63,14 +63,14 @@ func (l *listing) run(kind byte, value string) []byte {
 	return row(kind, text(value), org[:])
 }
 
-// collect reads the ids, unless there are more than maxGathered, or so many of other
-// organizations between them that it would take longer.
-func (f filterIndex) collect() (ids [][idSize]byte, few bool) {
+// collect reads the ids, unless there are more than most, or so many of other organizations
+// between them that it would take longer.
+func (f filterIndex) collect(most int) (ids [][idSize]byte, few bool) {
 	seen, walked := map[[idSize]byte]bool{}, 0
 	for _, s := range f.spans {
 		w := f.walk(s)
 		for ; w.valid; w.next() {
-			if len(seen) == maxGathered || walked == maxGathered*skipsPerLoad {
+			if len(seen) == most || walked == most*skipsPerLoad {
 				w.close()
 				return nil, false
 			}

@@ -65,7 +65,7 @@ func (l *listing) open(p phase) merge {
 
 // walkedRuns are those of the order's index, or of a filter's that is in the same order.
 func (l *listing) walkedRuns(o *sortOrder) [][]byte {
-	if o == byCreation && !l.Reach.All { // with all, those rows are by organization first
+	if o == byCreation && !l.Reach.All && l.history == nil { // with all, those rows are by organization first
 		switch {
 		case l.Owner != "":
 			return [][]byte{l.run(rowByOwner, l.Owner)}
@@ -79,7 +79,7 @@ func (l *listing) walkedRuns(o *sortOrder) [][]byte {
 // leavesOut reports whether the filters leave out the key of an index row, as far as its expiry
 // says: the row has it, so that the key need not be loaded.
 func (l *listing) leavesOut(p phase, e indexEntry) bool {
-	if p.order.usage {
+	if p.order.usage || l.history != nil {
 		return false
 	}
 	never := len(e.expires) == 0

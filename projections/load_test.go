@@ -25,6 +25,7 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 	h := newHistory(t, l)
 	s, _ := run(t, t.TempDir(), l)
 	projections.SetMinLoaded(t, 1)
+	projections.SetMaxSpillMemory(t, 2000)
 	fewer(t, 20)
 	rapid.Check(t, func(r *rapid.T) {
 		h.some(r)

@@ -144,6 +144,7 @@ func filterFlags(f *pflag.FlagSet) *queryFlags {
 	q.text("created-after", "created_after", "keys created after this time")
 	q.text("last-used-before", "last_used_before", "keys not used since this time")
 	q.text("expires-before", "expires_before", "keys that expire before this time")
+	q.only("never-rotated", "never_rotated", "keys that still have their first secret")
 	q.only("rotation-due", "rotation_due", "keys that should be rotated by now")
 	return q
 }

@@ -20,7 +20,7 @@ import (
 const keyHeading = "ID PREFIX STATUS OWNER EXPIRES LAST_USED NAME"
 
 func keyRow(k api.Key) []string {
-	return []string{string(k.ID), k.Prefix + "…", string(k.Status), orDash(k.Owner), when(k.ExpiresAt), when(k.LastUsedAt), k.Name}
+	return []string{string(k.ID), k.Prefix + "…", string(k.Status), orDash(k.Owner), when(k.ExpiresAt), when(k.LastUsedAt.Time()), k.Name}
 }
 
 func orDash(s string) string {
