@@ -91,7 +91,11 @@ func TestAReaderInNATSHasItsConsumerAndNothingElse(t *testing.T) {
 	violations := make(chan string, 20)
 	siem := connectAs(t, s, "siem", "s-password", nats.CustomInboxPrefix("_INBOX.siem"),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { violations <- err.Error() }))
-	consumer, err := siem.Consumer(t.Context(), "KEYTRAIL_EVENTS", "siem")
+	imported, err := jetstream.NewWithDomain(siem.Conn(), "KEYTRAIL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := imported.Consumer(t.Context(), "KEYTRAIL_EVENTS", "siem")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +116,22 @@ func TestAReaderInNATSHasItsConsumerAndNothingElse(t *testing.T) {
 	}
 	if received != 1 {
 		t.Errorf("%d events were received, not 1", received)
+	}
+
+	for _, reply := range []string{"keytrail.events." + string(ours.Org) + ".key.x", "keytrail.uses", "$JS.API.STREAM.DELETE.KEYTRAIL_USES"} {
+		for _, subject := range []string{"$JS.KEYTRAIL.API.CONSUMER.INFO.KEYTRAIL_EVENTS.siem", "$JS.KEYTRAIL.API.CONSUMER.MSG.NEXT.KEYTRAIL_EVENTS.siem", "$JS.ACK.KEYTRAIL_EVENTS.siem.1.1.1.1.0"} {
+			if err := siem.Conn().PublishRequest(subject, reply, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := consumer.Info(t.Context()); err != nil { // is answered after them
+		t.Fatal(err)
+	}
+	for stream, want := range map[string]uint64{"KEYTRAIL_EVENTS": 2, "KEYTRAIL_USES": 0} {
+		if got, err := admin.Stream(t.Context(), stream); err != nil || got.CachedInfo().State.LastSeq != want {
+			t.Errorf("an answer is stored on %s: %+v, %v", stream, got, err)
+		}
 	}
 
 	beyond := []string{"$JS.API.CONSUMER.CREATE.KEYTRAIL_EVENTS.mine", "$JS.API.CONSUMER.DURABLE.CREATE.KEYTRAIL_EVENTS.mine", "$JS.API.STREAM.INFO.KEYTRAIL_EVENTS",
