@@ -29,6 +29,7 @@ type Ledger struct {
 	tiles                        jetstream.Stream
 	restored                     string // when a restored ledger was confirmed; "": it was not restored
 	node                         string
+	replicas                     int  // of streams that are made
 	embedded                     bool // the server is in this process, which is its only client
 	log                          *slog.Logger
 	latency                      *prometheus.HistogramVec

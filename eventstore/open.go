@@ -35,7 +35,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{nc: nc, js: js, node: o.Node, embedded: nc.Opts.InProcessServer != nil, log: o.Logger, reads: make(chan struct{}, maxReads), heartbeatSubject: heartbeatsRoot + nuid.Next()}
+	l := &Ledger{nc: nc, js: js, node: o.Node, replicas: max(1, o.Replicas), embedded: nc.Opts.InProcessServer != nil, log: o.Logger, reads: make(chan struct{}, maxReads), heartbeatSubject: heartbeatsRoot + nuid.Next()}
 	l.commits.single, l.commits.batch = l.publishOnce, l.publishBatch
 	for s := range l.health {
 		l.health[s].wake = make(chan struct{}, 1)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/keytrail/keytrail/internal/filelock"
@@ -88,6 +89,9 @@ func unreadStreams(s *server.Server, dir string) error {
 	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "*.blk"))
 	for _, b := range blocks {
 		stream := filepath.Dir(filepath.Dir(b))
+		if strings.HasPrefix(filepath.Base(stream), sinkStreams) {
+			continue // a copy, which is made again: a crash while it is deleted can leave such a one
+		}
 		if info, err := os.Stat(b); err == nil && info.Size() > 0 && !known[filepath.Base(stream)] {
 			return fmt.Errorf("the ledger's stream in %s cannot be read, for its meta.inf and meta.sum are not of one piece: nothing is served; put both back from a copy of the directory, or restore a back-up", stream)
 		}

@@ -32,6 +32,9 @@ type Config struct {
 	Keyring          string
 	Listen           string
 	ExtAuthzListen   string
+	NATSListen       string
+	NATSListenCert   string
+	NATSListenKey    string
 	MinFree          uint64
 	Durability       string
 	RefusalsRecorded int
@@ -66,6 +69,9 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.NATSMonitors, "nats-monitor-url", nil, "monitoring of each NATS server, like http://localhost:8222, to ask whether it syncs each message to disk; separated by commas")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve HTTP on; port 0 takes a free one")
 	f.StringVar(&c.ExtAuthzListen, "ext-authz-listen", "", "address to serve Envoy's external authorization over gRPC on, such as 127.0.0.1:9191; over TLS where HTTPS is served; default: it is not served")
+	f.StringVar(&c.NATSListen, "nats-listen", "", "address to let NATS subscribers read streams of the embedded server at, such as 0.0.0.0:4222; their password is a key with the scope audit:read; default: nobody may")
+	f.StringVar(&c.NATSListenCert, "nats-listen-cert", "", "file with the certificate, and its chain, for NATS subscribers; default --tls-cert")
+	f.StringVar(&c.NATSListenKey, "nats-listen-key", "", "file with that certificate's key")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "file with the certificate, and its chain, to serve HTTPS with; read again when it changes")
 	f.StringVar(&c.TLSKey, "tls-key", "", "file with the certificate's key")
 	f.BoolVar(&c.PlainHTTP, "plain-http", false, "serve plain HTTP on an address that other machines reach: behind a proxy that speaks TLS, or in a container")
@@ -192,6 +198,7 @@ type parsedConfig struct {
 	outbound     outbound.Policy
 	github       *githubscan.Keys // nil: its reports are not taken
 	tls          *tls.Config      // nil: plain HTTP
+	natsTLS      *tls.Config      // of NATS subscribers; nil: none
 }
 
 // parse refuses settings before anything is started.
@@ -219,7 +226,10 @@ func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 			return s, fmt.Errorf("--github-keys: %w", err)
 		}
 	}
-	s.tls, err = c.tlsConfig(s.log)
+	if s.tls, err = c.tlsConfig(s.log); err != nil {
+		return s, err
+	}
+	s.natsTLS, err = c.natsTLSConfig(s.tls, s.log)
 	return s, err
 }
 

@@ -39,6 +39,7 @@ type service struct {
 	http           *httpServer
 	connections    *connections
 	extAuthz       net.Listener // of Envoy's external authorization; nil: it is not served
+	subscribers    net.Listener // of NATS; nil: they are not served
 	ledger         *eventstore.Ledger
 	store          *projections.Store
 	commands       *commands.Handler
@@ -96,6 +97,9 @@ func (s *service) listen(ctx context.Context) (err error) {
 	}
 	s.onStop(func() error { _ = s.http.Close(); return nil }) // run has told why it ended
 	if err := s.listenExtAuthz(); err != nil {
+		return err
+	}
+	if err := s.listenNATS(); err != nil {
 		return err
 	}
 	s.onStop(serveProfiles(s.PprofListen, s.log)) // of a start too, which may take minutes
@@ -177,6 +181,7 @@ func (s *service) answer(ctx context.Context) error {
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
 	s.http.setHandler(handler)
 	s.serveExtAuthz(handler)
+	s.serveNATS(verifier)
 	s.greet()
 	return nil
 }

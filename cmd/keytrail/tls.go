@@ -27,7 +27,12 @@ func (c *Config) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 	if c.TLSCert == "" {
 		return nil, errors.Join(c.refusePlain("--listen", c.Listen), c.refusePlain("--ext-authz-listen", cmp.Or(c.ExtAuthzListen, "127.0.0.1:0")))
 	}
-	certificate, err := loadCertificate(c.TLSCert, c.TLSKey, log)
+	return serverTLS(c.TLSCert, c.TLSKey, log)
+}
+
+// serverTLS serves with a certificate that is read again when it changes.
+func serverTLS(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
+	certificate, err := loadCertificate(certFile, keyFile, log)
 	if err != nil {
 		return nil, err
 	}
