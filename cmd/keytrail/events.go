@@ -61,7 +61,7 @@ func (c *client) print(w io.Writer, text []byte) error {
 		return err
 	}
 	detail := ""
-	for _, name := range []string{"code", "resource", "reason", "name", "access", "filter", "count"} {
+	for _, name := range []string{"code", "ip", "scopes", "resource", "reason", "name", "access", "filter", "count"} {
 		if v, ok := e.Data[name]; ok {
 			detail += fmt.Sprintf(" %s=%v", name, v)
 		}

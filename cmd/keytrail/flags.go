@@ -133,6 +133,14 @@ func (q *queryFlags) query() (url.Values, error) {
 
 // filterFlags choose the keys of a listing or a bulk revocation.
 func filterFlags(f *pflag.FlagSet) *queryFlags {
+	q := pastFilterFlags(f)
+	q.text("last-used-before", "last_used_before", "keys not used since this time")
+	q.only("rotation-due", "rotation_due", "keys that should be rotated by now")
+	return q
+}
+
+// pastFilterFlags choose the keys of a past moment.
+func pastFilterFlags(f *pflag.FlagSet) *queryFlags {
 	q := &queryFlags{set: f}
 	q.text("org", "org_id", "keys of this organization")
 	q.text("keyspace", "keyspace", "keys of this keyspace")
@@ -142,10 +150,8 @@ func filterFlags(f *pflag.FlagSet) *queryFlags {
 	q.text("name", "name", "keys whose name begins so")
 	q.text("prefix", "prefix", "keys whose secret begins so")
 	q.text("created-after", "created_after", "keys created after this time")
-	q.text("last-used-before", "last_used_before", "keys not used since this time")
 	q.text("expires-before", "expires_before", "keys that expire before this time")
 	q.only("never-rotated", "never_rotated", "keys that still have their first secret")
-	q.only("rotation-due", "rotation_due", "keys that should be rotated by now")
 	return q
 }
 

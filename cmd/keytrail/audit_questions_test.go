@@ -1,0 +1,79 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTheQuestionsOfAnAuditorAreAnswered runs the commands of docs/audit.md on a key's life.
+func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
+	r := launch(t, t.TempDir())
+	org := r.newOrg(t)
+	var m, other made
+	r.call(t, "POST", "/v1/keys", map[string]any{"org_id": org, "name": "billing", "scopes": []string{"invoices:write"}}, &m)
+	r.call(t, "POST", "/v1/keys", map[string]any{"org_id": org, "name": "other"}, &other)
+	id, root := m.Key.ID, ""
+	var who struct{ ID string }
+	r.call(t, "GET", "/v1/principal", nil, &who)
+	root = who.ID
+	r.call(t, "POST", "/v1/verify", map[string]any{"key": m.Secret, "ip": "192.0.2.7"}, nil)
+	date := time.Now().UTC().Format(time.RFC3339Nano)
+	r.call(t, "PATCH", "/v1/keys/"+id, map[string]any{"scopes": []string{"invoices:read"}}, nil)
+	r.call(t, "POST", "/v1/keys/"+id+"/rotate", map[string]any{"overlap": "1h"}, nil)
+	var revoked struct {
+		RevokedAt string `json:"revoked_at"`
+	}
+	r.call(t, "POST", "/v1/keys/"+id+"/revoke", map[string]any{"reason": "key_compromise"}, &revoked)
+	r.call(t, "POST", "/v1/verify", map[string]any{"key": m.Secret, "ip": "203.0.113.9"}, nil)
+
+	answers := map[string][]string{ // what is in them; - before it: what is not
+		"who created this key?":                  {"key.created", "by " + root, "-key.revoked"},
+		"who changed it?":                        {"key.updated", "key.rotated", "by " + root},
+		"who used it, and from where?":           {"code=VALID ip=192.0.2.7", "code=REVOKED ip=203.0.113.9"},
+		"when was it revoked, and by whom?":      {revoked.RevokedAt[:19], "reason=key_compromise", "by " + root},
+		"was it used after that?":                {"code=REVOKED ip=203.0.113.9", "-VALID"},
+		"which keys had this scope on that day?": {id, "active", "invoices:write", "-" + other.Key.ID},
+		"what could this key do on that day?":    {id, "active", "invoices:write", "-invoices:read"},
+		"which keys were never rotated?":         {other.Key.ID, "-" + id},
+		"who read the audit trail?":              {},
+	}
+	page, err := os.ReadFile("../../docs/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(page), "```sh questions\n")
+	block, _, _ = strings.Cut(block, "```")
+	of := strings.NewReplacer("$KEY", id, "$ORG", org, "$REVOKED", revoked.RevokedAt, "$DATE", date)
+	for _, line := range strings.Split(strings.TrimSpace(block), "\n") {
+		command, question, _ := strings.Cut(strings.TrimPrefix(line, "keytrail "), "# ")
+		want, known := answers[question]
+		if !known {
+			t.Errorf("no test knows the answer to %q", question)
+		}
+		delete(answers, question)
+		got := r.command(t, "", strings.Fields(of.Replace(command))...)
+		expect(t, got, exitOK)
+		for _, w := range want {
+			text, without := strings.CutPrefix(w, "-")
+			if strings.Contains(got.out, text) == without {
+				t.Errorf("%s %q: %+v", question, w, got)
+			}
+		}
+	}
+	if len(answers) > 0 {
+		t.Errorf("the page does not ask %v", answers)
+	}
+	// The root key, which asked all this, is of the installation: so are its reads.
+	got := r.command(t, "", "events", "list", "--type", "audit.read")
+	expect(t, got, exitOK, "access=page", "access=state", "filter=map[key_id:"+id)
+	if n := len(regexp.MustCompile("(?m)^.*type:audit.read.*$").FindAllString(got.out, -1)); n == 0 {
+		t.Errorf("asking who read is not on the trail: %+v", got)
+	}
+	expect(t, r.command(t, "", "audit", "state", "--at", "soon"), exitRefused, "at: ")
+	expect(t, r.command(t, "", "audit", "state"), exitUsage, "at")
+	expect(t, r.command(t, "", "audit", "state", "--at", date, "--json", id), exitOK, `"status": "active"`)
+	expect(t, r.command(t, "", "audit", "state", "--at", "2", "--sort", "name"), exitOK, "ID")
+}
