@@ -44,7 +44,7 @@ var layers = map[string][]string{
 	"forwarders":                {"domain", "eventstore", "forwarders/format", "forwarders/transport", "internal/backoff"},
 	"forwarders/format":         {"domain", "eventstore"},
 	"forwarders/outbound":       {},
-	"forwarders/transport":      {"domain", "forwarders/outbound"},
+	"forwarders/transport":      {"domain", "forwarders/outbound", "internal/fastjson"},
 	"natsproxy":                 {"domain", "internal/inflight"},
 	"cmd/keytrail":              {"natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders/outbound", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},

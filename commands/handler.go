@@ -41,6 +41,8 @@ type Options struct {
 	Tokens    *token.Issuer // nil: no tokens are derived
 	Sealing   [32]byte      // seals data keys
 	Quotas    QuotaIndex    // nil: none
+	Sinks     SinkIndex     // nil: none
+	SinkKey   [32]byte      // seals the credentials of sinks; zero: a random one
 	Trail     TrailSigning  // nil: there are no Merkle logs
 	Origin    string        // what the origins of Merkle logs begin with
 	ImportIDs [32]byte      // keys the ids of imported keys; zero: a random one, which another handler does not have
@@ -60,6 +62,8 @@ type Handler struct {
 	tokens    *token.Issuer
 	quotas    QuotaIndex
 	reserving quotaLocks
+	sinks     SinkIndex
+	sinkKey   aead.Key
 	importIDs [32]byte
 	reads     *trailReads
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
@@ -82,10 +86,13 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.ImportIDs == [32]byte{} {
 		_, _ = rand.Read(o.ImportIDs[:]) // it ends the program if it fails
 	}
+	if o.SinkKey == [32]byte{} {
+		o.SinkKey = aead.NewKey()
+	}
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, trail: o.Trail, trailOrigin: o.Origin,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
 		reads: newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

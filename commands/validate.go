@@ -44,6 +44,15 @@ var rules = []rule{
 	{"reply_header", func(f reflect.Value) bool {
 		return headerName.MatchString(f.String()) && !ownHeaders.MatchString(f.String())
 	}, "must be the name of a header that the service does not set itself"},
+	{"sink_type", func(f reflect.Value) bool {
+		return slices.Contains(domain.SinkTypeNames(), domain.SinkType(f.String()))
+	}, fmt.Sprintf("must be one of %s", domain.SinkTypeNames())},
+	{"event_type", func(f reflect.Value) bool {
+		return slices.ContainsFunc(domain.EventTypes, func(t domain.EventType) bool { return t.Name == f.String() })
+	}, "must be a type of event, like key.revoked"},
+	{"sink_header", func(f reflect.Value) bool {
+		return headerName.MatchString(f.String()) && !senderHeaders.MatchString(f.String())
+	}, "must be the name of a header that the service does not set itself"},
 	{"header_value", func(f reflect.Value) bool { return headerValue.MatchString(f.String()) }, "must be printable ASCII that does not begin or end with a space"},
 	{"media_type", func(f reflect.Value) bool { return headerValue.MatchString(f.String()) && mediaType(f.String()) }, "must be a media type, like application/json or text/plain; charset=utf-8"},
 	{"body_text", func(f reflect.Value) bool { return plain(strings.Map(lineBreak, f.String())) }, "must be valid UTF-8 without control characters but line breaks and tabs"},
@@ -86,6 +95,9 @@ var (
 	ownHeaders = regexp.MustCompile(`(?i)^(` + hopByHop + `|content-.*|date|proxy-.*|retry-after|set-cookie|x-accel-.*|x-envoy-.*|x-keytrail-.*|x-request-id|(x-)?ratelimit(-.*)?)$`)
 )
 
+// senderHeaders are those that a sink's requests have without its saying.
+var senderHeaders = regexp.MustCompile(`(?i)^(` + hopByHop + `|accept-encoding|content-.*|cookie|expect|host|proxy-.*|user-agent|webhook-.*)$`)
+
 // hopByHop are the headers of one connection, RFC 9110, section 7.6.1.
 const hopByHop = `connection|keep-alive|te|trailer|transfer-encoding|upgrade`
 
@@ -108,12 +120,13 @@ func newValidator() *validator.Validate {
 	return v
 }
 
-// isID reports whether s is spelled like the id of a key or an organization. A keyspace with such a name
+// isID reports whether s is spelled like the id of a key, an organization or a sink. A keyspace with such a name
 // would be taken for one where only the name of an aggregate tells its kind.
 func isID(s string) bool {
 	_, notKey := domain.ParseKeyID(s)
 	_, notOrg := domain.ParseOrgID(s)
-	return notKey == nil || notOrg == nil
+	_, notSink := domain.ParseSinkID(s)
+	return notKey == nil || notOrg == nil || notSink == nil
 }
 
 // plain reports whether s is valid UTF-8 without control characters, those of bidirectional

@@ -39,7 +39,7 @@ type Confidential interface {
 // Private is what a confidential event keeps out of its JSON.
 type Private struct {
 	Digest Digest `json:"digest,omitzero"`
-	Sealed []byte `json:"sealed,omitempty"` // the secret, under a data key that is not on the ledger
+	Sealed []byte `json:"sealed,omitempty"` // a key's secret, under a data key that is not on the ledger; a sink's credentials
 }
 
 // An EventType is an entry of the registry of events.
@@ -83,6 +83,15 @@ var EventTypes = []EventType{
 	{Name: "trail.keys_rotated", Zero: TrailKeysRotated{}},
 	{Name: "trail.fork_detected", Zero: TrailForkDetected{}},
 	{Name: "audit.read", Zero: TrailRead{}},
+	{Name: "sink.created", Zero: SinkCreated{}},
+	{Name: "sink.updated", Zero: SinkUpdated{}},
+	{Name: "sink.secret_rotated", Zero: SinkSecretRotated{}},
+	{Name: "sink.paused", Zero: SinkPaused{}},
+	{Name: "sink.resumed", Zero: SinkResumed{}},
+	{Name: "sink.replayed", Zero: SinkReplayed{}},
+	{Name: "sink.replay_ended", Zero: SinkReplayEnded{}},
+	{Name: "sink.gap", Zero: SinkGap{}},
+	{Name: "sink.deleted", Zero: SinkDeleted{}},
 }
 
 var typeNames = func() map[reflect.Type]string {

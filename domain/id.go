@@ -110,6 +110,9 @@ func (id OrgID) Bytes() [16]byte { b, _ := parseID(orgPrefix, string(id)); retur
 // Bytes is the id's 128 bits, for compact rows.
 func (id OwnerID) Bytes() [16]byte { b, _ := parseID(ownerPrefix, string(id)); return b }
 
+// Bytes is the id's 128 bits, for cursors.
+func (id SinkID) Bytes() [16]byte { b, _ := parseID(sinkPrefix, string(id)); return b }
+
 // KeyIDFromBytes is the inverse of KeyID.Bytes.
 func KeyIDFromBytes(b [16]byte) KeyID { return KeyID(spell(keyPrefix, b)) }
 

@@ -39,6 +39,7 @@ var (
 	ErrTileNotFound         = refusal(NotFound, "tile_not_found", "the log has no such tile, or none of that width yet; see its checkpoint")
 	ErrNoTrailLog           = refusal(NotFound, "log_not_found", "there are two logs: events and uses")
 	ErrNoCheckpoint         = refusal(NotFound, "no_checkpoint", "nothing of this log was signed yet; come again in a moment")
+	ErrSinkNotFound         = refusal(NotFound, "sink_not_found", "there is no such sink within your reach")
 	ErrRouteNotFound        = refusal(NotFound, "route_not_found", "there is nothing at this path; /docs lists the routes")
 
 	// Conflict: the state of what the request is about does not allow it.
@@ -61,6 +62,13 @@ var (
 	ErrOwnKey           = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
 	ErrTooManyTrailKeys = refusal(Conflict, "too_many_trail_keys", "three generations of keys sign checkpoints at the moment; wait for an overlap to end")
 	ErrRebuildRunning   = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
+
+	ErrTooManySinks          = refusal(Conflict, "too_many_sinks", "an organization can have 50 sinks; delete one first")
+	ErrTooManySinksInAll     = refusal(Conflict, "too_many_sinks", "the installation has 10,000 sinks, which is as many as it can have; delete one first")
+	ErrTooManySigningSecrets = refusal(Conflict, "too_many_secrets", "four signing secrets of this sink are still valid; wait for an overlap to end, or rotate without one").In("overlap")
+	ErrSinkUnsigned          = refusal(Conflict, "sink_unsigned", "only webhooks have a signing secret; give other credentials anew with an update")
+	ErrSinkSealed            = refusal(Conflict, "sink_sealed", "the credentials of this sink were sealed under another keyring; delete it and create another one")
+	ErrReplayRunning         = refusal(Conflict, "replay_running", "a replay of this sink is under way; wait until it ends")
 
 	// Stale and Reused: the If-Match names an older revision, or the Idempotency-Key came
 	// before with another request.

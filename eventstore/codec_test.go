@@ -54,6 +54,15 @@ func samples() []domain.Event {
 		domain.KeyspaceRetired{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceReinstated{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailRead{Access: domain.AccessPage, Filter: map[string]string{"key_id": string(domain.NewKeyID("", "k"))}, From: at, To: at, Count: 3, First: at, Header: domain.Header{At: at, By: "system"}},
+		domain.SinkCreated{ID: sampleSink, Org: org, Definition: sampleSinkDefinition, Credentials: []string{"headers"}, PublicKey: "whpk_AAAA", After: domain.TrailPlace{Events: 17, Uses: 5}, Sealed: []byte("sealed 1"), Header: domain.Header{At: at, By: "system"}},
+		domain.SinkUpdated{Definition: sampleSinkDefinition, Credentials: []string{"headers"}, Sealed: []byte("sealed 2"), Header: domain.Header{At: at, By: "system"}},
+		domain.SinkSecretRotated{PublicKey: "whpk_AAAA", OldValidUntil: at, Sealed: []byte("sealed 3"), Header: domain.Header{At: at, By: "system"}},
+		domain.SinkPaused{Reason: domain.PausedFailing, Detail: "503 Service Unavailable", Header: domain.Header{At: at, By: "system"}},
+		domain.SinkResumed{Header: domain.Header{At: at, By: "system"}},
+		domain.SinkReplayed{Number: 1, SinkReplayRange: domain.SinkReplayRange{From: domain.TrailPlace{Events: 1}, To: domain.TrailPlace{Events: 17, Uses: 5}}, Header: domain.Header{At: at, By: "system"}},
+		domain.SinkReplayEnded{Number: 1, SinkReplayResult: domain.SinkReplayResult{Delivered: 12, Rejected: 1}, Header: domain.Header{At: at, By: "system"}},
+		domain.SinkGap{SinkSpan: domain.SinkSpan{Stream: "uses", From: 1, To: 9, Reason: domain.GapPruned}, Header: domain.Header{At: at, By: "system"}},
+		domain.SinkDeleted{Header: domain.Header{At: at, By: "system"}},
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailBegun{Log: 2, Origin: "keytrail/0123456789abcdef0123/89abcdef", Reason: domain.TrailRestored, Comment: "a disk was lost", Restored: "2026-11-20T11:00:00Z", Previous: map[string]string{"events": sampleNote}, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
 		domain.TrailKeysRotated{Log: 2, Generation: 2, OldUntil: at, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
@@ -83,6 +92,12 @@ var sampleDefinition = domain.KeyspaceDefinition{
 	Replies:      []domain.Reply{{For: []domain.ReplyCase{domain.ReplyMissing}, ReplyText: domain.ReplyText{Status: 401, ContentType: "text/plain", Headers: map[string]string{"X-A": "b"}, Body: "no"}}},
 }
 
+var sampleSink = domain.NewSinkID("", "s")
+
+// sampleSinkDefinition has something of every part of a definition.
+var sampleSinkDefinition = domain.SinkDefinition{Name: "siem", Type: domain.SinkWebhook, URL: "https://siem.example.com/in", Format: domain.FormatOCSF, EventTypes: []string{"key.used"},
+	Uses: domain.SinkUses{Mode: "sampled", OneIn: 10}, Settings: domain.SinkSettings{SignAsymmetric: true}}
+
 var sampleQuota = domain.QuotaOf{Keyspace: "pingward", Owner: new("ann")}
 
 // sampleMessage is e as the ledger takes it.
@@ -103,6 +118,8 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 	switch kind, _, _ := strings.Cut(domain.TypeOf(e), "."); kind {
 	case "keyspace":
 		return Message(KeyspaceRef("pingward"), 7, command, e)
+	case "sink":
+		return Message(SinkRef(org, sampleSink), 7, command, e)
 	case "quota":
 		return Message(QuotaRef(org, sampleQuota), 7, command, e)
 	case "audit":

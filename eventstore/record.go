@@ -39,7 +39,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
 	Org  domain.OrgID
-	Kind string // "key", "organization", "keyspace", "quota", "reader", "keyring" or "trail"
+	Kind string // "key", "organization", "keyspace", "quota", "reader", "sink", "keyring" or "trail"
 	ID   string
 }
 
@@ -62,6 +62,9 @@ func QuotaRef(org domain.OrgID, of domain.QuotaOf) Ref { return Ref{org, "quota"
 
 // ReaderRef names a principal as a reader of the audit trail.
 func ReaderRef(p domain.Principal) Ref { return Ref{p.Org, "reader", domain.NewReaderID(p.Org, p.ID)} }
+
+// SinkRef names a sink.
+func SinkRef(org domain.OrgID, id domain.SinkID) Ref { return Ref{org, "sink", string(id)} }
 
 // KeyringRef names what the ledger knows of the installation's keyring.
 func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }

@@ -64,6 +64,8 @@ func spelledAs(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: "^key_[0-9a-hjkmnp-tv-z]{26}$"}
 	case reflect.TypeFor[domain.OrgID]():
 		return &jsonschema.Schema{Type: "string", Pattern: "^org_[0-9a-hjkmnp-tv-z]{26}$"}
+	case reflect.TypeFor[domain.SinkID]():
+		return &jsonschema.Schema{Type: "string", Pattern: "^snk_[0-9a-hjkmnp-tv-z]{26}$"}
 	case reflect.TypeFor[domain.Duration]():
 		return &jsonschema.Schema{Type: "string", Description: "Like 24h, 90s or 1h30m."}
 	case reflect.TypeFor[domain.Outcome]():

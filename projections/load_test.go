@@ -35,7 +35,7 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 		loaded, stop := run(t, dir, l)
 		defer stop()
 		same(t, "loaded and applied", applied, dump(t, loaded))
-		name := rapid.SampledFrom([]string{"keys", "organizations", "owners", "keyspaces", "requests", "org_events"}).Draw(r, "projection")
+		name := rapid.SampledFrom([]string{"keys", "organizations", "owners", "keyspaces", "sinks", "requests", "org_events"}).Draw(r, "projection")
 		rebuilt(t, loaded, name)
 		same(t, "rebuilt and applied", applied, dump(t, loaded))
 		h.checkConditions(loaded)

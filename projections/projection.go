@@ -24,6 +24,7 @@ var projections = []projection{
 	{"organizations", 4, eventstore.Events, newOrganizationsTable},
 	{"owners", 1, eventstore.Events, newOwnersTable},
 	{"keyspaces", 1, eventstore.Events, newKeyspacesTable},
+	{"sinks", 1, eventstore.Events, newSinksTable},
 	{"quotas", 1, eventstore.Events, direct(applyQuotas)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
 	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},

@@ -36,10 +36,11 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, organizations, owners, keyspaces, quotas, requests, orgEvents view // of the events
-	usage, postings, messages                                           view // of the uses
+	keys, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks view // of the events
+	usage, postings, messages                                                  view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces] // as they are published; of the table of keyspaces
+	sinkSet     atomic.Pointer[SinkSet]          // as they are published; of the table of sinks
 	suspended   atomic.Pointer[orgSet]           // as they are published; of the table of organizations
 	credentials *cache                           // kept in line with the published rows of keys by its table
 	attributes  *cache                           // names of attributes, kept in line by the tables of owners and organizations
@@ -53,6 +54,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare)}
 	s.keyspaceSet.Store(domain.NewKeyspaces(nil))
 	s.suspended.Store(new(orgSet))
+	s.sinkSet.Store(newSinkSet(nil))
 	for stream := range s.engines {
 		e, err := openEngine(s, dir, eventstore.Stream(stream))
 		if err != nil {
@@ -62,6 +64,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.keys, s.organizations, s.owners, s.keyspaces = s.find("keys"), s.find("organizations"), s.find("owners"), s.find("keyspaces")
 	s.quotas, s.requests, s.orgEvents = s.find("quotas"), s.find("requests"), s.find("org_events")
+	s.sinks = s.find("sinks")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

@@ -33,4 +33,10 @@ func New(r Receiver, e Environment) (Sender, error) {
 }
 
 // constructors makes senders, by type.
-var constructors = map[domain.SinkType]func(Receiver, Environment) (Sender, error){}
+var constructors = map[domain.SinkType]func(Receiver, Environment) (Sender, error){
+	domain.SinkElasticsearch: newElasticsearch,
+	domain.SinkOTLP:          newOTLP,
+	domain.SinkS3:            newS3,
+	domain.SinkSplunkHEC:     newSplunkHEC,
+	domain.SinkWebhook:       newWebhook,
+}

@@ -20,6 +20,7 @@ const (
 	ImportIDs = "import-ids" // the ids of imported keys
 	Tokens    = "tokens"     // signs derived tokens
 	DataKeys  = "data-keys"  // seals the data keys of recoverable secrets
+	Sinks     = "sinks"      // seals the credentials of sinks
 
 	Checkpoints = "checkpoints" // signs the checkpoints of the Merkle logs
 
