@@ -3,7 +3,6 @@ package transport
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -42,7 +41,7 @@ func newElasticsearch(r Receiver, e Environment) (Sender, error) {
 	case r.Credentials.Token != "":
 		s.header["Authorization"] = "ApiKey " + r.Credentials.Token
 	case r.Settings.Username != "":
-		s.header["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(r.Settings.Username+":"+r.Credentials.Password))
+		s.header["Authorization"] = "Basic " + basic(r)
 	}
 	return s, nil
 }
@@ -94,7 +93,7 @@ func (s *elasticsearch) failures(events []Event, a outbound.Answer) map[int]*Fai
 // failureOfDocument is nil for a document that was created, now or before. What is not of the
 // document itself, such as a full queue (429) or an index that is not there, may pass.
 func (s *elasticsearch) failureOfDocument(status int, reason string) *Failure {
-	f := &Failure{Status: status, Text: outbound.Printable(fmt.Sprintf("%s: document refused with %d %s", s.url.Host, status, reason), maxResponse)}
+	f := &Failure{Status: status, Text: s.shown(fmt.Sprintf("%s: document refused with %d %s", s.url.Host, status, reason))}
 	switch {
 	case status/100 == 2 || status == http.StatusConflict:
 		return nil

@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keytrail/keytrail/forwarders/outbound"
@@ -27,6 +29,7 @@ type httpReceiver struct {
 	client *outbound.Client
 	url    *url.URL
 	header http.Header // of each request
+	redact *strings.Replacer
 }
 
 func newHTTPReceiver(r Receiver, e Environment) (httpReceiver, error) {
@@ -43,7 +46,33 @@ func newHTTPReceiver(r Receiver, e Environment) (httpReceiver, error) {
 		h.Set(name, value)
 	}
 	h.Set("User-Agent", "Keytrail/"+e.Version)
-	return httpReceiver{client: c, url: u, header: h}, nil
+	return httpReceiver{client: c, url: u, header: h, redact: redaction(r)}, nil
+}
+
+// minRedacted is the length from which a value is taken for a credential: shorter ones are in any text.
+const minRedacted = 6
+
+// redaction takes the credentials of a receiver out of what it answers: one that shows the request it
+// was sent, as many do to help, would show them to all who may read the sink's attempts.
+func redaction(r Receiver) *strings.Replacer {
+	c := r.Credentials
+	values := []string{c.Token, c.Password, c.SecretAccessKey, basic(r)}
+	for _, v := range c.Headers {
+		_, credentials, _ := strings.Cut(v, " ")
+		values = append(values, v, credentials)
+	}
+	var pairs []string
+	for _, v := range values {
+		if len(v) >= minRedacted {
+			pairs = append(pairs, v, "[secret]")
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// basic are the credentials of basic authentication.
+func basic(r Receiver) string {
+	return base64.StdEncoding.EncodeToString([]byte(r.Settings.Username + ":" + r.Credentials.Password))
 }
 
 // errURL does not show the URL, which may have credentials where it is wrong.
@@ -72,7 +101,7 @@ func (h *httpReceiver) do(ctx context.Context, r *http.Request, body []byte) (ou
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil } // on another connection
 	a, err := h.client.Do(ctx, r)
 	if err != nil {
-		return a, &Failure{Status: a.Status, Text: err.Error()}
+		return a, &Failure{Status: a.Status, Text: h.shown(err.Error())}
 	}
 	return a, h.failureOf(a, time.Now())
 }
@@ -109,8 +138,8 @@ func retryAfter(text string, now time.Time) time.Duration {
 }
 
 // response is what the operator is shown of an answer.
-func response(a outbound.Answer) string {
-	text := outbound.Printable(string(a.Body), maxResponse)
+func (h *httpReceiver) response(a outbound.Answer) string {
+	text := h.shown(string(a.Body))
 	if a.Long {
 		return text + " (longer than 64 KiB: the rest was not read)"
 	}
@@ -126,19 +155,25 @@ func jsonBody(e *Event) []byte {
 	return body
 }
 
+// shown is text of an answer as the operator is shown it.
+func (h *httpReceiver) shown(text string) string {
+	return outbound.Printable(h.redact.Replace(text), maxResponse)
+}
+
 // A bulk sends many events with one request.
 type bulk interface {
 	// request makes it. The failure is of all the events.
 	request(ctx context.Context, events []Event) (outbound.Answer, *Failure)
 	// failures are those of single events, as the answer has them.
 	failures(events []Event, a outbound.Answer) map[int]*Failure
+	response(a outbound.Answer) string
 }
 
 // sendBulk sends events as one request; if the receiver rejects it for good, each half by itself,
 // and so on, so that only what it rejects by itself is rejected.
 func sendBulk(ctx context.Context, b bulk, events []Event) Result {
 	a, f := b.request(ctx, events)
-	r := Result{Status: a.Status, Response: response(a)}
+	r := Result{Status: a.Status, Response: b.response(a)}
 	switch {
 	case f == nil:
 		r.Failed = b.failures(events, a)

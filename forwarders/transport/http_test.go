@@ -207,6 +207,27 @@ func goAway(c net.Conn) {
 	}
 }
 
+// TestCredentialsThatAreSentBack: a receiver that shows the request shows it to itself alone.
+func TestCredentialsThatAreSentBack(t *testing.T) {
+	url := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprintf(w, `{"text":"you sent %s"}`, r.Header.Get("Authorization"))
+	})
+	all := overHTTP(url)
+	basic := all[domain.SinkElasticsearch]
+	basic.Credentials, basic.Settings.Username = domain.SinkCredentials{Password: secret}, "u"
+	all["basic"] = basic
+	for kind, r := range all {
+		t.Run(string(kind), func(t *testing.T) {
+			got := newSender(t, r).Send(t.Context(), someEvents(1, "a"))
+			failed(t, got, 1, Again, "answered 401")
+			if strings.Contains(got.Response, secret) || strings.Contains(got.Response, "dTpodW50ZXIy") || !strings.Contains(got.Response, "you sent") {
+				t.Errorf("the operator is shown %s", got.Response)
+			}
+		})
+	}
+}
+
 // TestRejectedInABulk: what a receiver rejects in a bulk is found by halves, and the rest is taken.
 func TestRejectedInABulk(t *testing.T) {
 	for kind, answer := range map[domain.SinkType]string{domain.SinkElasticsearch: `{"errors":false}`, domain.SinkOTLP: "", domain.SinkSplunkHEC: `{"text":"Success","code":0}`} {

@@ -77,7 +77,7 @@ func (s *otlp) failures(events []Event, a outbound.Answer) map[int]*Failure {
 	}
 	p := reply.GetPartialSuccess()
 	why := fmt.Sprintf("%s: rejected %d of %d log records, not saying which: %s", s.url.Host, p.GetRejectedLogRecords(), len(events), p.GetErrorMessage())
-	return All(len(events), &Failure{Kind: Rejected, Status: a.Status, Text: outbound.Printable(why, maxResponse)}).Failed
+	return All(len(events), &Failure{Kind: Rejected, Status: a.Status, Text: s.shown(why)}).Failed
 }
 
 func (s *otlp) export(events []Event) *collector.ExportLogsServiceRequest {

@@ -71,7 +71,7 @@ func (s *s3) Send(ctx context.Context, events []Event) Result {
 		lines = append(append(lines, jsonBody(&events[i])...), '\n')
 	}
 	a, f := s.put(ctx, s.object(&events[0], sha256.Sum256(lines)), s.encoder.EncodeAll(lines, nil))
-	r := Result{Status: a.Status, Response: response(a)}
+	r := Result{Status: a.Status, Response: s.response(a)}
 	if f != nil {
 		f.Kind = Again // whatever was wrong, it was not the events: S3 does not look at them
 		r.Failed = All(len(events), f).Failed

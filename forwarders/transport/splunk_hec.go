@@ -87,7 +87,7 @@ func (s *splunkHEC) request(ctx context.Context, events []Event) (outbound.Answe
 		f.Kind = Again
 	}
 	if f != nil && reply.Text != "" {
-		f.Text += ": " + outbound.Printable(reply.Text, maxResponse)
+		f.Text += ": " + s.shown(reply.Text)
 	}
 	if f == nil && s.acknowledge {
 		f = s.awaitIndexed(ctx, reply.Ack)

@@ -122,7 +122,7 @@ func (d *delivery) note(i int, a outbound.Answer, f *Failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if f != nil || len(d.result.Failed) == 0 {
-		d.result.Status, d.result.Response = a.Status, response(a)
+		d.result.Status, d.result.Response = a.Status, d.response(a)
 	}
 	if f == nil {
 		return
