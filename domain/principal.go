@@ -10,6 +10,9 @@ type Principal struct {
 // System acts for the service itself: the first root key, the expiry pass.
 var System = Principal{ID: "system", Org: Installation, Scopes: []string{"*"}}
 
+// Authenticator asks for the management keys that are presented to the service itself.
+var Authenticator = Principal{ID: "authentication", Org: Installation}
+
 func (p Principal) isSystem() bool { return p.ID == System.ID && p.Org == Installation }
 
 // Reach is what p may see and change.

@@ -42,7 +42,7 @@ func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (Caller, err
 // verification is the request to verify the caller's own key.
 func (r AuthRequest) verification() Request {
 	request := Request{Secret: r.Secret, Keyspace: domain.ManagementKeyspace, IP: r.IP, RequestID: r.RequestID, Sole: true, Own: true,
-		By: domain.Principal{ID: "authentication", Org: domain.Installation}}
+		By: domain.Authenticator}
 	if r.Scope != "" {
 		request.Scopes = []string{r.Scope}
 	}

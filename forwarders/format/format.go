@@ -15,7 +15,15 @@ func Of(name domain.SinkFormat) Format { return formats[name] }
 
 var formats = map[domain.SinkFormat]Format{
 	domain.FormatCloudEvents: cloudEvent,
+	domain.FormatOCSF:        ocsf,
+	domain.FormatECS:         ecs,
+	domain.FormatCEF:         cef,
 }
 
 // cloudEvent is a CloudEvents 1.0 event in structured JSON, as the trail shows it.
-func cloudEvent(_ string, r *eventstore.Record) ([]byte, error) { return r.CloudEvent() }
+func cloudEvent(_ string, r *eventstore.Record) ([]byte, error) {
+	return r.AppendCloudEvent(make([]byte, 0, eventBytes))
+}
+
+// eventBytes is the room for an event; most have less.
+const eventBytes = 1024
