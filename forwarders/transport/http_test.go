@@ -36,7 +36,7 @@ func newSender(t *testing.T, r Receiver) Sender {
 }
 
 // serveHTTP is a receiver in plain text.
-func serveHTTP(t *testing.T, h http.HandlerFunc) (url string) {
+func serveHTTP(t testing.TB, h http.HandlerFunc) (url string) {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s.URL
@@ -76,10 +76,13 @@ func failed(t *testing.T, r Result, n int, kind Kind, says string) {
 	}
 }
 
+// httpTypes are the types that are spoken to over HTTP.
+var httpTypes = []domain.SinkType{domain.SinkElasticsearch, domain.SinkOTLP, domain.SinkS3, domain.SinkSplunkHEC, domain.SinkWebhook}
+
 // overHTTP are a receiver of each type that is spoken to over HTTP.
 func overHTTP(url string) map[domain.SinkType]Receiver {
 	all := map[domain.SinkType]Receiver{}
-	for _, t := range []domain.SinkType{domain.SinkElasticsearch, domain.SinkOTLP, domain.SinkS3, domain.SinkSplunkHEC, domain.SinkWebhook} {
+	for _, t := range httpTypes {
 		all[t] = Receiver{Sink: "sink_a", SinkDefinition: domain.SinkDefinition{Type: t, URL: url,
 			Settings: domain.SinkSettings{Index: "keytrail", Bucket: "trail", Region: "eu-west-1", AccessKeyID: "AKIA"}},
 			Credentials: domain.SinkCredentials{Token: secret, SecretAccessKey: secret, Headers: map[string]string{"Authorization": secret}}}
@@ -278,4 +281,42 @@ func TestURLsThatAreRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+// BenchmarkSend measures what each type takes in a second from a receiver on this machine that
+// takes everything: full batches, the events of as many keys.
+func BenchmarkSend(b *testing.B) {
+	answers := map[domain.SinkType]string{domain.SinkElasticsearch: `{"errors":false}`, domain.SinkSplunkHEC: `{"text":"Success","code":0}`}
+	body := []byte(`{"specversion":"1.0","id":"zOLqt0mc62b8C470yY4NBE.3","source":"/keytrail/uses","type":"key.used","subject":"key_kay52g0bw1dy3y88veh5syg35w","time":"2026-11-20T12:00:00.123Z","datacontenttype":"application/json","position":"17.3","orgid":"org_cvsgmmhy41zc3xfcgxkxx6qvr8","actor":"key_asker","correlationid":"r-1","node":"n1","decided":"5","data":{"key_id":"key_kay52g0bw1dy3y88veh5syg35w","code":"VALID","scopes":["a:read"],"ip":"192.0.2.7","at":"2026-11-20T12:00:00.123Z"}}`)
+	for _, kind := range httpTypes {
+		b.Run(string(kind), func(b *testing.B) {
+			url := serveHTTP(b, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				fmt.Fprint(w, answers[kind])
+			})
+			s, err := New(overHTTP(url)[kind], loopback)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			events := someEvents(min(s.Limits().Events, s.Limits().Bytes/len(body)), keysOf(s.Limits().Events)...)
+			for i := range events {
+				events[i].Body = body
+			}
+			for b.Loop() {
+				if r := s.Send(b.Context(), events); len(r.Failed) > 0 {
+					b.Fatal(r.Failed[0])
+				}
+			}
+			b.ReportMetric(float64(b.N*len(events))/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// keysOf are n keys.
+func keysOf(n int) (keys []string) {
+	for i := range n {
+		keys = append(keys, fmt.Sprint("key_", i))
+	}
+	return keys
 }

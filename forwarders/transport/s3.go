@@ -41,21 +41,25 @@ type s3 struct {
 	region         string
 	credentials    aws.Credentials
 	signer         *v4.Signer
-	encoder        *zstd.Encoder
 }
+
+// s3Encoder is of all sinks: its megabytes of tables would be too many for each. Two batches at a
+// time are compressed; the window of 1 MiB is what every reader takes.
+var s3Encoder = func() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		panic(err) // of options that are constants
+	}
+	return e
+}()
 
 func newS3(r Receiver, e Environment) (Sender, error) {
 	h, err := newHTTPReceiver(r, e)
 	if err != nil {
 		return nil, err
 	}
-	// One goroutine, and no window larger than the batch needs: there may be a thousand sinks.
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
-	if err != nil {
-		return nil, err
-	}
 	return &s3{
-		httpReceiver: h, encoder: encoder, bucket: r.Settings.Bucket, prefix: r.Settings.Prefix,
+		httpReceiver: h, bucket: r.Settings.Bucket, prefix: r.Settings.Prefix,
 		region:      cmp.Or(r.Settings.Region, "us-east-1"),
 		credentials: aws.Credentials{AccessKeyID: r.Settings.AccessKeyID, SecretAccessKey: r.Credentials.SecretAccessKey},
 		// S3 wants the path as it is sent, not escaped a second time.
@@ -70,7 +74,7 @@ func (s *s3) Send(ctx context.Context, events []Event) Result {
 	for i := range events {
 		lines = append(append(lines, jsonBody(&events[i])...), '\n')
 	}
-	a, f := s.put(ctx, s.object(&events[0], sha256.Sum256(lines)), s.encoder.EncodeAll(lines, nil))
+	a, f := s.put(ctx, s.object(&events[0], sha256.Sum256(lines)), s3Encoder.EncodeAll(lines, nil))
 	r := Result{Status: a.Status, Response: s.response(a)}
 	if f != nil {
 		f.Kind = Again // whatever was wrong, it was not the events: S3 does not look at them
