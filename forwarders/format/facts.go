@@ -55,6 +55,12 @@ func factsOf(r *eventstore.Record) (f facts, ok bool) {
 		f.code, f.detail = e.Source, e.URL
 	case domain.OrganizationSuspended:
 		f.detail = e.Reason
+	case domain.SinkCreated:
+		f.name = e.Definition.Name
+	case domain.SinkUpdated:
+		f.name = e.Definition.Name
+	case domain.SinkPaused:
+		f.code, f.detail = string(e.Reason), e.Detail
 	case domain.TrailForkDetected:
 		f.detail = e.Finding
 	}
