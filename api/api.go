@@ -135,6 +135,15 @@ func (s *server) routes() {
 	route(s, "startRebuild", "POST /v1/projections/{name}/rebuild", ofInstallation("projections:write"), 202, "Begin to rebuild a projection beside the old one", s.startRebuild)
 	route(s, "cancelRebuild", "DELETE /v1/projections/{name}/rebuild", ofInstallation("projections:write"), 200, "Cancel a rebuild", s.cancelRebuild)
 
+	route(s, "readTrailLog", "GET /v1/trail", ofInstallation(auditScope), 200, "Tell what of the trail is signed", s.readTrailLog)
+	route(s, "renewTrail", "POST /v1/trail/renew", ofInstallation("audit:write"), 200, "End the Merkle logs and begin the next ones", s.renewTrail)
+	route(s, "rotateTrailKeys", "POST /v1/trail/keys/rotate", ofInstallation("audit:write"), 200, "Sign checkpoints with new keys", s.rotateTrailKeys)
+
+	s.raw("readCheckpoint", "GET /v1/trail/{stream}/checkpoint", ofInstallation(auditScope), documentCheckpoint(), s.checkpoint)
+	s.raw("readTile", "GET /v1/trail/{stream}/tile/{level}/{index...}", ofInstallation(auditScope), documentTile("Hashes of a Merkle log"), s.tile)
+	s.raw("readEntries", "GET /v1/trail/{stream}/tile/entries/{index...}", ofInstallation(auditScope), documentTile("Entries of a Merkle log"), s.entries)
+	s.raw("readVerifierKeys", "GET /v1/trail/{stream}/vkey", scoped(auditScope), documentVerifierKeys(), s.verifierKeys)
+	s.raw("readAllVerifierKeys", "GET /v1/trail/vkey", scoped(auditScope), documentVerifierKeys(), s.verifierKeys)
 	s.raw("importKeys", "POST /v1/keys/import", scoped("keys:write"), s.documentImport(), s.importKeys)
 	s.raw("exportKeys", "GET /v1/keys/export", ofInstallation("keys:export"), documentExport(), s.exportKeys)
 	s.raw("backUp", "GET /v1/backup", ofInstallation("backup:read"), documentBackup(), s.backUp)

@@ -53,7 +53,7 @@ func listSchema(of *huma.Schema) *huma.Schema { return &huma.Schema{Type: "array
 
 // document puts a hand-written route into the OpenAPI document.
 func (s *server) document(id, pattern string, need permission, d description) {
-	method, path := cutPattern(pattern)
+	method, path := cutPattern(strings.ReplaceAll(pattern, "...}", "}")) // a path parameter with slashes
 	op := &huma.Operation{Method: method, Path: path, OperationID: id, Summary: d.summary, Description: describe(d.details, need), Security: d.security,
 		Parameters: d.parameters, RequestBody: d.body, Responses: map[string]*huma.Response{strconv.Itoa(cmp.Or(d.status, http.StatusOK)): {Description: http.StatusText(cmp.Or(d.status, http.StatusOK)), Content: d.answer, Headers: textHeaders(d.headers)}}}
 	if need.scope != "" {

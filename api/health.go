@@ -2,8 +2,11 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keytrail/keytrail/audit"
 )
 
 // livez is the liveness check: the process serves requests.
@@ -31,6 +34,9 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 		answer["suspended"] = s.asProblem(r.Context(), cause).Code
 		problems = append(problems, "nothing is recorded")
 	}
+	if s.forked() {
+		answer["warnings"] = []string{"audit_fork_detected"}
+	}
 	answer["ready"] = len(problems) == 0
 	w.Header().Set("Content-Type", "application/json")
 	if len(problems) > 0 {
@@ -40,6 +46,12 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	encode(w, answer)
 }
 
+// forked reports whether the ledger is not what was signed of it. That is for operators and auditors to
+// look into, and no reason to send no requests: keys are verified as well as before.
+func (s *server) forked() bool {
+	return s.Signer != nil && slices.ContainsFunc(s.Signer.Status(), func(st audit.Status) bool { return st.Fork != "" })
+}
+
 // The documents of the health checks, which need no key. Each document is made anew for
 // each server, which completes it.
 func documentLive() description {
@@ -47,7 +59,7 @@ func documentLive() description {
 }
 
 func documentReady() description {
-	return description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind.", answer: jsonObject(), security: openToAll}
+	return description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind. warnings has what an operator must look into and what keeps no request from being answered: audit_fork_detected.", answer: jsonObject(), security: openToAll}
 }
 
 func jsonObject() map[string]*huma.MediaType {

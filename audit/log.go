@@ -116,14 +116,14 @@ func (l *Log) Hashes(ctx context.Context, c Checkpoint, indexes []int64) ([]tlog
 
 // Tile is a tile of c's tree, cut to a width; domain.ErrTileNotFound.
 func (l *Log) Tile(ctx context.Context, c Checkpoint, level int, index int64, width int) ([]byte, error) {
-	if !c.hasTile(level, index, width) {
+	if !c.HasTile(level, index, width) {
 		return nil, domain.ErrTileNotFound
 	}
 	return (&tileReader{ctx: ctx, ledger: l.ledger, of: c}).read(tlog.Tile{H: tileHeight, L: level, N: index, W: width})
 }
 
-// hasTile reports whether a tree of c's size has a tile of that width.
-func (c Checkpoint) hasTile(level int, index int64, width int) bool {
+// HasTile reports whether a tree of c's size has a tile of that width.
+func (c Checkpoint) HasTile(level int, index int64, width int) bool {
 	if level < 0 || level > 63/tileHeight || index < 0 || width < 1 || width > tileWidth {
 		return false
 	}

@@ -37,6 +37,7 @@ var (
 	ErrNoKeyspace           = refusal(NotFound, "keyspace_not_found", "there is no such keyspace; GET /v1/keyspaces lists them")
 	ErrProjectionNotFound   = refusal(NotFound, "projection_not_found", "there is no such projection; GET /v1/projections lists them")
 	ErrTileNotFound         = refusal(NotFound, "tile_not_found", "the log has no such tile, or none of that width yet; see its checkpoint")
+	ErrEntriesGone          = refusal(NotFound, "entries_gone", "the uses of these entries have aged out, and their hashes stay")
 	ErrNoTrailLog           = refusal(NotFound, "log_not_found", "there are two logs: events and uses")
 	ErrNoCheckpoint         = refusal(NotFound, "no_checkpoint", "nothing of this log was signed yet; come again in a moment")
 	ErrSinkNotFound         = refusal(NotFound, "sink_not_found", "there is no such sink within your reach")
@@ -140,6 +141,13 @@ func InvalidField(field, text string, args ...any) *Error {
 		text = fmt.Sprintf(text, args...)
 	}
 	return &Error{Kind: Invalid, Code: "invalid_field", Field: field, Text: text}
+}
+
+// EntriesGone is the refusal of entries of a Merkle log that have aged out, up to an index.
+func EntriesGone(minimumIndex int64) *Error {
+	e := *ErrEntriesGone
+	e.Text = fmt.Sprintf("the uses of these entries have aged out, and their hashes stay; the minimum index is %d", minimumIndex)
+	return &e
 }
 
 // ScopeMissing is the refusal of a caller whose key lacks scope.

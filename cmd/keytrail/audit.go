@@ -3,7 +3,7 @@ package main
 import "github.com/spf13/cobra"
 
 func auditCommand(c *client) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Answer an auditor's questions"}
-	cmd.AddCommand(auditStateCommand(c))
+	cmd := &cobra.Command{Use: "audit", Short: "Show what proves the trail, check it, and answer an auditor's questions"}
+	cmd.AddCommand(auditStateCommand(c), auditLogCommand(c), auditRotateKeysCommand(c), auditRenewCommand(c))
 	return cmd
 }
