@@ -31,6 +31,7 @@ func records(t testing.TB) map[string]*eventstore.Record {
 			all[e.Name] = sample(t, e)
 		}
 	}
+	all["sink.test"] = &eventstore.Record{Org: org, Subject: "sink_a", ID: "01a1ff1a-b45c-7e4a-aa39-7bc1ff917ef1", Stored: noon, Time: noon, Type: "sink.test", Event: domain.SinkResumed{}}
 	use := func(name string, e domain.Event) {
 		all[name] = &eventstore.Record{Stream: eventstore.Uses, Position: 17, Index: 3, Org: org, Subject: key, ID: "zOLqt0mc62b8C470yY4NBE", Node: "n1", Decided: 5, Stored: noon,
 			Time: e.Happened(), Type: domain.TypeOf(e), Event: e, Command: eventstore.Command{Actor: "key_asker", Correlation: "r-1"}}

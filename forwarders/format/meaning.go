@@ -78,6 +78,7 @@ var meanings = map[string]meaning{
 	"sink.replay_ended":      {"Sink's replay ended", other, informational},
 	"sink.gap":               {"Events lost to a sink", other, high},
 	"sink.deleted":           {"Sink deleted", remove, low},
+	"sink.test":              {"Test of a sink", other, informational}, // never on the ledger
 	"trail.begun":            {"Merkle logs begun", create, low},
 	"trail.keys_rotated":     {"Checkpoints' signing keys rotated", update, informational},
 	"trail.fork_detected":    {"Trail differs from what was signed", other, critical},

@@ -62,7 +62,7 @@ func (s *otlp) request(ctx context.Context, events []Event) (outbound.Answer, *F
 	}
 	var b bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // a level that there is; the next ones take thrice as long
-	_, _ = z.Write(raw) // a buffer takes all
+	_, _ = z.Write(raw)                             // a buffer takes all
 	_ = z.Close()
 	return s.post(ctx, s.logs, b.Bytes(), map[string]string{"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"})
 }

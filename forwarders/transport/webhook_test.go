@@ -159,18 +159,30 @@ func TestWebhookFailures(t *testing.T) {
 	failed(t, newSender(t, webhookTo(url)).Send(t.Context(), someEvents(3, "a")), 3, Gone, "answered 410")
 }
 
-// TestWebhookStopsAtAReceiverThatIsDown: 512 keys do not wait for a timeout each.
+// TestWebhookWithAnEndlessAnswer: it was accepted, and the operator sees what else it said.
+func TestWebhookWithAnEndlessAnswer(t *testing.T) {
+	url := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := fmt.Fprint(w, strings.Repeat("a", 4096)); err != nil {
+				return
+			}
+		}
+	})
+	r := newSender(t, webhookTo(url)).Send(t.Context(), someEvents(1, "a"))
+	accepted(t, r)
+	if !strings.HasSuffix(r.Response, "aaa (longer than 64 KiB: the rest was not read)") {
+		t.Errorf("the operator is shown %q", r.Response)
+	}
+}
+
+// TestWebhookStopsAtAReceiverThatIsDown: 256 keys do not wait for a timeout each.
 func TestWebhookStopsAtAReceiverThatIsDown(t *testing.T) {
 	requests := make(chan struct{}, 1000)
 	url := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
 		requests <- struct{}{}
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
-	var keys []string
-	for i := range 512 {
-		keys = append(keys, fmt.Sprint(i))
-	}
-	failed(t, newSender(t, webhookTo(url)).Send(t.Context(), someEvents(512, keys...)), 512, Again, "answered 503")
+	failed(t, newSender(t, webhookTo(url)).Send(t.Context(), someEvents(256, keysOf(256)...)), 256, Again, "answered 503")
 	if n := len(requests); n > 2*webhookParallel {
 		t.Errorf("%d requests", n)
 	}
