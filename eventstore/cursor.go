@@ -59,6 +59,11 @@ func (c Cursor) upto(s Stream) Position {
 	return c.At[s] - 1
 }
 
+// Reaches reports whether an ascending cursor is as far as another one in both streams.
+func (c Cursor) Reaches(o Cursor) bool {
+	return c.after(Events) >= o.after(Events) && c.after(Uses) >= o.after(Uses)
+}
+
 // covers reports whether r was read already.
 func (c Cursor) covers(r *Record) bool {
 	at := c.At[r.Stream]

@@ -120,7 +120,7 @@ func (l *Ledger) DeleteSink(ctx context.Context, id domain.SinkID) error {
 }
 
 // AddAttempt keeps what became of an attempt to deliver. It waits for no acknowledgement: an
-// attempt that is lost tells nobody anything wrong.
+// attempt that is lost misleads no operator.
 func (l *Ledger) AddAttempt(id domain.SinkID, data []byte) error {
 	if err := l.Suspended(); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (l *Ledger) DeadLetters(ctx context.Context, id domain.SinkID) ([]Raw, erro
 	return readMessages(ctx, l.deadLetters, deadLettersRoot+string(id))
 }
 
-// DeleteDeadLetter deletes one that was delivered after all, or that nobody wants.
+// DeleteDeadLetter deletes one that was delivered after all, or that the operator gives up.
 func (l *Ledger) DeleteDeadLetter(ctx context.Context, p Position) error {
 	return retry(ctx, func(ctx context.Context) error {
 		_, err := l.deadLetters.GetMsg(ctx, uint64(p))

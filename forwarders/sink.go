@@ -6,6 +6,7 @@ package forwarders
 
 import (
 	"context"
+	"time"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -18,7 +19,8 @@ type Sink struct {
 	Revision eventstore.Position // of its last event
 	Start    eventstore.Cursor   // it forwards what comes after
 	Paused   bool
-	Replay   *Replay // that was asked for and has not ended; nil: none
+	Resumed  time.Time // the last time; zero: never
+	Replay   *Replay   // that was asked for and has not ended; nil: none
 }
 
 // A Replay is a second pass over a part of the trail, or over what was set aside.
@@ -28,11 +30,13 @@ type Replay struct {
 	DeadLetters bool              // instead: what the receiver had rejected
 }
 
-// A Catalog knows the sinks: the read model does.
+// A Catalog knows the sinks: the read model does. A revision tells one state of a sink from
+// another.
 type Catalog interface {
-	// Sinks are all that are not deleted, of all organizations, in no order.
-	Sinks(ctx context.Context) ([]Sink, error)
-	// Sink is one as it is after the event at a position; false: it is deleted.
+	// Sinks are the revisions of all that are not deleted, of all organizations, and a channel
+	// that is closed when there is something new.
+	Sinks() (map[domain.SinkID]eventstore.Position, <-chan struct{})
+	// Sink is one as it is now, or after the event at a position; false: there is none.
 	Sink(ctx context.Context, id domain.SinkID, after eventstore.Position) (Sink, bool, error)
 }
 

@@ -19,7 +19,9 @@ import (
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/audit"
 	"github.com/keytrail/keytrail/commands"
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/forwarders"
 	"github.com/keytrail/keytrail/internal/keyring"
 	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
@@ -43,6 +45,9 @@ type service struct {
 	ledger         *eventstore.Ledger
 	store          *projections.Store
 	commands       *commands.Handler
+	trail          *eventstore.Trail // both streams as one, for the API and for sinks
+	trailLog       domain.TrailLog
+	forwarders     *forwarders.Engine
 	tokens         *token.Issuer
 	merkle         *audit.Log // the Merkle logs
 	checkpointKeys audit.Keys
@@ -156,7 +161,7 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.tokens, err = token.NewIssuer(ring.Derive(keyring.Tokens), s.TokenIssuer); err != nil {
 		return err
 	}
-	o := commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, Quotas: s.store,
+	o := commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, Quotas: s.store, Sinks: s.store, SinkKey: ring.Derive(keyring.Sinks),
 		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)}
 	s.openTrail(ring, &o)
 	s.commands = commands.New(s.ledger, o)
@@ -177,7 +182,9 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(func(ctx context.Context) error { s.commands.ReleasePlaces(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.WriteTrailReads(ctx); return nil })
-	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
+	s.trail = eventstore.NewTrail(s.ledger, s.store)
+	s.forwarders = s.forward()
+	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Trail: s.trail, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
 	s.http.setHandler(handler)
 	s.serveExtAuthz(handler)

@@ -1,0 +1,572 @@
+package forwarders_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
+	"github.com/keytrail/keytrail/forwarders"
+	"github.com/keytrail/keytrail/forwarders/transport"
+)
+
+var (
+	acme  = domain.NewOrgID("acme")
+	other = domain.NewOrgID("other")
+	noon  = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+)
+
+// An installation is a ledger and what the engines of its processes have in common.
+type installation struct {
+	t      testing.TB
+	server *eventstore.Server
+	ledger *eventstore.Ledger
+	places map[domain.KeyID]eventstore.Position
+
+	mu        sync.Mutex
+	sinks     map[domain.SinkID]forwarders.Sink
+	changed   chan struct{}
+	revision  eventstore.Position
+	receivers map[domain.SinkID]*receiver
+	stopped   map[domain.SinkID]string // reason and text
+	gaps      []domain.SinkSpan
+	replays   []domain.SinkReplayResult
+	ahead     time.Duration // of the engines' clocks
+}
+
+func install(t testing.TB) *installation {
+	server := eventstoretest.Server(t)
+	return &installation{t: t, server: server, ledger: eventstoretest.Open(t, server), places: map[domain.KeyID]eventstore.Position{},
+		sinks: map[domain.SinkID]forwarders.Sink{}, changed: make(chan struct{}), receivers: map[domain.SinkID]*receiver{}, stopped: map[domain.SinkID]string{}}
+}
+
+func (i *installation) Sinks() (map[domain.SinkID]eventstore.Position, <-chan struct{}) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	all := map[domain.SinkID]eventstore.Position{}
+	for id, s := range i.sinks {
+		all[id] = s.Revision
+	}
+	return all, i.changed
+}
+
+func (i *installation) Sink(_ context.Context, id domain.SinkID, _ eventstore.Position) (forwarders.Sink, bool, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s, ok := i.sinks[id]
+	return s, ok, nil
+}
+
+func (i *installation) StopSink(_ context.Context, _ domain.OrgID, id domain.SinkID, reason domain.SinkPauseReason, text string) error {
+	i.change(id, func(s *forwarders.Sink) { s.Paused = true })
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.stopped[id] = string(reason) + ": " + text
+	return nil
+}
+
+func (i *installation) NoteSinkGap(_ context.Context, _ domain.OrgID, _ domain.SinkID, gap domain.SinkSpan) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.gaps = append(i.gaps, gap)
+	return nil
+}
+
+func (i *installation) EndSinkReplay(_ context.Context, _ domain.OrgID, id domain.SinkID, _ int, r domain.SinkReplayResult) error {
+	i.change(id, func(s *forwarders.Sink) { s.Replay = nil })
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.replays = append(i.replays, r)
+	return nil
+}
+
+// change changes a sink, as a command does.
+func (i *installation) change(id domain.SinkID, f func(*forwarders.Sink)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.sinks[id]
+	f(&s)
+	i.revision++
+	s.Revision = i.revision
+	i.sinks[id] = s
+	close(i.changed)
+	i.changed = make(chan struct{})
+}
+
+// sink creates a sink, and its receiver.
+func (i *installation) sink(name string, org domain.OrgID, f func(*forwarders.Sink)) *receiver {
+	id := domain.NewSinkID(org, name)
+	r := &receiver{limits: transport.Limits{Events: 1}, seen: map[string]bool{}}
+	i.mu.Lock()
+	i.receivers[id] = r
+	i.mu.Unlock()
+	r.id = id
+	i.change(id, func(s *forwarders.Sink) {
+		s.Receiver = transport.Receiver{Sink: id, Org: org, SinkDefinition: domain.SinkDefinition{Name: name, Type: domain.SinkWebhook, Format: domain.FormatCloudEvents, URL: "https://" + name + ".example"}}
+		if f != nil {
+			f(s)
+		}
+	})
+	return r
+}
+
+func (i *installation) sender(r transport.Receiver) (transport.Sender, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.receivers[r.Sink], nil
+}
+
+// engine is that of a process with a connection of its own.
+func (i *installation) engine(node string) *forwarders.Engine {
+	l := eventstoretest.Open(i.t, i.server)
+	return forwarders.New(forwarders.Options{Ledger: l, Trail: eventstore.NewTrail(l, nil), Catalog: i, Commands: i, Sender: i.sender, Origin: "0123abcd", Node: node,
+		Now: func() time.Time { i.mu.Lock(); defer i.mu.Unlock(); return time.Now().Add(i.ahead) }})
+}
+
+// run runs an engine until stop is called.
+func (i *installation) run(node string) (e *forwarders.Engine, stop func()) {
+	e = i.engine(node)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = e.Run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	i.t.Cleanup(stop)
+	return e, stop
+}
+
+// happen appends an event of a key, which is created at first.
+func (i *installation) happen(org domain.OrgID, key string) eventstore.Position {
+	i.t.Helper()
+	id := domain.NewKeyID(org, key)
+	var e domain.Event = domain.KeyDisabled{Header: domain.Header{At: noon}}
+	if i.places[id] == 0 {
+		e = domain.KeyCreated{Header: domain.Header{At: noon}}
+	}
+	p, err := i.ledger.Append(i.t.Context(), eventstore.KeyRef(org, id), i.places[id], eventstore.Command{ID: fmt.Sprint(key, i.places[id])}, e)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	i.places[id] = p
+	return p
+}
+
+// use appends a message of uses of a key.
+func (i *installation) use(org domain.OrgID, key string, decided eventstore.Position, codes ...domain.Outcome) eventstore.Position {
+	i.t.Helper()
+	var b eventstore.UseBatch
+	for _, code := range codes {
+		b.Add(org, &domain.KeyUsed{Key: domain.NewKeyID(org, key), Code: code, At: noon, IP: "192.0.2.1"}, decided)
+	}
+	p, err := i.ledger.AppendUses(i.t.Context(), &b)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return p
+}
+
+// A receiver takes what it is sent, or answers as its script says.
+type receiver struct {
+	id     domain.SinkID
+	limits transport.Limits
+
+	mu     sync.Mutex
+	answer func([]transport.Event) transport.Result // nil: it takes everything
+	got    []transport.Event                        // each once, in the order in which it came first
+	seen   map[string]bool
+	sends  int
+}
+
+func (r *receiver) Send(ctx context.Context, events []transport.Event) transport.Result {
+	r.mu.Lock()
+	answer := r.answer
+	r.sends++
+	r.mu.Unlock()
+	result := transport.Result{Status: 200}
+	if answer != nil {
+		result = answer(events)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, e := range events {
+		if result.Failed[i] == nil && !r.seen[e.ID] {
+			r.seen[e.ID] = true
+			r.got = append(r.got, e)
+		}
+	}
+	return result
+}
+
+func (r *receiver) Limits() transport.Limits { return r.limits }
+
+func (r *receiver) Close() error { return nil }
+
+func (r *receiver) answers(f func([]transport.Event) transport.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = f
+}
+
+// sequences are the places of what came.
+func (r *receiver) sequences() (all []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.got {
+		all = append(all, strings.TrimPrefix(e.ID, "0123abcd-"))
+	}
+	return all
+}
+
+func (r *receiver) attempts() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sends
+}
+
+// fails answers every event with one failure.
+func fails(f transport.Failure) func([]transport.Event) transport.Result {
+	return func(events []transport.Event) transport.Result { return transport.All(len(events), &f) }
+}
+
+func until(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("waited for long, but not: ", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// demand waits until a receiver has what it is to have, and no more than that.
+func demand(t testing.TB, r *receiver, want ...string) {
+	t.Helper()
+	until(t, fmt.Sprintf("%s has %v", r.id, want), func() bool { return len(r.sequences()) >= len(want) })
+	if got := r.sequences(); !slices.Equal(got, want) {
+		t.Errorf("it got %v, want %v", got, want)
+	}
+}
+
+// TestASinkGetsWhatItIsToGet, and an organization's nothing of another's.
+func TestASinkGetsWhatItIsToGet(t *testing.T) {
+	i := install(t)
+	i.happen(acme, "before")
+	all := i.sink("all", domain.Installation, nil)
+	own := i.sink("own", acme, nil)
+	typed := i.sink("typed", acme, func(s *forwarders.Sink) { s.EventTypes = []string{"key.disabled"} })
+	none := i.sink("none", acme, func(s *forwarders.Sink) { s.Uses.Mode = "none" })
+	late := i.sink("late", acme, func(s *forwarders.Sink) { s.Start = eventstore.CursorAfter(1, 0) })
+	i.run("a")
+	demand(t, own, "events-1")
+	i.happen(other, "k")
+	p := i.happen(acme, "k")
+	i.use(acme, "k", p, domain.UseValid, domain.UseRevoked)
+	i.use(other, "k", p, domain.UseValid)
+	i.happen(acme, "k")
+	demand(t, typed, "events-4")
+	demand(t, none, "events-1", "events-3", "events-4")
+	for r, want := range map[*receiver][]string{
+		all:  {"events-1", "events-2", "events-3", "events-4", "uses-1-0", "uses-1-1", "uses-2-0"},
+		own:  {"events-1", "events-3", "events-4", "uses-1-0", "uses-1-1"},
+		late: {"events-3", "events-4", "uses-1-0", "uses-1-1"},
+	} {
+		until(t, "all is there", func() bool { return len(r.sequences()) >= len(want) })
+		got := r.sequences()
+		if slices.Index(got, "uses-1-0") < slices.Index(got, "events-3") || slices.Index(got, "uses-1-1") < slices.Index(got, "uses-1-0") {
+			t.Errorf("out of order: %v", got)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("it got %v, want %v", got, want)
+		}
+	}
+}
+
+// TestAFailureIsRepeatedInOrder, what was accepted beside it is not, and other sinks are not kept
+// waiting.
+func TestAFailureIsRepeatedInOrder(t *testing.T) {
+	i := install(t)
+	slow := i.sink("slow", acme, nil)
+	slow.limits.Events = 10
+	var mu sync.Mutex
+	sent := map[string]int{}
+	slow.answers(func(events []transport.Event) transport.Result {
+		r := transport.Result{Failed: map[int]*transport.Failure{}, Status: 503}
+		mu.Lock()
+		defer mu.Unlock()
+		for n, e := range events {
+			if sent[e.ID]++; sent[e.ID] < 3 && e.Sequence != "2" {
+				r.Failed[n] = &transport.Failure{Kind: transport.Again, Status: 503, Text: "busy"}
+			}
+		}
+		return r
+	})
+	panics := i.sink("panics", acme, nil)
+	panics.answers(func([]transport.Event) transport.Result { panic("a bug") })
+	hangs := i.sink("hangs", acme, nil)
+	wait := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(wait) })
+	t.Cleanup(letGo)
+	hangs.answers(func([]transport.Event) transport.Result { <-wait; return transport.Result{} })
+	good := i.sink("good", acme, nil)
+	for n := range 4 {
+		i.happen(acme, fmt.Sprint(n))
+	}
+	e, _ := i.run("a")
+	demand(t, good, "events-1", "events-2", "events-3", "events-4")
+	demand(t, slow, "events-2", "events-1", "events-3", "events-4")
+	mu.Lock()
+	if sent["0123abcd-events-2"] != 1 {
+		t.Errorf("what was accepted was sent %d times", sent["0123abcd-events-2"])
+	}
+	mu.Unlock()
+	until(t, "the failures are told", func() bool {
+		a, err := e.SinkAttempts(t.Context(), slow.id)
+		return err == nil && len(a) >= 2 && a[len(a)-1].Error == "busy" && a[len(a)-1].Failed == 3
+	})
+	until(t, "the panic is told", func() bool {
+		s, err := e.SinkStatus(t.Context(), panics.id)
+		return err == nil && s.LagEvents == 4 && strings.Contains(s.LastError, "the service failed to send") && !s.FailingSince.IsZero()
+	})
+	panics.answers(nil)
+	demand(t, panics, "events-1", "events-2", "events-3", "events-4")
+	letGo()
+}
+
+// TestWhatIsRejectedIsSetAside, and can be delivered after all.
+func TestWhatIsRejectedIsSetAside(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	r.answers(func(events []transport.Event) transport.Result {
+		if events[0].Sequence == "2" {
+			return transport.All(1, &transport.Failure{Kind: transport.Rejected, Status: 422, Text: "no such field"})
+		}
+		return transport.Result{}
+	})
+	for range 3 {
+		i.happen(acme, "k")
+	}
+	e, _ := i.run("a")
+	demand(t, r, "events-1", "events-3")
+	letters, err := e.SinkDeadLetters(t.Context(), r.id, 0, 10)
+	if err != nil || len(letters) != 1 || letters[0].Event != "0123abcd-events-2" || letters[0].Status != 422 || !strings.Contains(string(letters[0].Body), "key.disabled") {
+		t.Fatalf("%+v: %v", letters, err)
+	}
+	replay := func(n int) {
+		i.change(r.id, func(s *forwarders.Sink) { s.Replay = &forwarders.Replay{Number: n, DeadLetters: true} })
+		until(t, "the replay has ended", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return len(i.replays) == n })
+	}
+	replay(1)
+	if letters, _ := e.SinkDeadLetters(t.Context(), r.id, 0, 10); len(letters) != 1 || i.replays[0].Rejected != 1 {
+		t.Errorf("%d dead letters and %+v after it was rejected again", len(letters), i.replays[0])
+	}
+	r.answers(nil)
+	replay(2)
+	demand(t, r, "events-1", "events-3", "events-2")
+	if letters, _ := e.SinkDeadLetters(t.Context(), r.id, 0, 10); len(letters) != 0 {
+		t.Errorf("%d dead letters after they were delivered", len(letters))
+	}
+}
+
+// TestASinkPauses when its receiver is gone, or has failed for five days, and goes on from where it
+// stopped.
+func TestASinkPauses(t *testing.T) {
+	for name, c := range map[string]struct {
+		failure transport.Failure
+		ahead   time.Duration
+		reason  string
+	}{
+		"gone":    {transport.Failure{Kind: transport.Gone, Status: 410, Text: "no more"}, 0, "gone: no more"},
+		"failing": {transport.Failure{Kind: transport.Again, Status: 401, Text: "who?"}, 5*24*time.Hour + time.Minute, "failing: who?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := install(t)
+			r := i.sink("r", acme, nil)
+			r.answers(fails(c.failure))
+			i.happen(acme, "k")
+			i.happen(acme, "k")
+			i.run("a")
+			until(t, "it was tried", func() bool { return r.attempts() > 0 })
+			i.mu.Lock()
+			i.ahead = c.ahead
+			i.mu.Unlock()
+			until(t, "it has paused", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return i.stopped[r.id] == c.reason })
+			r.answers(nil)
+			i.change(r.id, func(s *forwarders.Sink) { s.Paused, s.Resumed = false, time.Now().Add(c.ahead) })
+			demand(t, r, "events-1", "events-2")
+		})
+	}
+}
+
+// TestRetryAfterIsHeeded: the receiver is not asked again before.
+func TestRetryAfterIsHeeded(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	var mu sync.Mutex
+	var at []time.Time
+	r.answers(func(events []transport.Event) transport.Result {
+		mu.Lock()
+		defer mu.Unlock()
+		if at = append(at, time.Now()); len(at) == 1 {
+			return transport.All(1, &transport.Failure{Kind: transport.Again, Status: 429, After: 2 * time.Second, Text: "slow down"})
+		}
+		return transport.Result{}
+	})
+	i.happen(acme, "k")
+	i.run("a")
+	demand(t, r, "events-1")
+	mu.Lock()
+	defer mu.Unlock()
+	if at[1].Sub(at[0]) < 2*time.Second {
+		t.Errorf("it was asked again after %v", at[1].Sub(at[0]))
+	}
+}
+
+// TestAReplayIsASecondPass beside what comes, and survives the process that runs it.
+func TestAReplayIsASecondPass(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	for range 5 {
+		i.happen(acme, "k")
+	}
+	_, stop := i.run("a")
+	demand(t, r, "events-1", "events-2", "events-3", "events-4", "events-5")
+	r.mu.Lock()
+	r.got, r.seen = nil, map[string]bool{}
+	r.mu.Unlock()
+	r.answers(func(events []transport.Event) transport.Result {
+		if events[0].Sequence == "4" {
+			return transport.All(1, &transport.Failure{Kind: transport.Again, Text: "not yet"})
+		}
+		return transport.Result{}
+	})
+	i.change(r.id, func(s *forwarders.Sink) {
+		s.Replay = &forwarders.Replay{Number: 1, From: eventstore.CursorAfter(2, 0), To: eventstore.CursorAfter(4, 0)}
+	})
+	demand(t, r, "events-3")
+	i.happen(acme, "k")
+	demand(t, r, "events-3", "events-6")
+	stop()
+	r.answers(nil)
+	i.run("b")
+	demand(t, r, "events-3", "events-6", "events-4")
+	until(t, "it has ended", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return len(i.replays) == 1 })
+	if got := i.replays[0]; got != (domain.SinkReplayResult{Delivered: 2}) {
+		t.Errorf("it did %+v", got)
+	}
+	demand(t, r, "events-3", "events-6", "events-4")
+}
+
+// TestUsesAreSampledAlike in each pass: every refusal, and some of the others.
+func TestUsesAreSampledAlike(t *testing.T) {
+	i := install(t)
+	codes := slices.Repeat([]domain.Outcome{domain.UseValid}, 100)
+	codes[10], codes[20] = domain.UseRevoked, domain.UseExpired
+	i.use(acme, "k", 0, codes...)
+	sampled := func(s *forwarders.Sink) { s.Uses = domain.SinkUses{Mode: "sampled", OneIn: 10} }
+	a, b := i.sink("a", acme, sampled), i.sink("b", acme, sampled)
+	end := i.sink("end", acme, nil)
+	i.run("a")
+	until(t, "all is there", func() bool {
+		return len(end.sequences()) == 100 && len(b.sequences()) == len(a.sequences()) && len(a.sequences()) > 2
+	})
+	got := a.sequences()
+	if !slices.Equal(got, b.sequences()) || !slices.Contains(got, "uses-1-10") || !slices.Contains(got, "uses-1-20") || len(got) > 40 {
+		t.Errorf("%v and %v", got, b.sequences())
+	}
+}
+
+// TestTheLeaseIsTakenOver at once when its holder stops, and after a while when it ends without a
+// word; meanwhile only one process forwards.
+func TestTheLeaseIsTakenOver(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	_, stop := i.run("a")
+	i.happen(acme, "k")
+	demand(t, r, "events-1")
+	i.run("b")
+	stop()
+	i.happen(acme, "k")
+	demand(t, r, "events-1", "events-2")
+	if n := r.attempts(); n != 2 {
+		t.Errorf("%d attempts for two events", n)
+	}
+}
+
+// TestACheckpointIsNotTakenBack by a holder that another one has succeeded.
+func TestACheckpointIsNotTakenBack(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	_, stop := i.run("a")
+	i.happen(acme, "k")
+	demand(t, r, "events-1")
+	stop()
+	name := eventstore.CheckpointState(r.id)
+	old, err := i.ledger.SinkState(t.Context(), name)
+	if err != nil || old.Revision == 0 {
+		t.Fatal(old, err)
+	}
+	i.run("b")
+	i.happen(acme, "k")
+	until(t, "the successor has put its own", func() bool {
+		now, err := i.ledger.SinkState(t.Context(), name)
+		return err == nil && now.Revision > old.Revision
+	})
+	if _, err := i.ledger.PutSinkState(t.Context(), name, old.Revision, old.Data); !errors.Is(err, eventstore.ErrConflict) {
+		t.Errorf("the former holder's is taken: %v", err)
+	}
+}
+
+// TestATestTellsWhatBecameOfIt, on a process that does not forward, also of a paused sink.
+func TestATestTellsWhatBecameOfIt(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, func(s *forwarders.Sink) { s.Paused = true })
+	r.answers(fails(transport.Failure{Kind: transport.Again, Status: 404, Text: "nothing there"}))
+	e := i.engine("a")
+	if a, err := e.TestSink(t.Context(), r.id, 0); err != nil || a.Failed != 1 || a.Error != "nothing there" {
+		t.Errorf("%+v: %v", a, err)
+	}
+	r.answers(nil)
+	if a, err := e.TestSink(t.Context(), r.id, 0); err != nil || a.Failed != 0 || !strings.HasPrefix(a.First, "0123abcd-test-") || strings.Contains(a.First, ".") {
+		t.Errorf("%+v: %v", a, err)
+	}
+	if got := r.got; len(got) != 1 || got[0].Type != "sink.test" || !strings.Contains(string(got[0].Body), `"type":"sink.test"`) {
+		t.Errorf("it got %+v", got)
+	}
+	if _, err := e.TestSink(t.Context(), domain.NewSinkID(acme, "none"), 0); !errors.Is(err, domain.ErrSinkNotFound) {
+		t.Errorf("of none: %v", err)
+	}
+}
+
+// TestADeletedSinkLeavesNothing on the ledger's side streams.
+func TestADeletedSinkLeavesNothing(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	i.sink("stays", acme, nil)
+	i.run("a")
+	i.happen(acme, "k")
+	demand(t, r, "events-1")
+	i.mu.Lock()
+	delete(i.sinks, r.id)
+	close(i.changed)
+	i.changed = make(chan struct{})
+	i.mu.Unlock()
+	until(t, "its checkpoint is gone", func() bool {
+		s, err := i.ledger.SinkState(t.Context(), eventstore.CheckpointState(r.id))
+		return err == nil && s.Revision == 0
+	})
+	i.happen(acme, "k")
+	demand(t, i.receivers[domain.NewSinkID(acme, "stays")], "events-1", "events-2")
+	demand(t, r, "events-1")
+}
