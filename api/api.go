@@ -33,8 +33,10 @@ type Options struct {
 	Store    *projections.Store
 	Ledger   *eventstore.Ledger
 	Verifier *verify.Verifier
-	Tokens   *token.Issuer     // nil: there are no derived tokens
-	Trail    *eventstore.Trail // nil: one of the API alone
+	Tokens   *token.Issuer // nil: there are no derived tokens
+
+	Forwarders Forwarders        // nil: this process runs no sinks
+	Trail      *eventstore.Trail // nil: one of the API alone
 
 	Merkle *audit.Log    // nil: there are no Merkle logs
 	Signer *audit.Signer // nil: this process signs none
@@ -130,6 +132,19 @@ func (s *server) routes() {
 	route(s, "putKeyspace", "PUT /v1/keyspaces/{name}", ofInstallation("keyspaces:write"), 200, "Define a keyspace, or give it another definition", s.putKeyspace)
 	route(s, "retireKeyspace", "POST /v1/keyspaces/{name}/retire", ofInstallation("keyspaces:write"), 200, "End the creation of keys in a keyspace", s.retireKeyspace)
 	route(s, "reinstateKeyspace", "POST /v1/keyspaces/{name}/reinstate", ofInstallation("keyspaces:write"), 200, "Let keys be created in a retired keyspace again", s.reinstateKeyspace)
+	route(s, "createSink", "POST /v1/sinks", scoped("sinks:write"), 201, "Create a sink", s.createSink)
+	route(s, "listSinks", "GET /v1/sinks", scoped("sinks:read"), 200, "List sinks", s.listSinks)
+	route(s, "readSink", "GET /v1/sinks/{id}", scoped("sinks:read"), 200, "Read a sink, and how it fares", s.readSink)
+	route(s, "updateSink", "PATCH /v1/sinks/{id}", scoped("sinks:write"), 200, "Update a sink", s.updateSink)
+	route(s, "pauseSink", "POST /v1/sinks/{id}/pause", scoped("sinks:write"), 200, "Make a sink forward nothing", s.changeSink(s.Commands.PauseSink))
+	route(s, "resumeSink", "POST /v1/sinks/{id}/resume", scoped("sinks:write"), 200, "Let a sink go on from where it was paused", s.changeSink(s.Commands.ResumeSink))
+	route(s, "rotateSinkSecret", "POST /v1/sinks/{id}/rotate-secret", scoped("sinks:write"), 200, "Give a webhook a new signing secret", s.rotateSinkSecret)
+	route(s, "deleteSink", "DELETE /v1/sinks/{id}", scoped("sinks:write"), 204, "Delete a sink for good", s.deleteSink)
+	route(s, "testSink", "POST /v1/sinks/{id}/test", scoped("sinks:write"), 200, "Deliver a test event", s.testSink)
+	route(s, "listSinkAttempts", "GET /v1/sinks/{id}/attempts", scoped("sinks:read"), 200, "List the latest attempts to deliver", s.listSinkAttempts)
+	route(s, "replaySink", "POST /v1/sinks/{id}/replay", scoped("sinks:write"), 202, "Forward a part of the trail again", s.replaySink)
+	route(s, "listDeadLetters", "GET /v1/sinks/{id}/dead-letters", scoped("sinks:read"), 200, "List what the receiver rejected for good", s.listDeadLetters)
+	route(s, "replayDeadLetters", "POST /v1/sinks/{id}/dead-letters/replay", scoped("sinks:write"), 202, "Forward again what the receiver rejected", s.replayDeadLetters)
 	route(s, "readPrincipal", "GET /v1/principal", noScope, 200, "Tell who is calling", s.principal)
 	route(s, "listProjections", "GET /v1/projections", ofInstallation("projections:read"), 200, "Tell how far the read model is", s.listProjections)
 	route(s, "startRebuild", "POST /v1/projections/{name}/rebuild", ofInstallation("projections:write"), 202, "Begin to rebuild a projection beside the old one", s.startRebuild)

@@ -69,12 +69,12 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 		t.Fatal(err)
 	}
 	s := &service{t: t, nats: nats, ledger: l, store: store}
-	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, Quotas: store, DataKeys: l, Tokens: tokens})
+	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, Quotas: store, Sinks: store, DataKeys: l, Tokens: tokens})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if faults != nil {
-		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, Quotas: store, DataKeys: l, Tokens: tokens})
+		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, Quotas: store, Sinks: store, DataKeys: l, Tokens: tokens})
 	}
 	s.commands = handler
 	v := verify.New(store, l, verify.Options{Tokens: tokens})
@@ -442,7 +442,8 @@ func TestTenantsAreStrangers(t *testing.T) {
 // TestScopesAreNeeded calls each route with a key that has every scope but the route's.
 func TestScopesAreNeeded(t *testing.T) {
 	s := start(t)
-	all := []string{"keys:read", "keys:write", "keys:verify", "audit:read", "organizations:read", "organizations:write", "projections:read", "projections:write"}
+	all := []string{"keys:read", "keys:write", "keys:verify", "audit:read", "organizations:read", "organizations:write", "projections:read", "projections:write", "sinks:read", "sinks:write"}
+	sink := string(domain.NewSinkID("", "any"))
 	id := string(domain.NewKeyID("", "any"))
 	for route, scope := range map[string]string{
 		"POST /v1/keys": "keys:write", "GET /v1/keys": "keys:read", "GET /v1/keys/" + id: "keys:read", "PATCH /v1/keys/" + id: "keys:write",
@@ -450,6 +451,10 @@ func TestScopesAreNeeded(t *testing.T) {
 		"POST /v1/keys/import": "keys:write", "GET /v1/keys/" + id + "/usage": "keys:read", "POST /v1/verify": "keys:verify", "GET /v1/events": "audit:read",
 		"POST /v1/organizations": "organizations:write", "GET /v1/organizations": "organizations:read", "GET /v1/projections": "projections:read",
 		"POST /v1/projections/keys/rebuild": "projections:write", "DELETE /v1/projections/keys/rebuild": "projections:write",
+		"POST /v1/sinks": "sinks:write", "GET /v1/sinks": "sinks:read", "GET /v1/sinks/" + sink: "sinks:read", "PATCH /v1/sinks/" + sink: "sinks:write", "DELETE /v1/sinks/" + sink: "sinks:write",
+		"POST /v1/sinks/" + sink + "/pause": "sinks:write", "POST /v1/sinks/" + sink + "/resume": "sinks:write", "POST /v1/sinks/" + sink + "/rotate-secret": "sinks:write",
+		"POST /v1/sinks/" + sink + "/test": "sinks:write", "GET /v1/sinks/" + sink + "/attempts": "sinks:read", "POST /v1/sinks/" + sink + "/replay": "sinks:write",
+		"GET /v1/sinks/" + sink + "/dead-letters": "sinks:read", "POST /v1/sinks/" + sink + "/dead-letters/replay": "sinks:write",
 	} {
 		var others []string
 		for _, a := range all {

@@ -19,12 +19,18 @@ type (
 	outcome       domain.Outcome
 	outcomeCounts map[domain.Outcome]uint64
 	eventType     string
+	sinkType      domain.SinkType
+	sinkFormat    domain.SinkFormat
 )
 
 func (keyStatus) Schema(huma.Registry) *huma.Schema { return oneOf(domain.StateNames()) }
 func (reason) Schema(huma.Registry) *huma.Schema    { return oneOf(domain.Reasons) }
 func (outcome) Schema(huma.Registry) *huma.Schema   { return oneOf(domain.Outcomes[:]) }
 func (eventType) Schema(huma.Registry) *huma.Schema { return oneOf(eventTypes) }
+func (sinkType) Schema(huma.Registry) *huma.Schema  { return oneOf(domain.SinkTypeNames()) }
+func (sinkFormat) Schema(huma.Registry) *huma.Schema {
+	return oneOf([]domain.SinkFormat{domain.FormatCloudEvents, domain.FormatOCSF, domain.FormatECS, domain.FormatCEF})
+}
 
 func (keySort) Schema(huma.Registry) *huma.Schema {
 	var all []string

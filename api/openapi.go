@@ -37,6 +37,7 @@ var tags = []tag{
 	{"/v1/keys", "Keys", "Issue, list, change and end keys."},
 	{"/v1/organizations", "Organizations", "The tenants of keys."},
 	{"/v1/owners", "Owners", "Whom keys were given to, and what is known of them."},
+	{"/v1/sinks", "Sinks", "Where events are forwarded to: webhooks and SIEMs."},
 	{"/v1/events", "Events", "The audit trail: every change of a key and every use of one."},
 	{"/v1/", "Operation", "For those who run the service."},
 	{"/", "Health", "For those who watch it. Needs no key."},

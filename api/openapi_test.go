@@ -154,6 +154,9 @@ func (s *service) conform(schema, value any, at string) (problems []string) {
 			kind = "boolean"
 		case float64:
 			kind = "integer"
+			if strings.Contains(string(types), "number") {
+				kind = "number"
+			}
 		}
 		if shape["type"] != nil && !strings.Contains(string(types), kind) {
 			problems = append(problems, fmt.Sprintf("%s is %v, and should be %s", at, value, types))

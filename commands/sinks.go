@@ -83,14 +83,17 @@ func (h *Handler) withSigningSecret(r SinkResult, s domain.SigningSecret) (SinkR
 	return r, nil
 }
 
+// givenCredentials are credentials where a request has them.
+type givenCredentials struct {
+	Settings *domain.SinkCredentials `json:"settings"`
+}
+
 // checkSink holds a sink to its bounds, and to what its type can have.
 func (h *Handler) checkSink(d *domain.SinkDefinition, c *domain.SinkCredentials) error {
 	if err := valid(d); err != nil {
 		return err
 	}
-	if err := valid(struct {
-		Settings *domain.SinkCredentials `json:"settings"`
-	}{c}); err != nil {
+	if err := valid(givenCredentials{c}); err != nil {
 		return err
 	}
 	return d.Check(c)

@@ -103,6 +103,7 @@ var (
 	ErrLedgerMismatch    = refusal(Unavailable, "ledger_mismatch", "the ledger is not the one that the service has read; it is read again from its beginning; ask again in a moment")
 	ErrLedgerUnavailable = refusal(Unavailable, "ledger_unavailable", "the ledger does not answer; repeat the request with the same Idempotency-Key")
 	ErrGitHubKeys        = refusal(Unavailable, "github_keys_unavailable", "the keys of GitHub's secret scanning cannot be read at the moment; send the report again").After(time.Minute)
+	ErrNoForwarders      = refusal(Unavailable, "sinks_unavailable", "this process runs no sinks")
 	ErrLedgerSilent      = refusal(Unavailable, "ledger_unavailable", "nothing was heard from the ledger for a moment, so that what was read of it may be old; ask again")
 
 	// Internal: a fault of the service.

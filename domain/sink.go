@@ -49,10 +49,10 @@ type SinkReplay struct {
 	By string    `json:"by,omitempty"`
 }
 
-// A SinkReplayRange is the part of the trail after From, up to To; or all dead letters.
+// A SinkReplayRange is the part of the trail after From, up to To; or instead all dead letters.
 type SinkReplayRange struct {
-	From        TrailPlace `json:"from,omitzero"`
-	To          TrailPlace `json:"to,omitzero"`
+	From        TrailPlace `json:"from"`
+	To          TrailPlace `json:"to"`
 	DeadLetters bool       `json:"dead_letters,omitempty"`
 }
 
