@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"forwarders/outbound":       {},
 	"forwarders/transport":      {"domain", "forwarders/outbound", "internal/fastjson"},
 	"natsproxy":                 {"domain", "internal/inflight"},
-	"cmd/keytrail":              {"natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token"},
+	"cmd/keytrail":              {"natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token", "audit/evidence", "audit/witness"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
 	"examples/gateways/echo":    {},
 	"examples/clients/go":       {}, // a module of its own

@@ -51,24 +51,3 @@ type Consistency struct {
 
 // Complete reports whether the bundle is to have everything between its positions.
 func (m *Manifest) Complete() bool { return m.Organization == "" }
-
-// claim says on the bundle what it proves.
-func (m *Manifest) claim() {
-	m.Proves = []string{"Each event and each use in this bundle is as it was logged, at its position."}
-	if m.Complete() {
-		m.Proves = append(m.Proves,
-			"Nothing between the first and the last position of each log was changed, removed, reordered or inserted, or left out of this bundle.",
-			"Each event names the event before it of the same key, organization or keyspace.")
-		m.DoesNotProve = []string{"That there is nothing before the first and after the last position of each log, unless these are 1 and the size of the checkpoint."}
-	} else {
-		m.Proves = append(m.Proves, "No history of a key, or of another part of this organization, has a gap between its first and its last event in this bundle.")
-		m.DoesNotProve = []string{
-			"That the newest events of a history were not withheld.",
-			"That no history as a whole was withheld.",
-			"That no uses were withheld.",
-		}
-	}
-	m.DoesNotProve = append(m.DoesNotProve,
-		"That whoever holds the log's keys has not shown another log to somebody else: cosignatures of witnesses, and checkpoints that auditors compare, prove it.",
-		"That what was logged is true.")
-}

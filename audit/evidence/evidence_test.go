@@ -7,8 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"iter"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -439,16 +442,38 @@ func replaceHash(t testing.TB, l []string, leaf int, with hash) []string {
 	return l
 }
 
+// writeTo is where the test of falsified bundles leaves them for verifiers in other languages: a
+// file with each, one with what a verifier has to say of it, and the verifier keys.
+var writeTo = flag.String("bundles.write", "", "write the falsified bundles into this folder")
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if *writeTo == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(*writeTo, strings.ReplaceAll(name, " ", "-")), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestTheFirstWrongPositionIsNamed falsifies a bundle in every way.
 func TestTheFirstWrongPositionIsNamed(t *testing.T) {
 	tr := newTrail(t, 40)
+	write(t, "keys", strings.Join(tr.keys, "\n")+"\n")
+	write(t, "whole.bundle", tr.bundle(t, choice{}))
+	write(t, "whole.want", "good:\n")
+	write(t, "own.bundle", tr.bundle(t, choice{org: acme}))
+	write(t, "own.want", "good:\n")
 	for name, f := range falsifications {
 		t.Run(name, func(t *testing.T) {
 			bundle := tr.bundle(t, choice{org: f.org})
 			if _, err := verify(t, tr, bundle); err != nil {
 				t.Fatal(err)
 			}
-			_, err := verify(t, tr, joined(f.with(t, lines(bundle))))
+			falsified := joined(f.with(t, lines(bundle)))
+			write(t, name+".bundle", falsified)
+			write(t, name+".want", "not good: "+f.wrong+"\n")
+			_, err := verify(t, tr, falsified)
 			if err == nil || f.wrong != "" && !strings.HasPrefix(err.Error(), f.wrong) {
 				t.Errorf("%v; want %s", err, f.wrong)
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	tlogproof "github.com/transparency-dev/formats/proof"
@@ -103,6 +104,12 @@ func VerifyProof(text []byte, trust Trust) (Proved, error) {
 	return proved, p.check(t, proved.Head)
 }
 
+// IsProof reports whether the beginning of a file is that of a proof.
+func IsProof(text []byte) bool {
+	_, err := readProof(text)
+	return err == nil
+}
+
 func readProof(text []byte) (*Proof, error) {
 	var p Proof
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -155,4 +162,23 @@ func (p *Proof) leaf() (eventstore.Leaf, error) {
 		return l, errors.New("the use is not what was logged in its message")
 	}
 	return m.leaf(), nil
+}
+
+// Identity is the position of what is proved, as text: "17", or "17.3" for a use.
+func (p *Proof) Identity() string {
+	if p.Use == nil {
+		return strconv.FormatUint(uint64(p.Position), 10)
+	}
+	return identity(p.Position, p.Use.Index)
+}
+
+// Text is what is proved.
+func (p *Proof) Text() string {
+	switch {
+	case p.Use != nil:
+		return p.Use.Line
+	case p.BodyBase64 != nil:
+		return string(p.BodyBase64)
+	}
+	return p.Body
 }

@@ -299,3 +299,14 @@ func (s *sectionVerifier) end() error {
 	}
 	return nil
 }
+
+// ReadEnd reads the last line of a bundle, with its newline. It refuses any other: the bundle was
+// cut off.
+func ReadEnd(line []byte) (Counts, error) {
+	text, whole := bytes.CutSuffix(line, []byte("\n"))
+	var e end
+	if !whole || readJSON(text, &e) != nil {
+		return Counts{}, errors.New("the bundle was cut off")
+	}
+	return e.End, nil
+}

@@ -34,10 +34,10 @@ func Write(to io.Writer, m Manifest, sources ...Source) error {
 		w.step = 2
 	}
 	m.Format = bundleFormat
-	m.claim()
 	for _, s := range sources {
 		m.Logs = append(m.Logs, s.Log)
 	}
+	m.claim()
 	if err := w.json(m); err != nil {
 		return err
 	}

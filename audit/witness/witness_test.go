@@ -311,10 +311,12 @@ func TestClient(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for name, answer := range map[string]http.HandlerFunc{
-		"500":              func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) },
-		"nothing":          func(w http.ResponseWriter, r *http.Request) {},
-		"a foreign line":   func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "— x AAAAAAAA\n") },
-		"a redirect":       func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1", http.StatusTemporaryRedirect) },
+		"500":            func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) },
+		"nothing":        func(w http.ResponseWriter, r *http.Request) {},
+		"a foreign line": func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "— x AAAAAAAA\n") },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1", http.StatusTemporaryRedirect)
+		},
 		"409 without size": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(409) },
 		"an endless answer": func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat("— x AAAAAAAA\n", 1<<20))
