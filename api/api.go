@@ -163,6 +163,8 @@ func (s *server) routes() {
 	s.raw("exportKeys", "GET /v1/keys/export", ofInstallation("keys:export"), documentExport(), s.exportKeys)
 	s.raw("backUp", "GET /v1/backup", ofInstallation("backup:read"), documentBackup(), s.backUp)
 	s.raw("verifyKeys", "POST /v1/verify/batch", scoped("keys:verify"), s.documentVerifyBatch(), s.verifyBatch)
+	s.raw("proveEvent", "GET /v1/events/{position}/proof", scoped(auditScope), s.documentProof(), s.prove)
+	s.raw("exportEvidence", "GET /v1/trail/bundle", scoped(auditScope), s.documentBundle(), s.bundle)
 	s.raw("listEvents", "GET /v1/events", scoped(auditScope), s.documentEvents(), s.events)
 	s.open("introspect", "POST /v1/introspect", s.documentIntrospect(), s.introspect)
 	s.open("revokeSelf", "POST /v1/keys/self/revoke", s.documentRevokeSelf(), s.revokeSelf)

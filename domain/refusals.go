@@ -41,6 +41,8 @@ var (
 	ErrNoTrailLog           = refusal(NotFound, "log_not_found", "there are two logs: events and uses")
 	ErrNoCheckpoint         = refusal(NotFound, "no_checkpoint", "nothing of this log was signed yet; come again in a moment")
 	ErrSinkNotFound         = refusal(NotFound, "sink_not_found", "there is no such sink within your reach")
+	ErrPositionNotFound     = refusal(NotFound, "position_not_found", "there is no such event or use within your reach")
+	ErrUseGone              = refusal(NotFound, "use_gone", "the use has aged out; a proof of it that was fetched before stays good")
 	ErrRouteNotFound        = refusal(NotFound, "route_not_found", "there is nothing at this path; /docs lists the routes")
 
 	// Conflict: the state of what the request is about does not allow it.
@@ -95,6 +97,7 @@ var (
 	ErrOverloaded        = refusal(Unavailable, "overloaded", "too many requests at once; try again in a moment")
 	ErrTooManyStreams    = refusal(Unavailable, "too_many_streams", "too many event streams at once; try again later").After(10 * time.Second)
 	ErrStarting          = refusal(Unavailable, "starting", "the service is starting; come again in a moment")
+	ErrNotSignedYet      = refusal(Unavailable, "not_signed_yet", "no checkpoint has it yet; ask again in a moment").After(2 * time.Second)
 	ErrTimeout           = refusal(Unavailable, "timeout", "it took too long; try again")
 	ErrKeyBusy           = refusal(Unavailable, "key_busy", "too many changes at once; repeat the request with the same Idempotency-Key")
 	ErrBackupRunning     = refusal(Unavailable, "backup_running", "another back-up is being made; one at a time is enough")

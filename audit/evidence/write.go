@@ -3,7 +3,6 @@ package evidence
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -85,15 +84,15 @@ func (w *writer) log(s Source) error {
 	}
 	next, stop := iter.Pull2(w.entries(s))
 	defer stop()
-	l := logWriter{writer: w, source: s, next: next}
-	if err := l.advance(); err != nil || l.entry == nil {
+	l := logWriter{writer: w, source: s, next: next, nextLeaf: uint64(s.First) - 1}
+	if err := l.advance(); err != nil {
 		return err
 	}
 	if err := l.write(0, s.Size); err != nil {
 		return err
 	}
-	if l.entry != nil {
-		return fmt.Errorf("position %d comes after the end of the checkpoint, or out of order", l.entry.leaf+1)
+	if l.entry != nil || l.org == "" && l.nextLeaf != uint64(s.Last) {
+		return fmt.Errorf("the messages up to position %d are not all there", s.Last)
 	}
 	return nil
 }
@@ -152,6 +151,8 @@ type logWriter struct {
 	source Source
 	next   func() (*entry, error, bool)
 	entry  *entry // that comes next; nil: none does
+
+	nextLeaf uint64 // of a bundle of everything
 }
 
 func (l *logWriter) advance() error {
@@ -165,13 +166,14 @@ func (l *logWriter) write(start, end uint64) error {
 	if l.entry == nil || l.entry.leaf >= end {
 		return nil
 	}
-	if l.entry.leaf < start {
-		return errors.New("the messages are out of order")
+	if l.entry.leaf < start || l.org == "" && l.entry.leaf != l.nextLeaf {
+		return fmt.Errorf("position %d comes where %d is to come", l.entry.leaf+1, l.nextLeaf+1)
 	}
 	if end-start == 1 {
 		if err := l.leaf(l.entry); err != nil {
 			return err
 		}
+		l.nextLeaf++
 		return l.advance()
 	}
 	s := subtree{Start: start, End: end, Level: levelFor(end-start, l.step)}
