@@ -34,12 +34,3 @@ type SinkReplayResult struct {
 	Rejected  uint64 `json:"rejected"` // for good, again or for the first time
 	Error     string `json:"error,omitempty"`
 }
-
-// SinkTest is what a test of a sink sends. It is never on the ledger.
-type SinkTest struct {
-	Sink SinkID `json:"sink_id"`
-	Header
-}
-
-// SinkTestType is the type that receivers see of it.
-const SinkTestType = "sink.test"

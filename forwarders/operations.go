@@ -105,14 +105,20 @@ func (e *Engine) TestSink(ctx context.Context, id domain.SinkID, after eventstor
 // testTimeout is how long a test may take: the request that asks for it waits.
 const testTimeout = 8 * time.Second
 
+// A sinkTest is the event that a test sends. It is never on the ledger.
+type sinkTest struct {
+	Sink domain.SinkID `json:"sink_id"`
+	domain.Header
+}
+
 // testEvent is what a test sends, in the sink's format.
 func (e *Engine) testEvent(s Sink, now time.Time) (transport.Event, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return transport.Event{}, err
 	}
-	test := domain.SinkTest{Sink: s.Sink, Header: domain.Header{At: now}}
-	r := eventstore.Record{Org: s.Org, Subject: string(s.Sink), ID: id.String(), Stored: now, Time: now, Type: domain.SinkTestType, Event: test}
+	test := sinkTest{Sink: s.Sink, Header: domain.Header{At: now}}
+	r := eventstore.Record{Org: s.Org, Subject: string(s.Sink), ID: id.String(), Stored: now, Time: now, Type: "sink.test", Event: test}
 	event := transport.Event{ID: e.Origin + "-test-" + id.String(), Key: r.Subject, Type: r.Type, Org: r.Org, Time: now, Sequence: "0"}
 	write := format.Of(s.Format)
 	if write == nil {
