@@ -2,7 +2,8 @@
 //
 // It is a tar, readable with ordinary tools. manifest.json comes first and has the positions
 // up to which the streams are in it. Then come the two streams, events/00000001.ndjson.zst and
-// so on, then uses/…: a message a line, as the stream holds it, with its position and its time.
+// so on, then uses/…: a message a line, as the stream holds it, with its position and its time. Then
+// come tiles/…, the hashes of the Merkle logs and their last checkpoints, in the same form.
 // summary.json comes last: counts, ends and a SHA-256 of the lines of each stream. A file
 // without it was cut off. The installation's keyring, which is never sent over the network, may
 // come before everything.
@@ -23,13 +24,14 @@ import (
 )
 
 // format is the version of the file's layout.
-const format = 1
+const format = 2
 
 // The entries of the tar that are not messages.
 const (
 	keyringName  = "keyring"
 	manifestName = "manifest.json"
 	summaryName  = "summary.json"
+	tilesName    = "tiles"
 )
 
 // A Manifest is what a file is to hold. It is written before the messages are read.
@@ -44,6 +46,7 @@ type Manifest struct {
 type Summary struct {
 	Manifest string             `json:"manifest_sha256"`
 	Streams  map[string]Content `json:"streams"`
+	Tiles    Content            `json:"tiles"`
 }
 
 // A Content is what a file holds of one stream. SHA256 is of its lines.
@@ -116,6 +119,7 @@ func (d *Digester) add(p eventstore.Position, text []byte) {
 	if d.content.Messages == 0 {
 		d.content.First = p
 	}
+	d.content.Last = max(d.content.Last, p) // of tiles, whose end is not known before
 	d.content.Messages++
 	d.hash.Write(text)
 }

@@ -102,32 +102,48 @@ func (r *Reader) json(name string, v any) (string, error) {
 // of the file, which is that of eventstore.Streams.
 func (r *Reader) Stream(s eventstore.Stream, handle func(*eventstore.Raw) error) error {
 	last := r.Manifest.Last[s.String()]
-	d := NewDigester(last)
-	for before := eventstore.Position(0); ; {
-		text, m, err := r.next(s)
-		if errors.Is(err, io.EOF) {
-			break
+	content, err := r.read(s.String(), NewDigester(last), func(m *eventstore.Raw) error {
+		if m.Position > last {
+			return damaged(fmt.Sprintf("position %d of %s is after its end", m.Position, s), nil)
 		}
-		if err == nil && (m.Position <= before || m.Position > last) {
-			err = damaged(fmt.Sprintf("position %d of %s is not in order", m.Position, s), nil)
-		}
-		if err != nil {
-			return err
-		}
-		before = m.Position
-		d.add(m.Position, text)
-		if err := handle(m); err != nil {
-			return err
-		}
-	}
-	r.found.Streams[s.String()] = d.Content()
-	return nil
+		return handle(m)
+	})
+	r.found.Streams[s.String()] = content
+	return err
 }
 
-// next is the next message of s and its line; io.EOF when the entries of s are over.
-func (r *Reader) next(s eventstore.Stream) ([]byte, *eventstore.Raw, error) {
+// Tiles calls handle with the tiles of the Merkle logs, after both streams. Of one that comes twice
+// the later counts.
+func (r *Reader) Tiles(handle func(*eventstore.Raw) error) (err error) {
+	r.found.Tiles, err = r.read(tilesName, NewDigester(0), handle)
+	return err
+}
+
+// read calls handle with the messages of the entries of a name.
+func (r *Reader) read(name string, d *Digester, handle func(*eventstore.Raw) error) (Content, error) {
+	for before := eventstore.Position(0); ; {
+		text, m, err := r.next(name)
+		if errors.Is(err, io.EOF) {
+			return d.Content(), nil
+		}
+		if err == nil && m.Position <= before {
+			err = damaged(fmt.Sprintf("position %d of %s is not in order", m.Position, name), nil)
+		}
+		if err == nil {
+			before = m.Position
+			d.add(m.Position, text)
+			err = handle(m)
+		}
+		if err != nil {
+			return Content{}, err
+		}
+	}
+}
+
+// next is the next message of the entries of a name, and its line; io.EOF when they are over.
+func (r *Reader) next(name string) ([]byte, *eventstore.Raw, error) {
 	for len(r.lines) == 0 {
-		if !strings.HasPrefix(r.name, s.String()+"/") {
+		if !strings.HasPrefix(r.name, name+"/") {
 			return nil, nil, io.EOF
 		}
 		if err := r.unpack(); err != nil {
@@ -164,7 +180,7 @@ func (r *Reader) Close() (Summary, error) {
 	if _, err := r.json(summaryName, &written); err != nil {
 		return written, err
 	}
-	if written.Manifest != r.found.Manifest || !maps.Equal(written.Streams, r.found.Streams) {
+	if written.Manifest != r.found.Manifest || !maps.Equal(written.Streams, r.found.Streams) || written.Tiles != r.found.Tiles {
 		return written, damaged(fmt.Sprintf("it holds %+v and should hold %+v", r.found, written), nil)
 	}
 	if _, err := r.tar.Next(); !errors.Is(err, io.EOF) {
@@ -188,6 +204,9 @@ func Verify(from io.Reader, handle func(*eventstore.Raw) error) (Manifest, Summa
 		return r.Manifest, Summary{}, err
 	}
 	if err := r.Stream(eventstore.Uses, ignore); err != nil {
+		return r.Manifest, Summary{}, err
+	}
+	if err := r.Tiles(ignore); err != nil {
 		return r.Manifest, Summary{}, err
 	}
 	summary, err := r.Close()

@@ -41,9 +41,14 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 		return err
 	}
 	for _, s := range eventstore.Streams {
-		if summary.Streams[s.String()], err = w.stream(ctx, l, s, m.Last[s.String()]); err != nil {
+		last := m.Last[s.String()]
+		copy := func(handle func(*eventstore.Raw) error) error { return l.Copy(ctx, s, 0, last, handle) }
+		if summary.Streams[s.String()], err = w.lines(s.String(), last, copy); err != nil {
 			return fmt.Errorf("back up %s: %w", s, err)
 		}
+	}
+	if summary.Tiles, err = w.lines(tilesName, 0, func(handle func(*eventstore.Raw) error) error { return l.CopyTiles(ctx, handle) }); err != nil {
+		return fmt.Errorf("back up the tiles: %w", err)
 	}
 	if _, err := w.json(summaryName, summary); err != nil {
 		return err
@@ -93,12 +98,12 @@ func (w *writer) entry(name string, content []byte) error {
 	return err
 }
 
-// stream writes the messages of one stream. The first that is there may be later than the
-// stream's first was: uses age out.
-func (w *writer) stream(ctx context.Context, l *eventstore.Ledger, s eventstore.Stream, last eventstore.Position) (Content, error) {
-	w.name, w.chunks, w.chunk = s.String(), 0, w.chunk[:0]
+// lines writes the messages that copy gives, of a stream that ends at last. The first that is there
+// may be later than the stream's first was: uses age out.
+func (w *writer) lines(name string, last eventstore.Position, copy func(func(*eventstore.Raw) error) error) (Content, error) {
+	w.name, w.chunks, w.chunk = name, 0, w.chunk[:0]
 	d := NewDigester(last)
-	err := l.Copy(ctx, s, 0, last, func(m *eventstore.Raw) error {
+	err := copy(func(m *eventstore.Raw) error {
 		text, err := encode(m)
 		if err != nil {
 			return err

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -131,9 +133,9 @@ func (r *restoration) restore(ctx context.Context) error {
 	if err := r.begin(); err != nil {
 		return err
 	}
-	written := map[eventstore.Stream]*backup.Digester{}
+	written := restored{streams: map[eventstore.Stream]*backup.Digester{}, tiles: map[string][sha256.Size]byte{}}
 	for _, s := range eventstore.Streams {
-		written[s] = backup.NewDigester(summary.Streams[s.String()].Last)
+		written.streams[s] = backup.NewDigester(summary.Streams[s.String()].Last)
 	}
 	if err := r.onLedger(eventstore.StartUnsyncedServer, func(nc *nats.Conn) error { return r.write(ctx, nc, summary, written) }); err != nil {
 		return fmt.Errorf("%w; nothing that was written will be served: remove it and restore again", err)
@@ -203,7 +205,13 @@ func (r *restoration) onLedger(start func(dir string, log *slog.Logger) (*events
 	return f(nc)
 }
 
-func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.Summary, written map[eventstore.Stream]*backup.Digester) error {
+// What was restored: of each stream, and the tiles by their subjects.
+type restored struct {
+	streams map[eventstore.Stream]*backup.Digester
+	tiles   map[string][sha256.Size]byte
+}
+
+func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.Summary, written restored) error {
 	return reading(r.cmd, r.from, "restoring", func(from io.Reader) error {
 		file, err := backup.Open(from)
 		if err != nil {
@@ -211,11 +219,17 @@ func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.S
 		}
 		for _, s := range eventstore.Streams {
 			each := func(handle func(*eventstore.Raw) error) error {
-				return file.Stream(s, func(m *eventstore.Raw) error { return errors.Join(written[s].Add(m), handle(m)) })
+				return file.Stream(s, func(m *eventstore.Raw) error { return errors.Join(written.streams[s].Add(m), handle(m)) })
 			}
 			if err := eventstore.Restore(ctx, nc, eventstore.Options{Replicas: r.Replicas}, s, summary.Streams[s.String()].Ends(), each); err != nil {
 				return err
 			}
+		}
+		err = eventstore.RestoreTiles(ctx, nc, eventstore.Options{Replicas: r.Replicas}, func(handle func(*eventstore.Raw) error) error {
+			return file.Tiles(func(m *eventstore.Raw) error { written.tiles[m.Subject] = sha256.Sum256(m.Data); return handle(m) })
+		})
+		if err != nil {
+			return err
 		}
 		_, err = file.Close()
 		if err == nil && file.Keyring != nil {
@@ -269,11 +283,11 @@ func (r *restoration) writeKeyring(text []byte) error {
 }
 
 // compare reads back what was written, and marks it as whole.
-func (r *restoration) compare(ctx context.Context, nc *nats.Conn, written map[eventstore.Stream]*backup.Digester) error {
+func (r *restoration) compare(ctx context.Context, nc *nats.Conn, written restored) error {
 	bar := progress(r.cmd, -1, "comparing")
 	defer bar.Close()
 	for _, s := range eventstore.Streams {
-		want := written[s].Content()
+		want := written.streams[s].Content()
 		got := backup.NewDigester(want.Last)
 		if err := eventstore.CopyRestored(ctx, nc, s, want.Last, func(m *eventstore.Raw) error {
 			_ = bar.Add(1)
@@ -284,6 +298,13 @@ func (r *restoration) compare(ctx context.Context, nc *nats.Conn, written map[ev
 		if got.Content() != want {
 			return fmt.Errorf("%s was restored as %+v and should be %+v; it will not be served", s, got.Content(), want)
 		}
+	}
+	tiles := map[string][sha256.Size]byte{}
+	if err := eventstore.CopyRestoredTiles(ctx, nc, func(m *eventstore.Raw) error { tiles[m.Subject] = sha256.Sum256(m.Data); return nil }); err != nil {
+		return err
+	}
+	if !maps.Equal(tiles, written.tiles) {
+		return fmt.Errorf("%d tiles were restored otherwise than the %d of the back-up; it will not be served", len(tiles), len(written.tiles))
 	}
 	return eventstore.MarkRestored(ctx, nc)
 }
