@@ -12,11 +12,11 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// The bounds of what one pass adds: a first pass over a large ledger signs on its way.
-const (
-	maxLeaves    = 1 << 18
-	maxLeafBytes = 128 << 20 // of stored messages; uses take a second for some 30 MiB
-)
+// maxLeaves and maxLeafBytes, of stored messages, bound what one pass adds: a first pass over a large
+// ledger signs on its way. Tests lower the first.
+var maxLeaves = 1 << 18
+
+const maxLeafBytes = 128 << 20
 
 // fewMessages is how many messages are asked for one by one, without the cost of a consumer.
 const fewMessages = 32
@@ -213,7 +213,7 @@ func (s *streamSigner) recompute(ctx context.Context, signed, last Checkpoint) e
 		t := new(tree)
 		for _, c := range checkpoints {
 			for t.size < c.Size {
-				if err := s.grow(ctx, t, eventstore.Position(min(c.Size, t.size+maxLeaves)), s.tiles.add); err != nil {
+				if err := s.grow(ctx, t, eventstore.Position(min(c.Size, t.size+int64(maxLeaves))), s.tiles.add); err != nil {
 					return err
 				}
 				if err := flush(t); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/backoff"
 )
@@ -31,10 +32,9 @@ func (s *streamSigner) scrubDaily(ctx context.Context) {
 			continue
 		}
 		err := s.scrub(ctx)
-		var f *finding
 		switch {
-		case errors.As(err, &f):
-			s.discover(f)
+		case errors.As(err, new(*finding)), errors.Is(err, errDamaged):
+			s.discover(err)
 		case err != nil && ctx.Err() == nil:
 			s.logger.WarnContext(ctx, "what was signed could not be compared with the ledger; will try again", "stream", s.stream.String(), "err", err)
 			continue
@@ -49,20 +49,24 @@ func (s *streamSigner) signs() bool {
 	return st.Mine && st.Fork == ""
 }
 
-// discover leaves a finding for the next pass, which stops signing.
-func (s *streamSigner) discover(f *finding) {
+// discover leaves what a scrub has found for the next pass: a finding stops signing, and damaged
+// tiles are mended.
+func (s *streamSigner) discover(what error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.discovery = f
+	s.discovery = what
 }
 
-func (s *streamSigner) takeDiscovery() *finding {
+func (s *streamSigner) takeDiscovery() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.discovery
+	what := s.discovery
 	s.discovery = nil
-	return f
+	return what
 }
+
+// errDamaged tells that tiles are not those of the last checkpoint.
+var errDamaged = errors.New("tiles are damaged")
 
 // scrub compares each message with its hash in the log, which the last checkpoint proves.
 func (s *streamSigner) scrub(ctx context.Context) error {
@@ -96,6 +100,10 @@ func (s *streamSigner) compareMessages(ctx context.Context, c Checkpoint, after,
 		indexes = append(indexes, tlog.StoredHashIndex(0, i))
 	}
 	hashes, err := s.log.Hashes(ctx, c, indexes)
+	if err != nil && !errors.Is(err, domain.ErrLedgerUnavailable) && ctx.Err() == nil {
+		s.logger.ErrorContext(ctx, "tiles are damaged and will be computed again", "stream", s.stream.String(), "after", after, "through", through, "err", err)
+		return errDamaged
+	}
 	if err != nil {
 		return err
 	}

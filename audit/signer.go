@@ -92,7 +92,7 @@ type streamSigner struct {
 
 	mu        sync.Mutex
 	status    Status
-	discovery *finding // of a scrub, for the next pass
+	discovery error // of a scrub, for the next pass: a finding, or errDamaged
 }
 
 func (s *streamSigner) run(ctx context.Context) {
@@ -154,11 +154,15 @@ func (s *streamSigner) reset(t domain.TrailLog) {
 const unread = ^eventstore.Position(0)
 
 func (s *streamSigner) sign(ctx context.Context, t domain.TrailLog) error {
-	if d := s.takeDiscovery(); d != nil {
-		return d
+	discovery := s.takeDiscovery()
+	if discovery != nil && !errors.Is(discovery, errDamaged) {
+		return discovery
 	}
 	if err := s.catchUp(ctx, t); err != nil {
 		return err
+	}
+	if discovery != nil {
+		return s.recompute(ctx, s.signed, s.signed)
 	}
 	ends, err := s.ends(ctx, s.signed.Size)
 	if err != nil {
@@ -276,7 +280,7 @@ func (s *streamSigner) extend(ctx context.Context, t domain.TrailLog, ends event
 		return err
 	}
 	tree := s.tree.clone()
-	last := min(ends.Last, eventstore.Position(tree.size)+maxLeaves)
+	last := min(ends.Last, eventstore.Position(tree.size)+eventstore.Position(maxLeaves))
 	s.tiles.full = nil
 	if err := s.grow(ctx, tree, last, s.tiles.add); err != nil {
 		return err
