@@ -23,6 +23,7 @@ type Cosigner struct {
 	log       *audit.Log
 	witnesses []*asked
 	logger    *slog.Logger
+	every     time.Duration // about the time between two rounds
 	signed    *prometheus.GaugeVec
 	failures  *prometheus.CounterVec
 }
@@ -45,7 +46,7 @@ const (
 
 // NewCosigner asks witnesses about the checkpoints of log.
 func NewCosigner(log *audit.Log, clients []*Client, logger *slog.Logger, to prometheus.Registerer) *Cosigner {
-	c := &Cosigner{log: log, logger: logger,
+	c := &Cosigner{log: log, logger: logger, every: roundInterval,
 		signed: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keytrail_witness_last_cosignature_timestamp_seconds",
 			Help: "When a witness last signed a checkpoint for this process, in seconds since 1970."}, []string{"witness", "stream"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_witness_failures_total",
@@ -60,14 +61,15 @@ func NewCosigner(log *audit.Log, clients []*Client, logger *slog.Logger, to prom
 }
 
 // Run makes a round after the other until ctx ends.
-func (c *Cosigner) Run(ctx context.Context) {
-	for backoff.Sleep(ctx, backoff.Jitter(roundInterval)) == nil {
+func (c *Cosigner) Run(ctx context.Context) error {
+	for backoff.Sleep(ctx, backoff.Jitter(c.every)) == nil {
 		for _, s := range eventstore.Streams {
 			if err := c.round(ctx, s); err != nil && ctx.Err() == nil {
 				c.logger.WarnContext(ctx, "cosignatures cannot be published", "stream", s.String(), "err", err)
 			}
 		}
 	}
+	return nil
 }
 
 // round has the last checkpoint of a stream cosigned by the witnesses that have not signed it yet.

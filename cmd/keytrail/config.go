@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/audit/witness"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/forwarders/outbound"
 	"github.com/keytrail/keytrail/internal/githubscan"
@@ -48,6 +49,7 @@ type Config struct {
 	GitHubKeys       string
 	TokenIssuer      string
 	TrailOrigin      string
+	WitnessPolicy    string
 	UsesMaxBytes     int64
 	TrustedProxies   []string
 	Forward          bool
@@ -84,6 +86,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Uint64Var(&c.CacheBytes, "cache-bytes", 256<<20, "memory for keys that are verified without asking the disk, about 250 bytes each")
 	f.StringVar(&c.GitHubKeys, "github-keys", "", "take leak reports of GitHub's secret scanning, checked with the keys at this URL, https://api.github.com/meta/public_keys/secret_scanning, or in this file")
 	f.StringVar(&c.TokenIssuer, "token-issuer", "", "what derived tokens name as their issuer, like https://keys.example.com; default urn:keytrail: and the id of the key that signs them")
+	f.StringVar(&c.WitnessPolicy, "witness-policy", "", "file that names witnesses, their keys and their URLs (C2SP tlog-policy), which are asked to sign each checkpoint")
 	f.StringVar(&c.TrailOrigin, "trail-origin", "", "what the checkpoints of the trail's Merkle logs name as their log, like keys.example.com; taken when logs begin; default keytrail/ and the keyring's fingerprint")
 	f.DurationVar(&c.UsesMaxAge, "uses-max-age", 400*24*time.Hour, "how long uses are kept")
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
@@ -201,6 +204,7 @@ type parsedConfig struct {
 	github       *githubscan.Keys // nil: its reports are not taken
 	tls          *tls.Config      // nil: plain HTTP
 	natsTLS      *tls.Config      // of NATS subscribers; nil: none
+	witnesses    []*witness.Client
 }
 
 // parse refuses settings before anything is started.
@@ -212,6 +216,9 @@ func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 		return s, err
 	}
 	if err := c.checkNode(); err != nil {
+		return s, err
+	}
+	if s.witnesses, err = c.readWitnesses(); err != nil {
 		return s, err
 	}
 	if err := c.checkTrailOrigin(); err != nil {

@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/keytrail/keytrail/audit"
+	"github.com/keytrail/keytrail/audit/witness"
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/internal/keyring"
 )
@@ -52,5 +55,27 @@ func (s *service) signTrail(ctx context.Context) error {
 			return s.commands.DetectFork(ctx, commands.DetectFork{Log: f.Log, Stream: f.Stream, Finding: f.Finding, Checkpoint: string(f.Checkpoint.Note)})
 		}})
 	s.run(s.signer.Run)
+	if len(s.witnesses) > 0 {
+		s.run(witness.NewCosigner(s.merkle, s.witnesses, s.log, s.metrics).Run)
+	}
 	return nil
+}
+
+// readWitnesses are the witnesses that the settings name.
+func (c *Config) readWitnesses() ([]*witness.Client, error) {
+	if c.WitnessPolicy == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.WitnessPolicy)
+	if err != nil {
+		return nil, fmt.Errorf("--witness-policy: %w", err)
+	}
+	clients, err := witness.ParseClients(text)
+	if err == nil && len(clients) == 0 {
+		err = errors.New("it names no witness")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--witness-policy: %w", err)
+	}
+	return clients, nil
 }
