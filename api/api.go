@@ -115,6 +115,7 @@ func (s *server) routes() {
 	route(s, "disableKey", "POST /v1/keys/{id}/disable", scoped("keys:write"), 200, "Take a key out of use", s.disableKey)
 	route(s, "enableKey", "POST /v1/keys/{id}/enable", scoped("keys:write"), 200, "Put a disabled key back into use", s.enableKey)
 	route(s, "readUsage", "GET /v1/keys/{id}/usage", scoped("keys:read"), 200, "Count a key's uses by outcome", s.keyUsage)
+	route(s, "listUsage", "GET /v1/usage", scoped("keys:read"), 200, "Count the uses of many keys by outcome", s.listUsage)
 	route(s, bulkRevocation, "POST /v1/keys/revoke", scoped("keys:write"), 200, "Revoke many keys", s.revokeKeys)
 	route(s, "createOrganization", "POST /v1/organizations", scoped("organizations:write"), 201, "Create an organization", s.createOrganization)
 	route(s, "listOrganizations", "GET /v1/organizations", scoped("organizations:read"), 200, "List organizations", s.listOrganizations)

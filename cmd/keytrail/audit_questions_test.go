@@ -39,6 +39,7 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 		"what could this key do on that day?":    {id, "active", "invoices:write", "-invoices:read"},
 		"which keys were never rotated?":         {other.Key.ID, "-" + id},
 		"who read the audit trail?":              {},
+		"what happened in these weeks?":          {},
 	}
 	page, err := os.ReadFile("../../docs/audit.md")
 	if err != nil {
@@ -46,7 +47,7 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 	}
 	_, block, _ := strings.Cut(string(page), "```sh questions\n")
 	block, _, _ = strings.Cut(block, "```")
-	of := strings.NewReplacer("$KEY", id, "$ORG", org, "$REVOKED", revoked.RevokedAt, "$DATE", date)
+	of := strings.NewReplacer("$KEY", id, "$ORG", org, "$REVOKED", revoked.RevokedAt, "$DATE", date, "$FROM", time.Now().AddDate(0, 0, -14).UTC().Format(time.RFC3339), "$TO", date)
 	for _, line := range strings.Split(strings.TrimSpace(block), "\n") {
 		command, question, _ := strings.Cut(strings.TrimPrefix(line, "keytrail "), "# ")
 		want, known := answers[question]
