@@ -82,7 +82,7 @@ func (n *node) sign() *audit.Signer {
 // until waits for a condition, which a signer brings about.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {
