@@ -346,13 +346,26 @@ func (s *streamSigner) loadSigners(t domain.TrailLog) error {
 		return nil
 	}
 	s.signers, s.keysOf = nil, nil
-	for _, generation := range generations {
-		signers, err := s.keys.signers(Origin(t, s.stream), generation)
+	for _, k := range t.SigningKeys(time.Now()) {
+		derived, err := s.keys.Verifiers(t.Origin, k.Generation)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(derived[s.stream.String()], k.Verifiers[s.stream.String()]) {
+			continue // those of a keyring that was replaced
+		}
+		signers, err := s.keys.signers(Origin(t, s.stream), k.Generation)
 		if err != nil {
 			return err
 		}
 		s.signers = append(s.signers, signers...)
 	}
+	if len(s.signers) == 0 {
+		return errKeys
+	}
 	s.keysOf = generations
 	return nil
 }
+
+// errKeys tells that nothing may be signed here.
+var errKeys = errors.New("the log's keys are not derived from this keyring")

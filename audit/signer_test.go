@@ -34,10 +34,26 @@ type node struct {
 	keys     audit.Keys
 	dir      string
 	stop     func()
-	logged   *bytes.Buffer
+	logged   *syncedBuffer
 }
 
-var testKeys = audit.NewKeys([32]byte{1})
+// A syncedBuffer takes what a node logs while the test reads it.
+type syncedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncedBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncedBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
 
 // signing is what the commands know of the logs.
 type signing struct {
@@ -55,7 +71,12 @@ const every = 20 * time.Millisecond
 // newNode is a node whose logs have begun and that signs nothing yet.
 func newNode(t *testing.T, server *eventstore.Server) *node {
 	t.Helper()
-	n := &node{t: t, server: server, ledger: eventstoretest.Open(t, server), keys: testKeys, dir: filepath.Join(t.TempDir(), "checkpoints"), logged: new(bytes.Buffer)}
+	return newNodeWith(t, server, audit.NewKeys([32]byte{1}))
+}
+
+func newNodeWith(t *testing.T, server *eventstore.Server, keys audit.Keys) *node {
+	t.Helper()
+	n := &node{t: t, server: server, ledger: eventstoretest.Open(t, server), keys: keys, dir: filepath.Join(t.TempDir(), "checkpoints"), logged: new(syncedBuffer)}
 	n.log = audit.NewLog(n.ledger)
 	n.commands = commands.New(n.ledger, commands.Options{Trail: signing{n.log, n.keys}, Origin: "keytrail.test"})
 	if _, err := n.commands.BeginTrail(t.Context(), ""); err != nil {
@@ -208,7 +229,7 @@ func TestWhatComesIsSigned(t *testing.T) {
 			t.Errorf("leaf %d: %v", index, err)
 		}
 	}
-	if n.logged.Len() > 0 {
+	if n.logged.String() != "" {
 		t.Errorf("%s", n.logged)
 	}
 }
@@ -410,5 +431,33 @@ func TestALedgerThatGrewAgainIsAFork(t *testing.T) {
 	n3.events(50)
 	if text := n3.forked(n3.sign(), eventstore.Events); !strings.Contains(text, "not those that were signed") {
 		t.Errorf("found: %s", text)
+	}
+}
+
+// After the keyring was replaced the next start makes new keys sign; a process with another keyring
+// signs nothing.
+func TestAnotherKeyringHasOtherKeys(t *testing.T) {
+	server := eventstoretest.Server(t)
+	n := newNode(t, server)
+	n.events(3)
+	n.sign()
+	before := n.signedUpTo(eventstore.Events)
+	n.stop()
+	other := newNodeWith(t, server, audit.NewKeys([32]byte{2}))
+	other.dir = n.dir
+	other.events(1)
+	other.sign()
+	c := other.signedUpTo(eventstore.Events)
+	other.check(eventstore.Events, c)
+	current, err := other.log.Current(t.Context())
+	if err != nil || len(current.Keys) != 2 || c.Origin != before.Origin {
+		t.Errorf("%+v, %v", current, err)
+	}
+	other.stop()
+	n.events(1)
+	n.sign() // with the old keyring
+	until(t, "a warning", func() bool { return strings.Contains(n.logged.String(), "not derived from this keyring") })
+	if again, err := n.log.Checkpoint(t.Context(), eventstore.Events); err != nil || again.Size != c.Size {
+		t.Errorf("%d are signed, %v", again.Size, err)
 	}
 }

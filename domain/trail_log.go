@@ -129,7 +129,7 @@ func (t TrailLog) RotateKeys(c RotateTrailKeys) (Event, error) {
 		return nil, ErrOutOfReach
 	case t.Number == 0:
 		return nil, ErrStarting
-	case len(t.SigningKeys(c.At)) >= maxSigningKeys:
+	case len(t.SigningKeys(c.At)) >= maxSigningKeys && !c.By.isSystem():
 		return nil, ErrTooManyTrailKeys
 	}
 	return TrailKeysRotated{Log: t.Number, Generation: t.NextGeneration(), OldUntil: c.At.Add(c.Overlap), VerifierKeys: c.VerifierKeys, Header: Header{c.At, c.By.ID}}, nil
