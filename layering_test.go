@@ -78,7 +78,7 @@ func TestLayers(t *testing.T) {
 				t.Errorf("%s imports %s, which %s may not", path, ours, folder)
 			case folder == "domain" && strings.Contains(strings.Split(name, "/")[0], "."):
 				t.Errorf("%s imports %s; domain has the standard library alone", path, name)
-			case strings.HasPrefix(name, "github.com/nats-io/") && !slices.Contains([]string{"eventstore", "eventstore/eventstoretest", "cmd/keytrail", "bench"}, folder):
+			case strings.HasPrefix(name, "github.com/nats-io/") && !slices.Contains([]string{"eventstore", "eventstore/eventstoretest", "cmd/keytrail", "bench", "forwarders/transport"}, folder):
 				t.Errorf("%s imports %s; NATS belongs to eventstore", path, name)
 			case strings.HasPrefix(name, "github.com/dgraph-io/") && folder != "projections":
 				t.Errorf("%s imports %s; Badger belongs to projections", path, name)

@@ -57,6 +57,7 @@ type SinkUses struct {
 type SinkSettings struct {
 	SignAsymmetric bool     `json:"sign_asymmetric,omitempty"`                                                   // webhook: v1a (Ed25519) beside v1
 	Username       string   `json:"username,omitempty" validate:"max=200,text"`                                  // elasticsearch, nats, kafka
+	PlainText      bool     `json:"plain_text,omitempty"`                                                        // kafka: without TLS, which goes to the networks of --sink-networks alone
 	Index          string   `json:"index,omitempty" validate:"max=200,text"`                                     // splunk_hec, elasticsearch
 	Source         string   `json:"source,omitempty" validate:"max=200,text"`                                    // splunk_hec
 	SourceType     string   `json:"source_type,omitempty" validate:"max=200,text"`                               // splunk_hec

@@ -48,7 +48,7 @@ var SinkTypes = []SinkTypeEntry{
 	{Type: SinkStream, Formats: jsonFormats, Settings: []string{"max_age_hours"}},
 	{Type: SinkFile, Installation: true, Formats: everyFormat, Settings: []string{"path", "max_megabytes", "max_files"}, Needs: []string{"path"}},
 	{Type: SinkNATS, Installation: true, Schemes: []string{"tls", "nats"}, Formats: everyFormat, Settings: []string{"subject", "username", "ca"}, Credentials: withPassword, Needs: []string{"subject"}},
-	{Type: SinkKafka, Installation: true, Formats: everyFormat, Settings: []string{"brokers", "topic", "sasl", "username", "ca"}, Credentials: append([]string{"password"}, overTLS...), Needs: []string{"brokers", "topic"}},
+	{Type: SinkKafka, Installation: true, Formats: everyFormat, Settings: []string{"brokers", "topic", "sasl", "username", "plain_text", "ca"}, Credentials: append([]string{"password"}, overTLS...), Needs: []string{"brokers", "topic"}},
 }
 
 // SinkTypeNames are the names of all types.

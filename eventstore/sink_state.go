@@ -115,7 +115,8 @@ func (l *Ledger) DeleteSink(ctx context.Context, id domain.SinkID) error {
 		return errors.Join(
 			l.sinks.Purge(ctx, jetstream.WithPurgeSubject(sinksRoot+string(id)+".*")),
 			l.attempts.Purge(ctx, jetstream.WithPurgeSubject(attemptsRoot+string(id))),
-			l.deadLetters.Purge(ctx, jetstream.WithPurgeSubject(deadLettersRoot+string(id))))
+			l.deadLetters.Purge(ctx, jetstream.WithPurgeSubject(deadLettersRoot+string(id))),
+			l.deleteSinkStream(ctx, id))
 	})
 }
 

@@ -65,30 +65,26 @@ func (l *Ledger) SinkStream(ctx context.Context, org domain.OrgID, sink domain.S
 	return s, keepConsumer(ctx, stream, subscriberConfig(SinkConsumer, sinkPending))
 }
 
-// DeleteSinkStream deletes the stream of a sink. It is no error if there is none.
-func (l *Ledger) DeleteSinkStream(ctx context.Context, org domain.OrgID, sink domain.SinkID) error {
-	err := l.js.DeleteStream(ctx, sinkStreamName(org, sink))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
+// deleteSinkStream deletes the stream of a sink, if there is one.
+func (l *Ledger) deleteSinkStream(ctx context.Context, sink domain.SinkID) error {
+	names := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(sinkStreamsRoot+"*."+string(sink)))
+	for name := range names.Name() {
+		if err := l.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
 	}
-	return err
+	return names.Err()
 }
 
-// A StreamMessage is one of a sink stream. A repeat of an id within two minutes is dropped; for
-// later ones its readers have it.
-type StreamMessage struct {
-	ID   string
-	Body []byte
-}
-
-// Publish appends messages in their order, and says how many of them are stored.
+// Publish appends messages, each with an id and a body, in their order, and says how many of them
+// are stored. A repeat of an id within two minutes is dropped; for later ones its readers have it.
 //
 // They go as one atomic batch, so that what is behind a lost one is not stored before it. One
 // that has been stored already refuses the batch: then they go one by one.
-func (s *SinkStream) Publish(ctx context.Context, messages []StreamMessage) (stored int, err error) {
-	batch := make([]*nats.Msg, len(messages))
-	for i, m := range messages {
-		batch[i] = &nats.Msg{Subject: s.subject, Data: m.Body, Header: nats.Header{jetstream.MsgIDHeader: {m.ID}}}
+func (s *SinkStream) Publish(ctx context.Context, ids []string, bodies [][]byte) (stored int, err error) {
+	batch := make([]*nats.Msg, len(ids))
+	for i, id := range ids {
+		batch[i] = &nats.Msg{Subject: s.subject, Data: bodies[i], Header: nats.Header{jetstream.MsgIDHeader: {id}}}
 	}
 	if len(batch) > 1 && len(batch) <= maxAtomicMessages {
 		if _, err = s.ledger.publishBatch(ctx, batch); err == nil {

@@ -50,12 +50,8 @@ const inboxName = "_INBOX.0123456789abcdefghijkl"
 func TestASlowClientIsCutOff(t *testing.T) {
 	natsproxy.SetWriteTimeout(t, 300*time.Millisecond)
 	f := start(t)
-	var all []eventstore.StreamMessage
 	for i := range 200 {
-		all = append(all, eventstore.StreamMessage{ID: fmt.Sprint(i), Body: make([]byte, 100<<10)})
-	}
-	for part := 0; part < len(all); part += 40 {
-		if _, err := f.streams[orgA].Publish(t.Context(), all[part:part+40]); err != nil {
+		if _, err := f.streams[orgA].Publish(t.Context(), []string{fmt.Sprint(i)}, [][]byte{make([]byte, 100<<10)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -168,11 +168,12 @@ func (f *fixture) dial(secret string, options ...nats.Option) (*nats.Conn, <-cha
 // publish puts messages on an organization's stream.
 func (f *fixture) publish(t *testing.T, org domain.OrgID, from, to int) {
 	t.Helper()
-	var all []eventstore.StreamMessage
+	var ids []string
+	var bodies [][]byte
 	for i := from; i < to; i++ {
-		all = append(all, eventstore.StreamMessage{ID: fmt.Sprint(org, i), Body: fmt.Appendf(nil, `{"org":%q,"n":%d}`, org, i)})
+		ids, bodies = append(ids, fmt.Sprint(org, i)), append(bodies, fmt.Appendf(nil, `{"org":%q,"n":%d}`, org, i))
 	}
-	if _, err := f.streams[org].Publish(t.Context(), all); err != nil {
+	if _, err := f.streams[org].Publish(t.Context(), ids, bodies); err != nil {
 		t.Fatal(err)
 	}
 }

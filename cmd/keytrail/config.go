@@ -54,6 +54,7 @@ type Config struct {
 	TrustedProxies   []string
 	Forward          bool
 	SinkNetworks     []string
+	SinkFiles        string
 	Limits           api.Limits
 	Connections      connectionLimits
 	ReadTimeout      time.Duration
@@ -92,6 +93,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Int64Var(&c.UsesMaxBytes, "uses-max-bytes", 0, "how many bytes of uses are kept at most; 0: no limit")
 	f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, separated by commas")
 	f.BoolVar(&c.Forward, "forward", true, "take part in forwarding to sinks: of the processes of a cluster that do, one forwards at a time")
+	f.StringVar(&c.SinkFiles, "sink-files", "", "directory that sinks of the type file write below; default: there are none")
 	f.StringSliceVar(&c.SinkNetworks, "sink-networks", nil, "networks that sinks may reach though they are private, like 10.1.0.0/16, and without TLS; separated by commas")
 	f.IntVar(&c.Limits.InFlight, "max-in-flight", 4096, "requests carried out at once; more are answered 503")
 	f.IntVar(&c.Limits.InFlightPerAddress, "max-in-flight-per-address", 0, "of them, from one client address; more are answered 429; 0: half of --max-in-flight")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path"
+	"time"
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
@@ -14,7 +15,10 @@ import (
 
 // forward makes what runs sinks, and runs them unless this process is not to.
 func (s *service) forward() *forwarders.Engine {
-	e := transport.Environment{Origin: path.Base(s.trailLog.Origin), Version: programVersion(), Outbound: s.outbound}
+	e := transport.Environment{Origin: path.Base(s.trailLog.Origin), Version: programVersion(), Outbound: s.outbound, Files: s.SinkFiles,
+		Streams: func(ctx context.Context, org domain.OrgID, sink domain.SinkID, keep time.Duration) (transport.Stream, error) {
+			return s.ledger.SinkStream(ctx, org, sink, keep)
+		}}
 	engine := forwarders.New(forwarders.Options{
 		Ledger: s.ledger, Trail: s.trail, Catalog: sinkCatalog{s.store, s.commands}, Commands: s.commands, Origin: e.Origin, Node: s.Node, Logger: s.log, Metrics: s.metrics,
 		Sender: func(r transport.Receiver) (transport.Sender, error) { return transport.New(r, e) },

@@ -20,6 +20,8 @@ type Environment struct {
 	Origin   string          // 8 hexadecimal digits that tell this ledger from others, also in the ids of events
 	Version  string          // of the program
 	Outbound outbound.Policy // says which addresses may be dialled
+	Files    string          // the directory of files; "": there are none
+	Streams  Streams
 }
 
 // New makes the Sender of a receiver. It connects to nothing: what is wrong with a receiver that
@@ -35,8 +37,13 @@ func New(r Receiver, e Environment) (Sender, error) {
 // constructors makes senders, by type.
 var constructors = map[domain.SinkType]func(Receiver, Environment) (Sender, error){
 	domain.SinkElasticsearch: newElasticsearch,
+	domain.SinkFile:          newFile,
+	domain.SinkKafka:         newKafka,
+	domain.SinkNATS:          newNATS,
 	domain.SinkOTLP:          newOTLP,
 	domain.SinkS3:            newS3,
 	domain.SinkSplunkHEC:     newSplunkHEC,
+	domain.SinkStream:        newStream,
+	domain.SinkSyslog:        newSyslog,
 	domain.SinkWebhook:       newWebhook,
 }
