@@ -196,9 +196,12 @@ func (c *client) callWith(ctx context.Context, header http.Header, method, path 
 	})
 }
 
-// read reads an answer. One that does not arrive whole is none.
+// read reads an answer; nil: it has no body. One that does not arrive whole is none.
 func read(answer *http.Response, out any) error {
 	defer answer.Body.Close()
+	if out == nil {
+		return nil
+	}
 	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
 		return &unreachable{err}
 	}
