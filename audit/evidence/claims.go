@@ -1,6 +1,9 @@
 package evidence
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // claim says on the bundle what it proves. It is for people: Verify has its own view.
 func (m *Manifest) claim() { m.Proves, m.DoesNotProve = m.claims() }
@@ -19,6 +22,7 @@ func (m *Manifest) claims() (proves, not []string) {
 
 const (
 	notOnlyHistory = "That the holder of the log's keys has not signed another history for someone else: cosignatures of witnesses prove that, and checkpoints that auditors compare."
+	notTogether    = "That the holder of the log's keys and the witnesses have not signed another history together."
 	notTrue        = "That what was logged is true."
 	notWhose       = "Whose log it is: the keys are those that the file names itself. Get them another way, and give them with --vkey or --policy."
 )
@@ -43,6 +47,9 @@ func (r *Report) Claims() (proved, not []string) {
 			proved = append(proved, fmt.Sprintf("The witnesses that the policy asks for have signed the log of %s, as the continuation of all that they signed before.", l.Stream))
 		}
 	}
+	if !slices.ContainsFunc(r.Heads, func(h Head) bool { return !h.QuorumAsked }) {
+		not[slices.Index(not, notOnlyHistory)] = notTogether
+	}
 	for _, h := range r.Since {
 		proved = append(proved, fmt.Sprintf("%s goes on from the older checkpoint of %d positions: nothing before that was changed.", h.Origin, h.Size))
 	}
@@ -60,6 +67,7 @@ func (p *Proved) Claims() (proved, not []string) {
 	proved = []string{"It is as it was logged, at this position."}
 	not = []string{"What came before and after it.", notOnlyHistory, notTrue}
 	if p.Head.QuorumAsked {
+		not[1] = notTogether
 		proved = append(proved, "The witnesses that the policy asks for have signed the log.")
 	}
 	if p.FirstUse {
