@@ -34,18 +34,19 @@ type Options struct {
 	Now       func() time.Time
 	Random    io.Reader
 	Logger    *slog.Logger
-	Index     RequestIndex  // nil: none but what this handler carried out itself
-	Keys      KeyIndex      // nil: none
-	Keyspaces KeyspaceIndex // nil: those that are built in
-	DataKeys  DataKeyStore  // nil: no secret is recoverable
-	Tokens    *token.Issuer // nil: no tokens are derived
-	Sealing   [32]byte      // seals data keys
-	Quotas    QuotaIndex    // nil: none
-	Sinks     SinkIndex     // nil: none
-	SinkKey   [32]byte      // seals the credentials of sinks; zero: a random one
-	Trail     TrailSigning  // nil: there are no Merkle logs
-	Origin    string        // what the origins of Merkle logs begin with
-	ImportIDs [32]byte      // keys the ids of imported keys; zero: a random one, which another handler does not have
+	Index     RequestIndex                    // nil: none but what this handler carried out itself
+	Keys      KeyIndex                        // nil: none
+	Keyspaces KeyspaceIndex                   // nil: those that are built in
+	DataKeys  DataKeyStore                    // nil: no secret is recoverable
+	Tokens    *token.Issuer                   // nil: no tokens are derived
+	Sealing   [32]byte                        // seals data keys
+	Quotas    QuotaIndex                      // nil: none
+	Sinks     SinkIndex                       // nil: none
+	SinkHost  func(string) (objection string) // why a sink may not have a host; nil: any may be
+	SinkKey   [32]byte                        // seals the credentials of sinks; zero: a random one
+	Trail     TrailSigning                    // nil: there are no Merkle logs
+	Origin    string                          // what the origins of Merkle logs begin with
+	ImportIDs [32]byte                        // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
 // A Handler carries out commands. It is safe for concurrent use.
@@ -63,6 +64,7 @@ type Handler struct {
 	quotas    QuotaIndex
 	reserving quotaLocks
 	sinks     SinkIndex
+	sinkHost  func(string) string
 	sinkKey   aead.Key
 	importIDs [32]byte
 	reads     *trailReads
@@ -86,13 +88,16 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.ImportIDs == [32]byte{} {
 		_, _ = rand.Read(o.ImportIDs[:]) // it ends the program if it fails
 	}
+	if o.SinkHost == nil {
+		o.SinkHost = func(string) string { return "" }
+	}
 	if o.SinkKey == [32]byte{} {
 		o.SinkKey = aead.NewKey()
 	}
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
 		reads: newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

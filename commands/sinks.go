@@ -96,7 +96,15 @@ func (h *Handler) checkSink(d *domain.SinkDefinition, c *domain.SinkCredentials)
 	if err := valid(givenCredentials{c}); err != nil {
 		return err
 	}
-	return d.Check(c)
+	if err := d.Check(c); err != nil {
+		return err
+	}
+	for _, host := range d.Hosts() {
+		if objection := h.sinkHost(host); objection != "" {
+			return domain.InvalidField("url", "its host is %s, which sinks do not reach unless --sink-networks of the service has it", objection)
+		}
+	}
+	return nil
 }
 
 // mergeSettings puts the members of a JSON object into the settings and credentials of a sink, and

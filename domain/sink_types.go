@@ -115,6 +115,19 @@ func (d *SinkDefinition) SameReceiver(e *SinkDefinition) bool {
 	return origin(d.URL) == origin(e.URL) && slices.Equal(d.Settings.Brokers, e.Settings.Brokers)
 }
 
+// Hosts are the receivers that the sink names, without ports.
+func (d *SinkDefinition) Hosts() (hosts []string) {
+	if u, err := url.Parse(d.URL); err == nil && u.Host != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	for _, b := range d.Settings.Brokers {
+		if host, _, err := net.SplitHostPort(b); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
 // origin is the scheme and the host of a URL.
 func origin(text string) string {
 	u, err := url.Parse(text)

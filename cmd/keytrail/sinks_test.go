@@ -79,6 +79,8 @@ func TestASinksLifeOnTheCommandLine(t *testing.T) {
 	expect(t, r.command(t, "", "sinks", "dead-letters", id), exitOK, "REJECTED")
 	expect(t, r.command(t, "open-elsewhere", "sinks", "create", "--name", "hec", "--type", "splunk_hec", "--url", "https://splunk.example.com:8088", "--token-file", "-", "--json"), exitOK, `"token"`)
 
+	expect(t, r.command(t, "", "sinks", "create", "--name", "inside", "--type", "webhook", "--url", "http://10.0.0.1/"), exitRefused, "a private address")
+	expect(t, r.command(t, "", "sinks", "create", "--name", "inside", "--type", "kafka", "--set", "brokers=[::1]:9092", "--set", "topic=t"), exitRefused, "a loopback address")
 	for name, args := range map[string][]string{
 		"is a credential": append(create, "--set", "token=t"), "no such setting": append(create, "--set", "nothing=1"), "not what it can be": append(create, "--set", "sign_asymmetric=perhaps"),
 		"not like sampled": append(create, "--uses", "sampled/x"), "standard input": append(create, "--token-file", "-", "--headers-file", "-"), "not like Name": append(create, "--headers-file", "-"),

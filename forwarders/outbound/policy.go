@@ -106,6 +106,16 @@ func (p Policy) objection(a netip.Addr) string {
 	return "a reserved address"
 }
 
+// Objection is why a host that is named by its address may not be dialled, "" if it may. What a name
+// resolves to is told when it is dialled.
+func (p Policy) Objection(host string) string {
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	return p.objection(a)
+}
+
 // named reports whether a is in one of p's networks.
 func (p Policy) named(a netip.Addr) bool {
 	a = embedded(a)
