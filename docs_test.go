@@ -1,6 +1,7 @@
 package keytrail_test
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -257,4 +258,41 @@ func fieldsOf(at reflect.Type, path string) (all []string) {
 		}
 	}
 	return all
+}
+
+// TestSinkTypesAreDocumented: docs/sinks.md has the table of types as the code has it, and a row of each
+// setting and credential.
+func TestSinkTypesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("docs/sinks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	code := func(all []string, needs []string) string {
+		var names []string
+		for _, name := range all {
+			name, needed := "`"+name+"`", slices.Contains(needs, name)
+			if needed {
+				name = "**" + name + "**"
+			}
+			names = append(names, name)
+		}
+		return cmp.Or(strings.Join(names, ", "), "-")
+	}
+	for _, e := range domain.SinkTypes {
+		var formats []string
+		for _, f := range e.Formats {
+			formats = append(formats, string(f))
+		}
+		of := map[bool]string{true: "installation", false: "both"}[e.Installation]
+		line := "| `" + string(e.Type) + "` | " + strings.Join([]string{of, code(e.Schemes, nil), code(formats, nil), code(e.Settings, e.Needs), code(e.Credentials, e.Needs)}, " | ") + " |"
+		if !strings.Contains(page, line+"\n") {
+			t.Errorf("docs/sinks.md should have\n%s", line)
+		}
+		for _, name := range slices.Concat(e.Settings, e.Credentials) {
+			if !strings.Contains(page, "\n| `"+name+"`") {
+				t.Errorf("docs/sinks.md has no row of %s", name)
+			}
+		}
+	}
 }
