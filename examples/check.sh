@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-for check in */check.sh gateways/*/check.sh; do
+for check in */check.sh gateways/*/check.sh siem/*/check.sh; do
   echo "-- ${check%/check.sh}"
   (cd "$(dirname "$check")" && ./check.sh)
 done

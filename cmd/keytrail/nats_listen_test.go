@@ -98,3 +98,56 @@ func TestNATSIsNotOpenedInPlainText(t *testing.T) {
 		}
 	}
 }
+
+// TestASubscriberReadsWhatItsSinkForwards goes from an event of an organization, over its sink, to a
+// client that has the organization's key; another's events are not among them.
+func TestASubscriberReadsWhatItsSinkForwards(t *testing.T) {
+	port := freePort(t)
+	files := t.TempDir()
+	r := launch(t, t.TempDir(), "--nats-listen", fmt.Sprintf("127.0.0.1:%d", port), "--sink-files", files)
+	org, other := r.newOrg(t), r.newOrg(t)
+	var stream, file struct{ Sink struct{ ID string } }
+	r.call(t, "POST", "/v1/sinks", map[string]any{"org_id": org, "name": "siem", "type": "stream", "from": "beginning"}, &stream)
+	r.call(t, "POST", "/v1/sinks", map[string]any{"name": "all", "type": "file", "from": "beginning", "settings": map[string]any{"path": "trail/all.ndjson"}}, &file)
+	var auditor made
+	r.call(t, "POST", "/v1/keys", map[string]any{"org_id": org, "keyspace": "keytrail", "name": "auditor", "scopes": []string{"audit:read"}}, &auditor)
+	r.newKey(t, other)
+	key := r.newKey(t, org)
+	r.call(t, "POST", "/v1/keys/"+key.Key.ID+"/revoke", map[string]any{}, nil)
+	r.command(t, key.Secret, "verify")
+
+	nc := must(nats.Connect(fmt.Sprintf("nats://127.0.0.1:%d", port), nats.UserInfo("", auditor.Secret), nats.Timeout(10*time.Second)))
+	defer nc.Close()
+	var c jetstream.Consumer
+	until(t, "the sink has its stream", func() (ok bool) {
+		var err error
+		c, err = must(jetstream.New(nc)).Consumer(t.Context(), fmt.Sprintf("KEYTRAIL_STREAM_%s_%s", org, stream.Sink.ID), "subscriber")
+		return err == nil
+	})
+	seen := ""
+	until(t, "the use of the revoked key", func() bool {
+		m, err := c.Next(jetstream.FetchMaxWait(time.Second))
+		if err != nil {
+			return false
+		}
+		seen += string(m.Data()) + "\n"
+		return m.DoubleAck(t.Context()) == nil && strings.Contains(string(m.Data()), `"REVOKED"`)
+	})
+	for _, want := range []string{`"key.created"`, `"key.revoked"`, key.Key.ID} {
+		if !strings.Contains(seen, want) {
+			t.Errorf("no %s in %s", want, seen)
+		}
+	}
+	if strings.Contains(seen, other) {
+		t.Errorf("another's events: %s", seen)
+	}
+	until(t, "the file has all", func() bool {
+		text, err := os.ReadFile(filepath.Join(files, "trail", "all.ndjson"))
+		return err == nil && strings.Contains(string(text), `"REVOKED"`) && strings.Contains(string(text), other)
+	})
+	r.call(t, "DELETE", "/v1/sinks/"+stream.Sink.ID, nil, nil)
+	until(t, "the stream is gone", func() bool {
+		_, err := c.Info(t.Context())
+		return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders)
+	})
+}
