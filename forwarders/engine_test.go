@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
@@ -569,4 +571,53 @@ func TestADeletedSinkLeavesNothing(t *testing.T) {
 	i.happen(acme, "k")
 	demand(t, i.receivers[domain.NewSinkID(acme, "stays")], "events-1", "events-2")
 	demand(t, r, "events-1")
+}
+
+// TestWhatIsNotThereAnyMoreIsAGap, and the sink goes on after it.
+func TestWhatIsNotThereAnyMoreIsAGap(t *testing.T) {
+	i := install(t)
+	for range 4 {
+		i.use(acme, "k", 0, domain.UseValid)
+	}
+	s, err := eventstoretest.JetStream(t, i.server).Stream(t.Context(), "KEYTRAIL_USES")
+	if err == nil {
+		err = s.Purge(t.Context(), jetstream.WithPurgeSequence(4))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pruned := i.sink("pruned", acme, func(s *forwarders.Sink) { s.Start = eventstore.CursorAfter(0, 1) })
+	beyond := i.sink("beyond", acme, func(s *forwarders.Sink) { s.Start = eventstore.CursorAfter(7, 4) })
+	i.run("a")
+	demand(t, pruned, "uses-4-0")
+	i.happen(acme, "k")
+	demand(t, beyond, "events-1")
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	slices.SortFunc(i.gaps, func(a, b domain.SinkSpan) int { return strings.Compare(a.Stream, b.Stream) })
+	if want := []domain.SinkSpan{{Stream: "events", From: 1, To: 7, Reason: "restored"}, {Stream: "uses", From: 2, To: 3, Reason: "pruned"}}; !slices.Equal(i.gaps, want) {
+		t.Errorf("there are %+v, want %+v", i.gaps, want)
+	}
+}
+
+// TestASinkThatRejectsEverythingPauses: no dead letter is thrown away.
+func TestASinkThatRejectsEverythingPauses(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	r.limits.Events = 500
+	r.answers(fails(transport.Failure{Kind: transport.Rejected, Status: 400, Text: "no"}))
+	for range 12 {
+		i.use(acme, "k", 0, slices.Repeat([]domain.Outcome{domain.UseValid}, 100)...)
+	}
+	e, _ := i.run("a")
+	until(t, "it has paused", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return strings.HasPrefix(i.stopped[r.id], "rejected: ") })
+	if letters, err := e.SinkDeadLetters(t.Context(), r.id, 0, 10_000); err != nil || len(letters) != 1000 {
+		t.Errorf("%d dead letters: %v", len(letters), err)
+	}
+	r.answers(nil)
+	i.change(r.id, func(s *forwarders.Sink) { s.Paused = false })
+	until(t, "the rest has come", func() bool { return len(r.sequences()) >= 200 })
+	if got := r.sequences(); len(got) != 200 || got[0] != "uses-11-0" {
+		t.Errorf("%d came, from %s on", len(got), got[0])
+	}
 }

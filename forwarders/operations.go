@@ -85,11 +85,7 @@ func (e *Engine) TestSink(ctx context.Context, id domain.SinkID, after eventstor
 		return a, err
 	}
 	a.First = event.ID
-	sender, err := e.Sender(s.Receiver)
-	if err != nil {
-		a.Error = err.Error()
-		return a, nil
-	}
+	sender := e.senderOf(s)
 	defer sender.Close()
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()

@@ -39,6 +39,7 @@ type pass struct {
 	mu         sync.Mutex // of all below
 	checkpoint Checkpoint
 	saved      time.Time
+	kept       eventstore.Cursor // as it was saved last
 	dirty      bool
 	timer      *time.Timer // of the next save; nil: none is due
 	ended      bool        // the checkpoint is put no more

@@ -89,6 +89,7 @@ type reader struct {
 	cursor eventstore.Cursor // after what was taken from the trail
 	sums   *sums             // nil: uses are not summed up
 	batch  *batch            // that is being filled; nil: none
+	atEnd  bool              // of the trail, when it last looked
 	done   bool              // the end of a replay was reached
 }
 
@@ -160,7 +161,7 @@ func (r *reader) read(ctx context.Context) error {
 
 // until is when something is due though nothing comes.
 func (r *reader) until() time.Time {
-	until := time.Now().Add(backoff.Jitter(saveIdleEvery))
+	until := time.Now().Add(r.passing())
 	if r.pass.upto != nil {
 		until = time.Now().Add(time.Second) // what it waits for is there
 	}
@@ -171,6 +172,14 @@ func (r *reader) until() time.Time {
 		until = earlier(until, r.sums.due())
 	}
 	return until
+}
+
+// passing is how long it may read past what the sink does not want before it notes where it is.
+func (r *reader) passing() time.Duration {
+	if r.atEnd {
+		return backoff.Jitter(saveIdleEvery)
+	}
+	return saveBehindEvery
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -195,7 +204,7 @@ func (r *reader) take(ctx context.Context, page eventstore.Page) error {
 		r.cursor.Move(&e.Record)
 		r.addRecord(ctx, &e.Record, before)
 	}
-	r.cursor = page.Next
+	r.cursor, r.atEnd = page.Next, page.AtEnd
 	r.done = r.pass.upto != nil && page.Next.Reaches(*r.pass.upto)
 	if r.sums != nil && (r.done || r.sums.open() && !time.Now().Before(r.sums.due())) {
 		r.addSums(ctx)
@@ -207,7 +216,7 @@ func (r *reader) take(ctx context.Context, page eventstore.Page) error {
 		r.flush(ctx)
 	}
 	if r.batch == nil {
-		r.pass.passed(r.safe())
+		r.pass.passed(r.safe(), r.passing())
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type Sink struct {
 	Start    eventstore.Cursor   // it forwards what comes after
 	Paused   bool
 	Resumed  time.Time // the last time; zero: never
+	Fault    error     // why it cannot be run; nil: it can
 	Replay   *Replay   // that was asked for and has not ended; nil: none
 }
 

@@ -31,12 +31,14 @@ type Checkpoint struct {
 }
 
 // The pauses between two puts of one checkpoint: a sink that is busy writes once a second, however
-// fast it is; one that only reads past what it does not want, once an hour, so that it has not much
-// to read again and what is pruned behind it is no gap.
+// fast it is; one that is up to date and only reads past what it does not want, once an hour, so
+// that it has not much to read again and what is pruned behind it is no gap; one that does so
+// further back, where it may take long, more often.
 const (
-	saveEvery     = time.Second
-	saveIdleEvery = time.Hour
-	saveTimeout   = 5 * time.Second
+	saveEvery       = time.Second
+	saveBehindEvery = 10 * time.Second
+	saveIdleEvery   = time.Hour
+	saveTimeout     = 5 * time.Second
 )
 
 // errFenced ends a holder that another one has taken over from.
@@ -68,7 +70,7 @@ func (p *pass) load(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.checkpoint, p.revision, p.saved = c, s.Revision, time.Now()
+	p.checkpoint, p.revision, p.saved, p.kept = c, s.Revision, time.Now().Add(-saveEvery), c.Cursor
 	return nil
 }
 
@@ -115,15 +117,16 @@ func (p *pass) changed() {
 	}
 }
 
-// passed notes that the reader has come to c, and nothing before it is under way.
-func (p *pass) passed(c eventstore.Cursor) {
+// passed notes that the reader has come to c, if nothing before it is under way. It puts that down
+// if the last time is so long ago.
+func (p *pass) passed(c eventstore.Cursor, every time.Duration) {
 	p.mu.Lock()
 	idle := len(p.underWay) == 0
+	due := idle && time.Since(p.saved) >= every && p.kept != c
+	p.dirty = p.dirty || due
 	if idle {
 		p.checkpoint.Cursor = c
 	}
-	due := idle && time.Since(p.saved) >= saveIdleEvery
-	p.dirty = p.dirty || due
 	p.mu.Unlock()
 	if due {
 		p.save()
@@ -143,7 +146,7 @@ func (p *pass) save() {
 		p.mu.Unlock()
 		return
 	}
-	p.dirty, p.saved = false, time.Now()
+	p.dirty, p.saved, p.kept = false, time.Now(), p.checkpoint.Cursor
 	c := p.checkpoint
 	p.mu.Unlock()
 	if err := p.put(c); err != nil {

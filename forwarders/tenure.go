@@ -156,10 +156,7 @@ func (s *slot) start(want Sink) {
 	if want.Paused {
 		return
 	}
-	sender, err := s.tenure.engine.Sender(want.Receiver)
-	if err != nil {
-		sender = unusable{err}
-	}
+	sender := s.tenure.engine.senderOf(want)
 	r := &receiver{sender: sender}
 	live := newPass(s.tenure, want, r)
 	s.now.Lock()
@@ -218,8 +215,20 @@ func (t *tenure) run(p *pass) {
 	}
 }
 
-// An unusable sender cannot be made of what its sink says. The sink fails like one that is
-// unreachable: its operator sees why, and mends it.
+// senderOf makes the sender of a sink. One that cannot be made fails like one that is unreachable:
+// the sink's operator sees why, and mends it.
+func (e *Engine) senderOf(s Sink) transport.Sender {
+	if s.Fault != nil {
+		return unusable{s.Fault}
+	}
+	sender, err := e.Sender(s.Receiver)
+	if err != nil {
+		return unusable{err}
+	}
+	return sender
+}
+
+// An unusable sender stands for one that cannot be made of what its sink says.
 type unusable struct{ err error }
 
 func (u unusable) Send(_ context.Context, events []transport.Event) transport.Result {

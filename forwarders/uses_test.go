@@ -2,11 +2,13 @@ package forwarders
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
+	"github.com/keytrail/keytrail/forwarders/transport"
 )
 
 func usedAt(p eventstore.Position, key string, code domain.Outcome, second int) *eventstore.Record {
@@ -71,5 +73,31 @@ func TestAMinuteOfManyKeysEndsEarly(t *testing.T) {
 	}
 	if minutes := sumUp(records); len(minutes) != 2 || len(minutes[0]) != maxSums {
 		t.Errorf("%d minutes, of which the first has %d", len(minutes), len(minutes[0]))
+	}
+}
+
+// TestASinkStaysBeforeAMinuteUntilItsLastSum, so that a crash sums up the same again.
+func TestASinkStaysBeforeAMinuteUntilItsLastSum(t *testing.T) {
+	p := &pass{tenure: &tenure{engine: New(Options{Origin: "0123abcd"})}, write: func(string, *eventstore.Record) ([]byte, error) { return nil, nil }}
+	r := &reader{pass: p, sums: &sums{}, limits: transport.Limits{Events: 100}}
+	add := func(record *eventstore.Record) {
+		before := r.cursor
+		r.cursor.Move(record)
+		r.addRecord(t.Context(), record, before)
+	}
+	event := &eventstore.Record{Stream: eventstore.Events, Position: 9, Event: domain.KeyRevoked{}}
+	for _, record := range []*eventstore.Record{usedAt(1, "k", domain.UseValid, 1), usedAt(2, "l", domain.UseValid, 2), event, usedAt(3, "k", domain.UseValid, 61)} {
+		add(record)
+	}
+	var places []string
+	for _, i := range r.batch.items {
+		places = append(places, fmt.Sprint(i.event.ID, " ", i.after.At, i.after.Index))
+	}
+	want := []string{"0123abcd-events-9 [9 0] 0", "0123abcd-uses-1-0 [9 0] 0", "0123abcd-uses-2-0 [9 2] 0"}
+	if !slices.Equal(places, want) {
+		t.Errorf("%q, want %q", places, want)
+	}
+	if safe := r.safe(); safe.At != [2]eventstore.Position{9, 2} {
+		t.Errorf("in the next minute it stays at %v", safe.At)
 	}
 }

@@ -53,13 +53,10 @@ func (c sinkCatalog) Sink(ctx context.Context, id domain.SinkID, after eventstor
 	if row == nil {
 		return forwarders.Sink{}, false, nil
 	}
-	credentials, err := c.commands.OpenCredentials(&row.Sink)
-	if err != nil {
-		return forwarders.Sink{}, false, err
-	}
+	credentials, fault := c.commands.OpenCredentials(&row.Sink)
 	s := forwarders.Sink{
 		Receiver: transport.Receiver{Sink: row.ID, Org: row.Org, SinkDefinition: row.SinkDefinition, Credentials: credentials},
-		Revision: row.Revision, Start: placeCursor(row.After), Paused: row.Paused(), Resumed: row.ResumedAt,
+		Revision: row.Revision, Start: placeCursor(row.After), Paused: row.Paused(), Resumed: row.ResumedAt, Fault: fault,
 	}
 	if s.Format == "" {
 		s.Format = s.Type.DefaultFormat()
