@@ -140,6 +140,10 @@ func (s *streamSigner) pass(ctx context.Context) error {
 		s.fork(ctx, &Fork{s.number, s.stream, f.text, s.signed})
 		return nil
 	}
+	if errors.Is(err, errOvertaken) {
+		s.foreign = time.Now()
+		return nil
+	}
 	return err
 }
 
