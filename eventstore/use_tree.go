@@ -47,9 +47,9 @@ func (t *UseTree) makeLevels() {
 	if len(t.Lines) == 0 {
 		return
 	}
-	level, mac := make([]Hash, len(t.Lines)), hmac.New(sha256.New, []byte(t.seed))
+	level, salts := make([]Hash, len(t.Lines)), newSalter(t.seed)
 	for i, line := range t.Lines {
-		level[i] = HashUse(salt(mac, i), line)
+		level[i] = HashUse(salts.at(i), line)
 	}
 	t.levels = [][]Hash{level}
 	for len(level) > 1 {
@@ -69,17 +69,25 @@ func HashUse(salt [SaltLength]byte, line string) Hash {
 	return hashLeaf(func(b []byte) []byte { return append(append(b, salt[:]...), line...) })
 }
 
-func salt(mac gohash.Hash, index int) [SaltLength]byte {
-	var digits [20]byte
-	var sum [sha256.Size]byte
-	mac.Reset()
-	mac.Write(strconv.AppendInt(digits[:0], int64(index), 10))
-	return [SaltLength]byte(mac.Sum(sum[:0]))
+// A salter makes the salts of one message's uses, without an allocation for each.
+type salter struct {
+	mac    gohash.Hash
+	buffer []byte
+}
+
+func newSalter(seed string) salter {
+	return salter{hmac.New(sha256.New, []byte(seed)), make([]byte, 0, sha256.Size)}
+}
+
+func (s salter) at(index int) [SaltLength]byte {
+	s.mac.Reset()
+	s.mac.Write(strconv.AppendInt(s.buffer, int64(index), 10))
+	return [SaltLength]byte(s.mac.Sum(s.buffer))
 }
 
 // Salt is that of the use number i.
 func (t *UseTree) Salt(i int) [SaltLength]byte {
-	return salt(hmac.New(sha256.New, []byte(t.seed)), i)
+	return newSalter(t.seed).at(i)
 }
 
 // Root is the tree's: SHA-256 of nothing if there are no uses.
