@@ -92,7 +92,7 @@ func (f *fixture) end(secret string) {
 	f.ended[secret] = true
 }
 
-func start(t *testing.T) *fixture {
+func start(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{server: eventstoretest.Server(t), streams: map[domain.OrgID]*eventstore.SinkStream{}, ended: map[string]bool{}, metrics: prometheus.NewRegistry()}
 	f.ledger = eventstoretest.Open(t, f.server)
@@ -125,7 +125,7 @@ func start(t *testing.T) *fixture {
 }
 
 // certificate is one for 127.0.0.1 that signs itself.
-func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
+func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -147,7 +147,7 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 }
 
 // connect connects a plain client, which tells of errors on a channel.
-func (f *fixture) connect(t *testing.T, secret string, options ...nats.Option) (*nats.Conn, <-chan error) {
+func (f *fixture) connect(t testing.TB, secret string, options ...nats.Option) (*nats.Conn, <-chan error) {
 	t.Helper()
 	nc, said, err := f.dial(secret, options...)
 	if err != nil {
@@ -178,7 +178,7 @@ func (f *fixture) publish(t *testing.T, org domain.OrgID, from, to int) {
 	}
 }
 
-func consumer(t *testing.T, nc *nats.Conn, stream, name string) jetstream.Consumer {
+func consumer(t testing.TB, nc *nats.Conn, stream, name string) jetstream.Consumer {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -427,4 +427,40 @@ func TestNothingElseIsAllowed(t *testing.T) {
 		}
 	}
 	take(t, consumer(t, nc, own, eventstore.SinkConsumer), 3)
+}
+
+// BenchmarkSubscriber reads and acknowledges messages of 600 bytes over TLS.
+func BenchmarkSubscriber(b *testing.B) {
+	f := start(b)
+	body := make([]byte, 600)
+	const each = 5000
+	nc, _ := f.connect(b, "secret of A")
+	c := consumer(b, nc, streamOf(orgA), eventstore.SinkConsumer)
+	for n := range b.N {
+		b.StopTimer()
+		for part := 0; part < each; part += 500 {
+			var ids []string
+			var bodies [][]byte
+			for i := range 500 {
+				ids, bodies = append(ids, fmt.Sprint(n, part+i)), append(bodies, body)
+			}
+			if _, err := f.streams[orgA].Publish(b.Context(), ids, bodies); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+		for got := 0; got < each; {
+			batch, err := c.Fetch(500)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for m := range batch.Messages() {
+				got++
+				if err := m.Ack(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	b.ReportMetric(float64(b.N*each)/b.Elapsed().Seconds(), "messages/s")
 }

@@ -82,10 +82,16 @@ func (s *syslogServer) cut() {
 	s.conns = nil
 }
 
-// all are the messages, when there are n.
+// all are the messages, when n more have come, or do not come.
 func (s *syslogServer) all(n int) []*rfc5424.SyslogMessage {
-	for range n {
-		<-s.arrived
+	timeout := time.After(20 * time.Second)
+	for came := 0; came < n; {
+		select {
+		case <-s.arrived:
+			came++
+		case <-timeout:
+			n = 0
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
