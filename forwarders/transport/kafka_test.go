@@ -86,8 +86,8 @@ func TestKafkaKeepsTheOrderOfEachKey(t *testing.T) {
 	})
 	s := newSender(t, kafkaSink(c, nil))
 	all := someEvents(1000, "key_a", "key_b", "key_c", "key_d", "key_e")
-	for part := 0; part < len(all); part += 100 {
-		accepted(t, s.Send(t.Context(), all[part:part+100]))
+	for part := 0; part < len(all); part += 500 {
+		accepted(t, s.Send(t.Context(), all[part:part+500]))
 	}
 	got := consumed(t, c, len(all))
 	for i := range all {
