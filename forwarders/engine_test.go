@@ -506,28 +506,32 @@ func TestTheLeaseIsTakenOver(t *testing.T) {
 	}
 }
 
-// TestACheckpointIsNotTakenBack by a holder that another one has succeeded.
-func TestACheckpointIsNotTakenBack(t *testing.T) {
+// TestALaterHoldersCheckpointFences the former one, which was frozen: it does not put its own in
+// that one's place, but goes on from it if it gets the lease again.
+func TestALaterHoldersCheckpointFences(t *testing.T) {
 	i := install(t)
 	r := i.sink("r", acme, nil)
-	_, stop := i.run("a")
+	i.run("a")
 	i.happen(acme, "k")
 	demand(t, r, "events-1")
-	stop()
 	name := eventstore.CheckpointState(r.id)
-	old, err := i.ledger.SinkState(t.Context(), name)
-	if err != nil || old.Revision == 0 {
-		t.Fatal(old, err)
-	}
-	i.run("b")
-	i.happen(acme, "k")
-	until(t, "the successor has put its own", func() bool {
-		now, err := i.ledger.SinkState(t.Context(), name)
-		return err == nil && now.Revision > old.Revision
+	var own eventstore.SinkState
+	until(t, "it has put its own", func() bool {
+		var err error
+		own, err = i.ledger.SinkState(t.Context(), name)
+		return err == nil && strings.Contains(string(own.Data), `"delivered":1`)
 	})
-	if _, err := i.ledger.PutSinkState(t.Context(), name, old.Revision, old.Data); !errors.Is(err, eventstore.ErrConflict) {
-		t.Errorf("the former holder's is taken: %v", err)
+	later := []byte(`{"cursor":{"p":[0,0],"i":0},"delivered":7,"term":1000}`)
+	if _, err := i.ledger.PutSinkState(t.Context(), name, own.Revision, later); err != nil {
+		t.Fatal(err)
 	}
+	i.happen(acme, "k")
+	until(t, "it goes on from the later one's", func() bool { return r.attempts() == 4 })
+	until(t, "it has counted on", func() bool {
+		now, err := i.ledger.SinkState(t.Context(), name)
+		return err == nil && strings.Contains(string(now.Data), `"delivered":9`)
+	})
+	demand(t, r, "events-1", "events-2")
 }
 
 // TestATestTellsWhatBecameOfIt, on a process that does not forward, also of a paused sink.
