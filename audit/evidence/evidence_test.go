@@ -553,11 +553,19 @@ func TestAPolicyNamesTheWitnesses(t *testing.T) {
 			t.Errorf("%d cosignatures: %v, %+v", n, err, r.Heads)
 		}
 	}
-	for _, bad := range []string{"", "quorum none\n", "log\nquorum none\n", "log x\nquorum none\n", "witness w x\nquorum w\n", policy + "group g 9 w0\n", "nonsense\n"} {
+	for _, bad := range []string{"", "quorum none\n", "log\nquorum none\n", "log x\nquorum none\n", "witness w x\nquorum w\n", policy + "group g 9 w0\n", "nonsense\n",
+		policy + "quorum none\n", policy + "group g 1 w0\n", strings.Replace(policy, "two 2", "two 0", 1), strings.Replace(policy, "w0 w1 w2", "w0 w0 w0", 1), strings.Replace(policy, "witness w0 ", "witness w3 "+firstWitness(policy)+"\nwitness w0 ", 1)} {
 		if _, err := ParsePolicy([]byte(bad)); err == nil {
 			t.Errorf("a policy: %q", bad)
 		}
 	}
+}
+
+// firstWitness is the key of a policy's first witness.
+func firstWitness(policy string) string {
+	_, rest, _ := strings.Cut(policy, "witness w0 ")
+	key, _, _ := strings.Cut(rest, "\n")
+	return key
 }
 
 // cosignerKey is the verifier key of a witness.

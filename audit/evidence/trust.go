@@ -54,6 +54,9 @@ func ParsePolicy(text []byte) (t Trust, err error) {
 			lines.Write(line)
 		}
 	}
+	if err := checkGroups(text); err != nil {
+		return t, err
+	}
 	group, err := witness.ParsePolicy(lines.Bytes())
 	if err != nil {
 		return t, fmt.Errorf("policy: %w", err)
@@ -63,6 +66,38 @@ func ParsePolicy(text []byte) (t Trust, err error) {
 	}
 	t.quorum = &group
 	return t, nil
+}
+
+// checkGroups refuses what the specification does and its parser takes: members that count more
+// than once, groups that need no member, and a second quorum.
+func checkGroups(text []byte) error {
+	var members []string
+	quorums := 0
+	for line := range bytes.Lines(text) {
+		fields := strings.Fields(string(line))
+		if len(fields) > 0 && fields[0] == "quorum" {
+			quorums++
+		}
+		if len(fields) < 3 || fields[0] != "group" {
+			continue
+		}
+		if strings.Trim(fields[2], "0") == "" {
+			return fmt.Errorf("policy: the group %s needs none of its members", fields[1])
+		}
+		for _, name := range fields[3:] {
+			if strings.HasPrefix(name, "#") {
+				break
+			}
+			if slices.Contains(members, name) {
+				return fmt.Errorf("policy: %s is a member twice: it would count twice", name)
+			}
+			members = append(members, name)
+		}
+	}
+	if quorums != 1 {
+		return errors.New("policy: it must have one quorum")
+	}
+	return nil
 }
 
 // witnessURL is where a witness is asked, which an auditor's policy need not say and its parser
@@ -79,6 +114,9 @@ func (t *Trust) addWitness(fields []string) error {
 	v, err := fnote.NewVerifierForCosignatureV1(fields[2])
 	if err != nil {
 		return fmt.Errorf("policy: witness %s: %w", fields[1], err)
+	}
+	if has(t.witnesses, v.Name(), v.KeyHash()) {
+		return fmt.Errorf("policy: the key of witness %s is there already: it would count twice", fields[1])
 	}
 	t.witnesses = append(t.witnesses, v)
 	return nil
