@@ -346,6 +346,9 @@ type replaySinkRequest struct {
 
 func (s *server) replaySink(ctx context.Context, p domain.Principal, in *replaySinkRequest) (*sinkAnswer, error) {
 	c, err := s.writableSink(ctx, p, in.SinkWrite)
+	if err == nil {
+		_, err = s.readableSink(ctx, p, in.SinkPath, AfterParam{}) // before the ledger is asked for places
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -420,11 +423,17 @@ type deadLetterPage struct {
 	}
 }
 
-// listDeadLetters shows what was sent to those alone who may read the trail.
+// listDeadLetters shows what was sent to those alone who may read the trail, as a read of it.
 func (s *server) listDeadLetters(ctx context.Context, p domain.Principal, in *listDeadLettersRequest) (*deadLetterPage, error) {
 	found, err := s.readableSink(ctx, p, in.SinkPath, in.AfterParam)
 	if err != nil {
 		return nil, err
+	}
+	reader := p.Demand(auditScope) == nil
+	if reader {
+		if err := s.readTrail(ctx, p, commands.ReadTrail{Access: domain.AccessRejected, Filter: map[string]string{"sink_id": string(found.ID)}}); err != nil {
+			return nil, err
+		}
 	}
 	letters, err := s.forwarders().SinkDeadLetters(ctx, found.ID, in.Cursor, in.Limit+1)
 	if err != nil {
@@ -436,7 +445,7 @@ func (s *server) listDeadLetters(ctx context.Context, p domain.Principal, in *li
 		page.Body.NextCursor = &letters[in.Limit-1].Position
 	}
 	for i := range page.Body.Items {
-		if p.Demand(auditScope) != nil {
+		if !reader {
 			page.Body.Items[i].Body = nil
 		}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // anyID finds ids of the document's examples, and those that stand for one here.
-var anyID = regexp.MustCompile(`\b(key|org)_([0-9a-z]{26}|0)\b`)
+var anyID = regexp.MustCompile(`\b(key|org|snk)_([0-9a-z]{26}|0)\b`)
 
 // TestAnotherTenantsIDsAreUnknown asks each operation of the document, wherever it takes an id,
 // for what belongs to another organization. The answer is the one for an id that was never
@@ -20,8 +20,8 @@ var anyID = regexp.MustCompile(`\b(key|org)_([0-9a-z]{26}|0)\b`)
 func TestAnotherTenantsIDsAreUnknown(t *testing.T) {
 	s := start(t)
 	acme, other := s.tenant("acme"), s.tenant("other")
-	theirs := map[string]string{"key": other.admin, "org": other.org}
-	unknown := map[string]string{"key": string(domain.NewKeyID("", "none")), "org": string(domain.NewOrgID("none"))}
+	theirs := map[string]string{"key": other.admin, "org": other.org, "snk": s.sink(s.root, `{"org_id":"`+other.org+`","name":"n",`+hook+`}`)}
+	unknown := map[string]string{"key": string(domain.NewKeyID("", "none")), "org": string(domain.NewOrgID("none")), "snk": string(domain.NewSinkID("", "none"))}
 	before := s.seen(other.org)
 	asked := 0
 	for path, item := range s.document()["paths"].(map[string]any) {
@@ -78,6 +78,9 @@ func withIDs(path string, op map[string]any) (requests [][2]string) {
 	if strings.HasPrefix(path, "/v1/organizations") {
 		id = "org_0"
 	}
+	if strings.HasPrefix(path, "/v1/sinks") {
+		id = "snk_0"
+	}
 	path = strings.NewReplacer("{id}", id, "{owner}", "user_42").Replace(path)
 	var all [][2]string
 	var bodies []string
@@ -110,5 +113,5 @@ func withIDs(path string, op map[string]any) (requests [][2]string) {
 
 // seen is what root sees of an organization.
 func (s *service) seen(org string) string {
-	return fmt.Sprint(s.must(s.root, "GET", "/v1/keys?org_id="+org, ""), s.must(s.root, "GET", "/v1/organizations/"+org, ""))
+	return fmt.Sprint(s.must(s.root, "GET", "/v1/keys?org_id="+org, ""), s.must(s.root, "GET", "/v1/organizations/"+org, ""), s.must(s.root, "GET", "/v1/sinks?org_id="+org, ""))
 }

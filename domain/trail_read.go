@@ -15,6 +15,7 @@ const (
 	AccessTiles    TrailAccess = "tiles"    // the log's hashes and entries
 	AccessBundle   TrailAccess = "bundle"   // events with what proves them
 	AccessFeed     TrailAccess = "feed"     // a subscriber of NATS
+	AccessRejected TrailAccess = "rejected" // what a sink's receiver rejected
 	AccessCombined TrailAccess = "combined" // several, or with several filters, that are counted as one
 )
 
