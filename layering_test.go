@@ -51,7 +51,12 @@ var layers = map[string][]string{
 	"examples/gateways/echo":    {},
 	"examples/clients/go":       {}, // a module of its own
 	"examples/play":             {},
-	".":                         {},
+	// A module of its own, too.
+	"examples/siem/receivers/collector":     {},
+	"examples/siem/receivers/elasticsearch": {},
+	"examples/siem/receivers/splunk":        {},
+	"examples/siem/receivers/webhook":       {},
+	".":                                     {},
 }
 
 func TestLayers(t *testing.T) {

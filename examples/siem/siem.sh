@@ -38,10 +38,20 @@ free_port() { local port; while port=$((RANDOM % 20000 + 20000)); (: < "/dev/tcp
 
 # syslog_sink PORT: over TLS, with a client certificate.
 syslog_sink() {
-  jq -n --arg org "$org" --arg url "tls://127.0.0.1:$1" --rawfile ca "$work/ca.pem" --rawfile certificate "$work/client.pem" --rawfile key "$work/client.key" \
-    '{org_id: $org, name: "siem", type: "syslog", url: $url, format: "cloudevents", from: "beginning", settings: {ca: $ca, client_certificate: $certificate, client_key: $key, enterprise_id: 32473}}' > "$work/sink.json"
-  sink=$(api /v1/sinks @"$work/sink.json" | jq -r .sink.id)
+  sink=$("$work/keytrail" sinks create --org "$org" --name siem --type syslog --url "tls://127.0.0.1:$1" --format cloudevents --from beginning \
+    --set enterprise_id=32473 --ca-file "$work/ca.pem" --client-certificate-file "$work/client.pem" --client-key-file "$work/client.key" --json | jq -r .sink.id)
 }
+
+# place FILE…: into $work, with its paths and $port.
+place() { local file; for file in "$@"; do sed "s|/etc/keytrail|$work|g; s|/var/log|$work|g; s|127.0.0.1:[0-9]*|127.0.0.1:$port|g" "$file" > "$work/$file"; done; }
+
+# create_sink: the one of create.sh. Its answer is left in $work/created.json.
+create_sink() {
+  place create.sh query.sh
+  PATH=$work:$PATH sh "$work/create.sh" --json > "$work/created.json"
+  sink=$(jq -r .sink.id "$work/created.json")
+}
+receiver() { (cd ../receivers && go build -o "$work" "./$1"); } # of the module beside
 
 # revoked_key_was_used COMMAND…: it finds the use of a revoked key, and only that one. How the sink
 # fares is told if it does not.
@@ -52,7 +62,7 @@ revoked_key_was_used() {
   api /v1/verify "{\"key\":\"$secret\"}" > /dev/null
   api "/v1/keys/$id/revoke" '{}' > /dev/null
   api /v1/verify "{\"key\":\"$secret\"}" > /dev/null
-  for _ in $(seq 300); do
+  for _ in $(seq 600); do # objects of S3 come after half a minute
     if [ "$("$@" 2> /dev/null | grep -c "$id")" = 1 ]; then
       echo "$siem: the use of a revoked key is found"
       return
