@@ -71,7 +71,7 @@ func factsOf(r *eventstore.Record) (f facts, ok bool) {
 func (f *facts) use(e *domain.KeyUsed) {
 	f.by, f.request, f.scopes, f.code = e.Principal, e.RequestID, e.Scopes, string(e.Code)
 	f.refused = e.Code != domain.UseValid
-	f.management = !f.refused && e.Principal == domain.Authenticator.ID
+	f.management = !f.refused && e.Principal == string(e.Key) // the service asked for its own caller
 	f.addresses, f.resources = e.Addresses, e.Resources
 	if e.IP != "" {
 		f.addresses = []string{e.IP}

@@ -43,7 +43,7 @@ func records(t testing.TB) map[string]*eventstore.Record {
 	use("key.used bare", domain.KeyUsed{Key: key, Code: domain.UseValid, At: noon})
 	use("key.used odd", domain.KeyUsed{Key: key, Code: domain.UseValid, At: noon, IP: "::1", Resource: "GET /a=b|c\\d\r\ne\"<é\x00\u2028"})
 	for _, scope := range []string{"keys:read", "keys:write"} {
-		use("management "+scope, domain.KeyUsed{Key: key, Code: domain.UseValid, Scopes: []string{scope}, Principal: domain.Authenticator.ID, At: noon})
+		use("management "+scope, domain.KeyUsed{Key: key, Code: domain.UseValid, Scopes: []string{scope}, Principal: key, At: noon})
 	}
 	use("credentials.refused", domain.CredentialsRefused{Principal: "key_asker", Count: 9, From: noon, To: noon.Add(time.Minute)})
 	return all
