@@ -151,12 +151,16 @@ func showSinkCommand(c *client) *cobra.Command {
 }
 
 func writeSinkStatus(w io.Writer, s *api.Sink, st *domain.SinkStatus) {
-	settings, _ := json.Marshal(s.Settings) // texts and numbers alone
+	short := s.Settings
+	if short.CA != "" {
+		short.CA = "given" // a screen of PEM otherwise; --json has it
+	}
+	settings, _ := json.Marshal(short) // texts and numbers alone
 	fmt.Fprintf(w, "\nevents        %s\nsettings      %s\ncredentials   %s\nbegan after   event %d, uses %d\nlag           %d messages, %.1f s\ndelivered     %d, rejected %d, retries %d\nlast success  %s\n",
 		orDash(strings.Join(s.EventTypes, " ")), settings, orDash(strings.Join(s.Credentials, " ")), s.After.Events, s.After.Uses, st.LagEvents, st.LagSeconds, st.Delivered, st.Rejected, st.Retries, whenOrDash(st.LastSuccessAt))
-	for name, text := range map[string]string{"public key": s.PublicKey, "failing since": whenOrDash(st.FailingSince), "last error": st.LastError} {
-		if text != "" && text != "-" {
-			fmt.Fprintf(w, "%-13s %s\n", name, text)
+	for _, line := range [][2]string{{"public key", s.PublicKey}, {"failing since", whenOrDash(st.FailingSince)}, {"last error", st.LastError}} {
+		if line[1] != "" && line[1] != "-" {
+			fmt.Fprintf(w, "%-13s %s\n", line[0], line[1])
 		}
 	}
 	if s.Gaps > 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/domain"
@@ -135,5 +136,19 @@ func TestEveryCredentialComesFromAFile(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// TestTheStatusOfASinkIsShort: no certificates are in it, and its lines have an order.
+func TestTheStatusOfASinkIsShort(t *testing.T) {
+	s := api.Sink{PublicKey: "whpk_a", Settings: domain.SinkSettings{CA: "-----BEGIN CERTIFICATE-----\nMIIB", Index: "trail"}}
+	st := domain.SinkStatus{FailingSince: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), LastError: "connection refused"}
+	var b strings.Builder
+	writeSinkStatus(&b, &s, &st)
+	if !strings.Contains(b.String(), `settings      {"index":"trail","ca":"given"}`) {
+		t.Errorf("the settings are not short: %s", &b)
+	}
+	if want := "public key    whpk_a\nfailing since 2026-11-20T12:00:00Z\nlast error    connection refused\n"; !strings.HasSuffix(b.String(), want) {
+		t.Errorf("%s does not end with %s", &b, want)
 	}
 }
