@@ -61,9 +61,11 @@ func main() {
 type options struct {
 	sizes, connections, followers, usesFilled          numbers
 	sizeOrgs, rounds, writes, bulk, revocations, pages int
+	forwarded                                          int
 	duration, warmUp, settle, idle, soak               time.Duration
 	smoke, keep                                        bool
 	out, dir, binary, profiles                         string
+	sinkFiles                                          string   // the folder that file sinks may write into
 	only                                               []string // names of scenarios; nil: all that are not optional
 }
 
@@ -82,6 +84,7 @@ func parse(args []string) (o options) {
 	f.IntVar(&o.bulk, "bulk", 100_000, "how many keys are imported, and then revoked in bulk")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys are revoked while they are being verified")
 	f.IntVar(&o.pages, "pages", 200, "how many pages are listed of each kind")
+	f.IntVar(&o.forwarded, "forwarded", 500_000, "how many uses are forwarded to each type of sink")
 	f.Var(&o.followers, "followers", "measure what so many followers, with commas, take away from verification, and nothing else unless -only says so")
 	f.DurationVar(&o.soak, "soak", 0, "load the service for so long and see that it does not grow, and nothing else unless -only says so")
 	f.Func("only", "names of the scenarios to run, with commas", func(names string) error {
@@ -99,9 +102,11 @@ func parse(args []string) (o options) {
 		fmt.Fprintf(os.Stderr, "bench: unknown argument %q\n", f.Arg(0))
 		os.Exit(2)
 	}
+	o.sinkFiles = filepath.Join(cmp.Or(o.dir, os.TempDir()), fmt.Sprintf("keytrail-bench-sinks-%d", os.Getpid()))
 	if o.smoke {
 		o.sizes, o.connections, o.rounds, o.duration, o.warmUp = numbers{300}, numbers{4, 16}, 1, 300*time.Millisecond, 0
 		o.sizeOrgs, o.writes, o.bulk, o.revocations, o.pages, o.settle, o.idle = 2, 50, 1200, 5, 3, 0, 100*time.Millisecond
+		o.forwarded = 2_000
 		o.usesFilled, o.followers, o.soak, o.only = numbers{2_000, 5_000}, numbers{3}, time.Second, nil
 		return o
 	}

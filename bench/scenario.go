@@ -111,6 +111,16 @@ func (o *options) plans() (all []plan) {
 		trail.scenarios = append(trail.scenarios, scenario{name: "history", service: stopped, run: history(n)})
 	}
 	all = append(all, trail)
+	sinkFlags := []string{"--sink-networks", "127.0.0.0/8", "--sink-files", o.sinkFiles}
+	all = append(all, plan{name: "sinks", keys: min(100_000, largest), orgs: busySinkCount, flags: sinkFlags, scenarios: []scenario{
+		setup, filling,
+		{name: "forwarding", service: stopped, run: forwarding},
+		{name: "sinks", service: relaxed, run: busySinks},
+		{name: "sinks", service: durable, run: busySinks},
+	}})
+	all = append(all, plan{name: "idle sinks", keys: 1000, orgs: 100, flags: sinkFlags, scenarios: []scenario{
+		setup, filling, {name: "idle sinks", service: durable, fresh: true, run: idleSinks},
+	}})
 	if o.soak > 0 {
 		all = append(all, plan{name: "soak", keys: largest, orgs: spread(largest), scenarios: []scenario{
 			setup, filling, {name: "soak", service: durable, run: soak}, account,
