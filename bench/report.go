@@ -38,6 +38,7 @@ type report struct {
 	Histories     []historyLatency `json:"histories,omitempty"`
 	Followers     []followersTrial `json:"followers,omitempty"`
 	Soak          []soakSample     `json:"soak,omitempty"`
+	Evidence      []evidenceTime   `json:"evidence,omitempty"`
 	Forwarding    []forwardingRate `json:"forwarding,omitempty"`
 	BusySinks     []sinksTrial     `json:"busy_sinks,omitempty"`
 	IdleSinks     *idleSinksCost   `json:"idle_sinks,omitempty"`
@@ -45,12 +46,12 @@ type report struct {
 
 // sections are the scenarios' parts of the report.
 var sections = []func(*report) string{
-	targetTable, verificationTable, organizationsTable, policyTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, historyTable, followersTable, soakTable, sinksTable,
+	targetTable, verificationTable, organizationsTable, policyTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, historyTable, followersTable, soakTable, evidenceTable, sinksTable,
 }
 
 func (r *report) targets() []target {
 	return slices.Concat(verificationTargets(r), organizationsTargets(r), policyTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r),
-		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r), sinksTargets(r))
+		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r), evidenceTargets(r), sinksTargets(r))
 }
 
 // A target is what the design asks of one figure.

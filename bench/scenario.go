@@ -111,6 +111,9 @@ func (o *options) plans() (all []plan) {
 		trail.scenarios = append(trail.scenarios, scenario{name: "history", service: stopped, run: history(n)})
 	}
 	all = append(all, trail)
+	all = append(all, plan{name: "evidence", keys: largest, orgs: spread(largest), scenarios: []scenario{
+		setup, filling, {name: "evidence", service: stopped, run: evidence},
+	}})
 	sinkFlags := []string{"--sink-networks", "127.0.0.0/8", "--sink-files", o.sinkFiles}
 	all = append(all, plan{name: "sinks", keys: min(100_000, largest), orgs: busySinkCount, flags: sinkFlags, scenarios: []scenario{
 		setup, filling,
