@@ -32,7 +32,9 @@ func (n *node) copyTo(change func(eventstore.Stream, *eventstore.Raw)) *node {
 			n.t.Fatal(err)
 		}
 	}
-	if err := eventstore.RestoreTiles(n.t.Context(), nc, eventstore.Options{}, func(handle func(*eventstore.Raw) error) error { return n.ledger.CopyTiles(n.t.Context(), handle) }); err != nil {
+	if err := eventstore.RestoreSide(n.t.Context(), nc, eventstore.Options{}, eventstore.Tiles, func(handle func(*eventstore.Raw) error) error {
+		return n.ledger.CopySide(n.t.Context(), eventstore.Tiles, handle)
+	}); err != nil {
 		n.t.Fatal(err)
 	}
 	if err := eventstore.MarkRestored(n.t.Context(), nc); err != nil {

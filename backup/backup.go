@@ -1,9 +1,9 @@
 // Package backup is the file that a ledger is backed up to and restored from.
 //
 // It is a tar, readable with ordinary tools. manifest.json comes first and has the positions
-// up to which the streams are in it. Then come the two streams, events/00000001.ndjson.zst and
-// so on, then uses/…: a message a line, as the stream holds it, with its position and its time. Then
-// come tiles/…, the hashes of the Merkle logs and their last checkpoints, in the same form.
+// up to which the streams are in it. Then come sinks/00000001.ndjson.zst and so on, how far each
+// sink has come, events/… and uses/…, the two streams, and tiles/…, the hashes of the Merkle logs and
+// their last checkpoints: a message a line, as its stream holds it, with its position and its time.
 // summary.json comes last: counts, ends and a SHA-256 of the lines of each stream. A file
 // without it was cut off. The installation's keyring, which is never sent over the network, may
 // come before everything.
@@ -24,14 +24,13 @@ import (
 )
 
 // format is the version of the file's layout.
-const format = 2
+const format = 3
 
 // The entries of the tar that are not messages.
 const (
 	keyringName  = "keyring"
 	manifestName = "manifest.json"
 	summaryName  = "summary.json"
-	tilesName    = "tiles"
 )
 
 // A Manifest is what a file is to hold. It is written before the messages are read.
@@ -46,7 +45,7 @@ type Manifest struct {
 type Summary struct {
 	Manifest string             `json:"manifest_sha256"`
 	Streams  map[string]Content `json:"streams"`
-	Tiles    Content            `json:"tiles"`
+	Sides    map[string]Content `json:"sides"`
 }
 
 // A Content is what a file holds of one stream. SHA256 is of its lines.

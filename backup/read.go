@@ -36,7 +36,7 @@ func Open(from io.Reader) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{tar: tar.NewReader(from), decoder: decoder, found: Summary{Streams: map[string]Content{}}}
+	r := &Reader{tar: tar.NewReader(from), decoder: decoder, found: Summary{Streams: map[string]Content{}, Sides: map[string]Content{}}}
 	if err := r.advance(); err != nil {
 		return nil, err
 	}
@@ -112,10 +112,11 @@ func (r *Reader) Stream(s eventstore.Stream, handle func(*eventstore.Raw) error)
 	return err
 }
 
-// Tiles calls handle with the tiles of the Merkle logs, after both streams. Of one that comes twice
-// the later counts.
-func (r *Reader) Tiles(handle func(*eventstore.Raw) error) (err error) {
-	r.found.Tiles, err = r.read(tilesName, NewDigester(0), handle)
+// Side calls handle with the messages of s: the sinks' before both streams, the tiles after them. Of
+// a subject that comes twice the later message counts.
+func (r *Reader) Side(s eventstore.Side, handle func(*eventstore.Raw) error) error {
+	content, err := r.read(s.String(), NewDigester(0), handle)
+	r.found.Sides[s.String()] = content
 	return err
 }
 
@@ -180,7 +181,7 @@ func (r *Reader) Close() (Summary, error) {
 	if _, err := r.json(summaryName, &written); err != nil {
 		return written, err
 	}
-	if written.Manifest != r.found.Manifest || !maps.Equal(written.Streams, r.found.Streams) || written.Tiles != r.found.Tiles {
+	if written.Manifest != r.found.Manifest || !maps.Equal(written.Streams, r.found.Streams) || !maps.Equal(written.Sides, r.found.Sides) {
 		return written, damaged(fmt.Sprintf("it holds %+v and should hold %+v", r.found, written), nil)
 	}
 	if _, err := r.tar.Next(); !errors.Is(err, io.EOF) {
@@ -200,13 +201,16 @@ func Verify(from io.Reader, handle func(*eventstore.Raw) error) (Manifest, Summa
 	if handle == nil {
 		handle = ignore
 	}
+	if err := r.Side(eventstore.Sinks, ignore); err != nil {
+		return r.Manifest, Summary{}, err
+	}
 	if err := r.Stream(eventstore.Events, handle); err != nil {
 		return r.Manifest, Summary{}, err
 	}
 	if err := r.Stream(eventstore.Uses, ignore); err != nil {
 		return r.Manifest, Summary{}, err
 	}
-	if err := r.Tiles(ignore); err != nil {
+	if err := r.Side(eventstore.Tiles, ignore); err != nil {
 		return r.Manifest, Summary{}, err
 	}
 	summary, err := r.Close()

@@ -21,7 +21,12 @@ var chunkBytes = 1 << 20
 
 // Write writes a back-up of the ledger as it is now. What is appended meanwhile is left out. The
 // ends of the streams are asked for backwards, so that a key that is in the uses is in the events.
+// How far sinks have come is read before: a sink whose events are restored goes on at one of them.
 func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version string, now time.Time) error {
+	sinks, err := sinkStates(ctx, l)
+	if err != nil {
+		return err
+	}
 	m := Manifest{Format: format, Version: version, At: now.UTC(), Last: map[string]eventstore.Position{}}
 	for _, s := range slices.Backward(eventstore.Streams[:]) {
 		end, err := l.End(ctx, s)
@@ -36,8 +41,11 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 		return err
 	}
 	w := &writer{tar: tar.NewWriter(to), compressor: compressor, at: m.At}
-	summary := Summary{Streams: map[string]Content{}}
+	summary := Summary{Streams: map[string]Content{}, Sides: map[string]Content{}}
 	if summary.Manifest, err = w.json(manifestName, m); err != nil {
+		return err
+	}
+	if summary.Sides[eventstore.Sinks.String()], err = w.lines(eventstore.Sinks.String(), 0, sinks); err != nil {
 		return err
 	}
 	for _, s := range eventstore.Streams {
@@ -47,13 +55,34 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 			return fmt.Errorf("back up %s: %w", s, err)
 		}
 	}
-	if summary.Tiles, err = w.lines(tilesName, 0, func(handle func(*eventstore.Raw) error) error { return l.CopyTiles(ctx, handle) }); err != nil {
+	tiles := func(handle func(*eventstore.Raw) error) error { return l.CopySide(ctx, eventstore.Tiles, handle) }
+	if summary.Sides[eventstore.Tiles.String()], err = w.lines(eventstore.Tiles.String(), 0, tiles); err != nil {
 		return fmt.Errorf("back up the tiles: %w", err)
 	}
 	if _, err := w.json(summaryName, summary); err != nil {
 		return err
 	}
 	return w.tar.Close()
+}
+
+// sinkStates reads how far sinks have come, some kilobyte each, and gives what goes through it.
+func sinkStates(ctx context.Context, l *eventstore.Ledger) (func(func(*eventstore.Raw) error) error, error) {
+	var all []*eventstore.Raw
+	err := l.CopySide(ctx, eventstore.Sinks, func(m *eventstore.Raw) error {
+		all = append(all, m)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("back up the sinks: %w", err)
+	}
+	return func(handle func(*eventstore.Raw) error) error {
+		for _, m := range all {
+			if err := handle(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }
 
 // WriteKeyring writes a keyring, as its file has it; Write is to be called next.

@@ -80,7 +80,7 @@ func TestTilesAreCopiedWhileTheyAreReplaced(t *testing.T) {
 		last = put(i, 0, "narrow")
 	}
 	copied := map[string]string{}
-	if err := l.CopyTiles(t.Context(), func(m *eventstore.Raw) error {
+	if err := l.CopySide(t.Context(), eventstore.Tiles, func(m *eventstore.Raw) error {
 		if len(copied) == 0 {
 			put(9, last, "wide")
 		}
@@ -98,13 +98,13 @@ func TestTilesAreCopiedWhileTheyAreReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	if err := eventstore.RestoreTiles(t.Context(), nc, eventstore.Options{}, func(handle func(*eventstore.Raw) error) error {
-		return l.CopyTiles(t.Context(), handle)
+	if err := eventstore.RestoreSide(t.Context(), nc, eventstore.Options{}, eventstore.Tiles, func(handle func(*eventstore.Raw) error) error {
+		return l.CopySide(t.Context(), eventstore.Tiles, handle)
 	}); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
-	if err := eventstore.CopyRestoredTiles(t.Context(), nc, func(m *eventstore.Raw) error {
+	if err := eventstore.CopyRestoredSide(t.Context(), nc, eventstore.Tiles, func(m *eventstore.Raw) error {
 		if n++; copied[m.Subject] != string(m.Data) {
 			t.Errorf("%s was restored as %q", m.Subject, m.Data)
 		}
@@ -112,7 +112,7 @@ func TestTilesAreCopiedWhileTheyAreReplaced(t *testing.T) {
 	}); err != nil || n != 10 {
 		t.Errorf("%d tiles were restored, %v", n, err)
 	}
-	if err := eventstore.RestoreTiles(t.Context(), nc, eventstore.Options{}, func(func(*eventstore.Raw) error) error { return nil }); err == nil {
+	if err := eventstore.RestoreSide(t.Context(), nc, eventstore.Options{}, eventstore.Tiles, func(func(*eventstore.Raw) error) error { return nil }); err == nil {
 		t.Error("tiles were restored onto others")
 	}
 }

@@ -3,6 +3,7 @@ package witness
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -175,7 +176,10 @@ func TestNoWitnessHoldsUpCheckpoints(t *testing.T) {
 	m := newMachine(t, n.vkeys)
 	n.cosign(m.policy("w"))
 	for name, answer := range map[string]http.HandlerFunc{
-		"a hung one": func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"a hung one": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // a server notices that its client is gone once the body is read
+			<-r.Context().Done()
+		},
 		"one that knows more": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", sizeType)
 			w.WriteHeader(409)

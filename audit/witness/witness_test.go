@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/transparency-dev/formats/log"
@@ -271,10 +272,10 @@ func TestOneHistoryIsSigned(t *testing.T) {
 func TestClient(t *testing.T) {
 	l, keys := newLog(t, "keytrail/0a1b2c3d/events", "a", 50), newKeys(t)
 	h := newWitness(t, keys, t.TempDir(), l)
-	var instead http.HandlerFunc
+	var instead atomic.Pointer[http.HandlerFunc]
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if instead != nil {
-			instead(w, r)
+		if answer := instead.Load(); answer != nil {
+			(*answer)(w, r)
 			return
 		}
 		h.ServeHTTP(w, r)
@@ -326,7 +327,7 @@ func TestClient(t *testing.T) {
 			_, _ = io.WriteString(w, get(h, "/"+originHash(l.origin)+"/checkpoint").Body.String())
 		},
 	} {
-		instead = answer
+		instead.Store(&answer)
 		if signatures, err := ask(30, 40); err == nil {
 			t.Errorf("%s: %v", name, signatures)
 		}

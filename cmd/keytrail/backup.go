@@ -68,7 +68,10 @@ func showBackup(w io.Writer, file string, m backup.Manifest, s backup.Summary) {
 		content := s.Streams[stream.String()]
 		fmt.Fprintf(w, "%-6s  %d messages, positions %d to %d, sha-256 %s\n", stream, content.Messages, content.First, content.Last, content.SHA256)
 	}
-	fmt.Fprintf(w, "%-6s  %d messages, sha-256 %s\n", "tiles", s.Tiles.Messages, s.Tiles.SHA256)
+	for _, side := range eventstore.Sides {
+		content := s.Sides[side.String()]
+		fmt.Fprintf(w, "%-6s  %d messages, sha-256 %s\n", side, content.Messages, content.SHA256)
+	}
 }
 
 // A keptKeyring is a keyring that goes into a back-up; nil: none does.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/keytrail/keytrail/api"
@@ -442,5 +443,33 @@ func TestWhatIsReceivedIsItsOwnersAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestARestoredSinkGoesOn: how far it had come is in the back-up.
+func TestARestoredSinkGoesOn(t *testing.T) {
+	r := launch(t, t.TempDir(), "--sink-files", t.TempDir())
+	org := r.newOrg(t)
+	before := r.newKey(t, org)
+	var made struct{ Sink struct{ ID string } }
+	r.call(t, "POST", "/v1/sinks", map[string]any{"name": "all", "type": "file", "from": "beginning", "event_types": []string{"key.created"}, "settings": map[string]any{"path": "all.ndjson"}}, &made)
+	until(t, "the sink's checkpoint", func() bool {
+		var s struct{ Status struct{ Delivered int } }
+		r.call(t, "GET", "/v1/sinks/"+made.Sink.ID, nil, &s)
+		return s.Status.Delivered >= 2 // the root key's too
+	})
+	file, data, files := filepath.Join(t.TempDir(), "ledger.tar"), filepath.Join(t.TempDir(), "data"), t.TempDir()
+	r.backUp(t, file)
+	expect(t, cli(t, "", environ(), "restore", "--from", file, "--data", data, "--confirm"), exitOK, "sinks")
+	r.end(t, syscall.SIGTERM)
+	again := restoredOf(t, r, data, "--sink-files", files)
+	after := again.newKey(t, org)
+	var text []byte
+	until(t, "the restored sink forwards", func() bool {
+		text, _ = os.ReadFile(filepath.Join(files, "all.ndjson"))
+		return strings.Contains(string(text), after.Key.ID)
+	})
+	if strings.Contains(string(text), before.Key.ID) {
+		t.Errorf("the sink began again:\n%s", text)
 	}
 }

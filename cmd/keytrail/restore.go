@@ -133,7 +133,7 @@ func (r *restoration) restore(ctx context.Context) error {
 	if err := r.begin(); err != nil {
 		return err
 	}
-	written := restored{streams: map[eventstore.Stream]*backup.Digester{}, tiles: map[string][sha256.Size]byte{}}
+	written := restored{streams: map[eventstore.Stream]*backup.Digester{}, sides: map[eventstore.Side]sideSums{eventstore.Sinks: {}, eventstore.Tiles: {}}}
 	for _, s := range eventstore.Streams {
 		written.streams[s] = backup.NewDigester(summary.Streams[s.String()].Last)
 	}
@@ -205,16 +205,24 @@ func (r *restoration) onLedger(start func(dir string, log *slog.Logger) (*events
 	return f(nc)
 }
 
-// What was restored: of each stream, and the tiles by their subjects.
+// What was restored of each stream.
 type restored struct {
 	streams map[eventstore.Stream]*backup.Digester
-	tiles   map[string][sha256.Size]byte
+	sides   map[eventstore.Side]sideSums
 }
+
+// sideSums are the SHA-256 sums of the messages of a side, by their subjects.
+type sideSums map[string][sha256.Size]byte
+
+func (s sideSums) add(m *eventstore.Raw) { s[m.Subject] = sha256.Sum256(m.Data) }
 
 func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.Summary, written restored) error {
 	return reading(r.cmd, r.from, "restoring", func(from io.Reader) error {
 		file, err := backup.Open(from)
 		if err != nil {
+			return err
+		}
+		if err := r.writeSide(ctx, nc, file, eventstore.Sinks, written); err != nil {
 			return err
 		}
 		for _, s := range eventstore.Streams {
@@ -225,10 +233,7 @@ func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.S
 				return err
 			}
 		}
-		err = eventstore.RestoreTiles(ctx, nc, eventstore.Options{Replicas: r.Replicas}, func(handle func(*eventstore.Raw) error) error {
-			return file.Tiles(func(m *eventstore.Raw) error { written.tiles[m.Subject] = sha256.Sum256(m.Data); return handle(m) })
-		})
-		if err != nil {
+		if err := r.writeSide(ctx, nc, file, eventstore.Tiles, written); err != nil {
 			return err
 		}
 		_, err = file.Close()
@@ -236,6 +241,13 @@ func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.S
 			err = r.writeKeyring(file.Keyring)
 		}
 		return err
+	})
+}
+
+// writeSide restores the next part of the file, which is s.
+func (r *restoration) writeSide(ctx context.Context, nc *nats.Conn, file *backup.Reader, s eventstore.Side, written restored) error {
+	return eventstore.RestoreSide(ctx, nc, eventstore.Options{Replicas: r.Replicas}, s, func(handle func(*eventstore.Raw) error) error {
+		return file.Side(s, func(m *eventstore.Raw) error { written.sides[s].add(m); return handle(m) })
 	})
 }
 
@@ -299,12 +311,14 @@ func (r *restoration) compare(ctx context.Context, nc *nats.Conn, written restor
 			return fmt.Errorf("%s was restored as %+v and should be %+v; it will not be served", s, got.Content(), want)
 		}
 	}
-	tiles := map[string][sha256.Size]byte{}
-	if err := eventstore.CopyRestoredTiles(ctx, nc, func(m *eventstore.Raw) error { tiles[m.Subject] = sha256.Sum256(m.Data); return nil }); err != nil {
-		return err
-	}
-	if !maps.Equal(tiles, written.tiles) {
-		return fmt.Errorf("%d tiles were restored otherwise than the %d of the back-up; it will not be served", len(tiles), len(written.tiles))
+	for s, want := range written.sides {
+		got := sideSums{}
+		if err := eventstore.CopyRestoredSide(ctx, nc, s, func(m *eventstore.Raw) error { got.add(m); return nil }); err != nil {
+			return err
+		}
+		if !maps.Equal(got, want) {
+			return fmt.Errorf("%d messages of %s were restored otherwise than the %d of the back-up; it will not be served", len(got), s, len(want))
+		}
 	}
 	return eventstore.MarkRestored(ctx, nc)
 }
