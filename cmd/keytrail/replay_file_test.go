@@ -85,7 +85,8 @@ func TestAReplayGoesOnWhereItWasKilled(t *testing.T) {
 	expect(t, r.command(t, "", "events", "replay", "--to-file", file), exitUsage, "remove it")
 }
 
-// TestAReplayOutlastsBrokenConnections: each answer breaks off after some bytes.
+// TestAReplayOutlastsBrokenConnections: each answer breaks off after some bytes, more than the
+// longest event has.
 func TestAReplayOutlastsBrokenConnections(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	r := withHistory(t)
@@ -101,7 +102,7 @@ func TestAReplayOutlastsBrokenConnections(t *testing.T) {
 		}
 		defer answer.Body.Close()
 		w.WriteHeader(answer.StatusCode)
-		if n, _ := io.CopyN(w, answer.Body, int64(1000+random.IntN(3000))); n > 0 {
+		if n, _ := io.CopyN(w, answer.Body, int64(8000+random.IntN(2000))); n > 0 {
 			if rest, _ := io.ReadAll(io.LimitReader(answer.Body, 1)); len(rest) > 0 {
 				_ = http.NewResponseController(w).Flush()
 				breaks++
