@@ -34,6 +34,7 @@ func sinkSettingsSchema(r huma.Registry, nullable bool) *huma.Schema {
 	for _, t := range []reflect.Type{reflect.TypeFor[domain.SinkSettings](), reflect.TypeFor[domain.SinkCredentials]()} {
 		part := huma.SchemaFromType(r, t)
 		delete(part.Properties, "signing") // no caller gives them
+		delete(r.Map(), reflect.TypeFor[domain.SigningSecret]().Name())
 		boundFields(r, part, t)
 		for name, field := range part.Properties {
 			field.WriteOnly = t == reflect.TypeFor[domain.SinkCredentials]()
