@@ -103,8 +103,17 @@ func New(o Options) http.Handler {
 	return s.middleware()
 }
 
-// routes is the API on one screen.
+// routes are those of the whole API.
 func (s *server) routes() {
+	s.managementRoutes()
+	s.evidenceRoutes()
+	s.streamingRoutes()
+	s.openRoutes()
+	s.operationRoutes()
+}
+
+// managementRoutes are those that Huma describes.
+func (s *server) managementRoutes() {
 	route(s, "createKey", "POST /v1/keys", scoped("keys:write"), 201, "Create a key", s.createKey)
 	route(s, "listKeys", "GET /v1/keys", scoped("keys:read"), 200, "List keys", s.listKeys)
 	route(s, "readKey", "GET /v1/keys/{id}", scoped("keys:read"), 200, "Read a key", s.readKey)
@@ -154,12 +163,19 @@ func (s *server) routes() {
 	route(s, "readTrailLog", "GET /v1/trail", ofInstallation(auditScope), 200, "Tell what of the trail is signed", s.readTrailLog)
 	route(s, "renewTrail", "POST /v1/trail/renew", ofInstallation("audit:write"), 200, "End the Merkle logs and begin the next ones", s.renewTrail)
 	route(s, "rotateTrailKeys", "POST /v1/trail/keys/rotate", ofInstallation("audit:write"), 200, "Sign checkpoints with new keys", s.rotateTrailKeys)
+}
 
+// evidenceRoutes are those of the Merkle logs, in the formats of C2SP.
+func (s *server) evidenceRoutes() {
 	s.raw("readCheckpoint", "GET /v1/trail/{stream}/checkpoint", ofInstallation(auditScope), documentCheckpoint(), s.checkpoint)
 	s.raw("readTile", "GET /v1/trail/{stream}/tile/{level}/{index...}", ofInstallation(auditScope), documentTile("Hashes of a Merkle log"), s.tile)
 	s.raw("readEntries", "GET /v1/trail/{stream}/tile/entries/{index...}", ofInstallation(auditScope), documentTile("Entries of a Merkle log"), s.entries)
 	s.raw("readVerifierKeys", "GET /v1/trail/{stream}/vkey", scoped(auditScope), documentVerifierKeys(), s.verifierKeys)
 	s.raw("readAllVerifierKeys", "GET /v1/trail/vkey", scoped(auditScope), documentVerifierKeys(), s.verifierKeys)
+}
+
+// streamingRoutes are those with bodies that are too long for memory, or with many keys.
+func (s *server) streamingRoutes() {
 	s.raw("importKeys", "POST /v1/keys/import", scoped("keys:write"), s.documentImport(), s.importKeys)
 	s.raw("exportKeys", "GET /v1/keys/export", ofInstallation("keys:export"), documentExport(), s.exportKeys)
 	s.raw("backUp", "GET /v1/backup", ofInstallation("backup:read"), documentBackup(), s.backUp)
@@ -167,6 +183,10 @@ func (s *server) routes() {
 	s.raw("proveEvent", "GET /v1/events/{position}/proof", scoped(auditScope), s.documentProof(), s.prove)
 	s.raw("exportEvidence", "GET /v1/trail/bundle", scoped(auditScope), s.documentBundle(), s.bundle)
 	s.raw("listEvents", "GET /v1/events", scoped(auditScope), s.documentEvents(), s.events)
+}
+
+// openRoutes are those that ask for no management key, or look at it on the hot path.
+func (s *server) openRoutes() {
 	s.open("introspect", "POST /v1/introspect", s.documentIntrospect(), s.introspect)
 	s.open("revokeSelf", "POST /v1/keys/self/revoke", s.documentRevokeSelf(), s.revokeSelf)
 	s.open("reportLeaks", "POST /v1/leaks", s.documentLeaks(), s.reportLeaks)
@@ -179,7 +199,10 @@ func (s *server) routes() {
 	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
 	s.document("verifyKey", verifyRoute, scoped("keys:verify"), s.documentVerify())
 	s.document("authorize", "GET /v1/authorize/{keyspace}", noScope, s.documentAuthorize())
+}
 
+// operationRoutes are those of operators and of the documentation.
+func (s *server) operationRoutes() {
 	s.mux.HandleFunc("GET /livez", s.livez)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.Handle("GET /metrics", newScrape(s.Registry))
