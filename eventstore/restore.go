@@ -40,6 +40,21 @@ func checkRestored(c jetstream.StreamConfig, allowed bool) error {
 	return nil
 }
 
+// CheckVacant refuses a server that has a stream of a ledger: nothing of it is touched by a
+// restoration, and nobody is told to remove it.
+func CheckVacant(ctx context.Context, nc *nats.Conn) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	for _, c := range configs(Options{}) {
+		if _, err := js.Stream(ctx, c.Name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return errors.Join(fmt.Errorf("the stream %s is there already: restore into NATS servers that hold nothing of Keytrail", c.Name), err)
+		}
+	}
+	return nil
+}
+
 // Restore creates stream s on a server that has none of that name, with the messages that
 // each calls its argument with, at their positions and with their times. The stream is
 // incomplete until MarkRestored: a crash leaves nothing that would be served. Uses age out

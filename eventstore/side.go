@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -66,9 +65,6 @@ func RestoreSide(ctx context.Context, nc *nats.Conn, o Options, s Side, each fun
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
-	}
-	if _, err := js.Stream(ctx, s.name()); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return errors.Join(fmt.Errorf("restore %s: there is a stream %s already", s, s.name()), err)
 	}
 	if _, err := js.CreateStream(ctx, s.config(o)); err != nil {
 		return fmt.Errorf("restore %s: %w", s, err)

@@ -328,7 +328,7 @@ func TestABackUpMovesBetweenAClusterAndADirectory(t *testing.T) {
 	_, to := natsCluster(t, 3)
 	target := []string{"--nats-url", to, "--replicas", "3"}
 	expect(t, cli(t, "", environ(), append([]string{"restore", "--from", file}, target...)...), exitOK)
-	expect(t, cli(t, "", environ(), append([]string{"restore", "--from", file}, target...)...), exitUsage, "already in use")
+	expect(t, cli(t, "", environ(), append([]string{"restore", "--from", file}, target...)...), exitUsage, "KEYTRAIL_EVENTS is there already")
 	expect(t, cli(t, "", environ(), append([]string{"restore", "--confirm"}, target...)...), exitOK)
 	again := restoredOf(t, r, t.TempDir(), target...)
 	if got := again.eventsUpTo(t, manifest); got != want {

@@ -127,7 +127,7 @@ func (r *restoration) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.empty(); err != nil {
+	if err := r.empty(ctx); err != nil {
 		return err
 	}
 	if err := r.begin(); err != nil {
@@ -170,10 +170,11 @@ func (r *restoration) end() error {
 	return errors.Join(os.Remove(r.restoringFile()), dirsync.Sync(r.Data))
 }
 
-// empty refuses a directory that holds anything. It makes one that is not there.
-func (r *restoration) empty() error {
+// empty refuses a directory that holds anything, and servers that hold anything of ours. It makes
+// a directory that is not there.
+func (r *restoration) empty(ctx context.Context) error {
 	if r.NATS.URL != "" {
-		return nil // the server refuses a stream that it has
+		return r.onLedger(nil, func(nc *nats.Conn) error { return eventstore.CheckVacant(ctx, nc) })
 	}
 	if err := os.MkdirAll(r.Data, 0o700); err != nil {
 		return err
