@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/keytrail/keytrail/audit/evidence"
 	"github.com/keytrail/keytrail/commands"
@@ -189,7 +188,7 @@ func (s *server) source(ctx context.Context, stream eventstore.Stream, q bundleQ
 		}
 		l.Consistency = evidence.NewConsistency(uint64(old), proof)
 	}
-	return evidence.Source{Log: l, Size: uint64(c.Size), Hashes: tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) { return s.Merkle.Hashes(ctx, c, indexes) }),
+	return evidence.Source{Log: l, Size: uint64(c.Size), Hashes: s.Merkle.Hashes(ctx, c),
 		Messages: s.messages(ctx, stream, q.org, first-1, last)}, nil
 }
 

@@ -35,7 +35,7 @@ func (n *node) leafHashes(c audit.Checkpoint, count int64) string {
 	for i := range count {
 		indexes = append(indexes, tlog.StoredHashIndex(0, i))
 	}
-	hashes, err := n.log.Hashes(n.t.Context(), c, indexes)
+	hashes, err := n.log.Hashes(n.t.Context(), c).ReadHashes(indexes)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestUsesThatHaveAgedOutStayProvable(t *testing.T) {
 	if last.Size != 630 || n.leafHashes(last, 610) != n.leafHashes(next, 610) {
 		t.Errorf("%d uses are signed", last.Size)
 	}
-	hashes, err := n.log.Hashes(t.Context(), last, []int64{tlog.StoredHashIndex(0, 610), tlog.StoredHashIndex(0, 620)})
+	hashes, err := n.log.Hashes(t.Context(), last).ReadHashes([]int64{tlog.StoredHashIndex(0, 610), tlog.StoredHashIndex(0, 620)})
 	if gone := (eventstore.Leaf{Stream: eventstore.Uses, Position: 611}).Hash(); err != nil || eventstore.Hash(hashes[0]) != gone || eventstore.Hash(hashes[1]) == (eventstore.Leaf{Stream: eventstore.Uses, Position: 621}).Hash() {
 		t.Errorf("a use that was never hashed has the leaf %v: %v", hashes, err)
 	}

@@ -158,10 +158,10 @@ func (s *streamSigner) loadTree(ctx context.Context) error {
 	if s.tree != nil {
 		return nil
 	}
-	t, err := s.readEdge(ctx)
+	t, err := readEdge(ctx, s.ledger, s.signed)
 	if err == nil && t.root() != s.signed.Root && t.size > 0 {
 		if err = s.recompute(ctx, s.signed, s.signed); err == nil {
-			t, err = s.readEdge(ctx)
+			t, err = readEdge(ctx, s.ledger, s.signed)
 		}
 		if err == nil && t.root() != s.signed.Root {
 			err = errors.New("the tiles were damaged and could not be mended")
@@ -171,23 +171,6 @@ func (s *streamSigner) loadTree(ctx context.Context) error {
 		s.tree = t
 	}
 	return err
-}
-
-// readEdge reads the tiles at the edge of signed. One that is missing is empty.
-func (s *streamSigner) readEdge(ctx context.Context) (*tree, error) {
-	t := &tree{size: s.signed.Size}
-	for _, at := range edgeOf(t.size) {
-		data := make([]byte, at.W*tlog.HashSize, tileBytes)
-		if at.W > 0 {
-			kept, err := s.ledger.Tile(ctx, eventstore.NewTileRef(s.number, s.stream, at.L, at.N))
-			if err != nil && !errors.Is(err, eventstore.ErrNoTile) {
-				return nil, err
-			}
-			copy(data, kept.Data)
-		}
-		t.edge = append(t.edge, data)
-	}
-	return t, nil
 }
 
 // recompute makes the tree again from the ledger and mends the tiles by it, if the ledger has what

@@ -13,9 +13,11 @@ import (
 )
 
 // A Log reads the installation's Merkle logs. What it gives is proved by a checkpoint, so that
-// tiles that were damaged are an error and never a wrong proof. Concurrent use is safe.
+// tiles that were damaged are an error and never a wrong proof. Full tiles that were proved are kept
+// in memory, 4 MiB of them. Concurrent use is safe.
 type Log struct {
 	ledger *eventstore.Ledger
+	full   *tileCache
 
 	mu      sync.Mutex
 	current domain.TrailLog
@@ -23,7 +25,9 @@ type Log struct {
 }
 
 // NewLog reads the logs over ledger.
-func NewLog(ledger *eventstore.Ledger) *Log { return &Log{ledger: ledger} }
+func NewLog(ledger *eventstore.Ledger) *Log {
+	return &Log{ledger: ledger, full: newTileCache(cachedTiles)}
+}
 
 // Current is what the ledger says of the logs: their number, origin, keys and forks.
 func (l *Log) Current(ctx context.Context) (domain.TrailLog, error) {
@@ -86,7 +90,7 @@ func (l *Log) Inclusion(ctx context.Context, c Checkpoint, index, size int64) ([
 	if index < 0 || index >= size || size > c.Size {
 		return nil, domain.ErrTileNotFound
 	}
-	return tlog.ProveRecord(size, index, l.reader(ctx, c))
+	return tlog.ProveRecord(size, index, l.Hashes(ctx, c))
 }
 
 // Consistency proves that the tree of c begins with the tree of the size old (section 2.1.2).
@@ -97,7 +101,7 @@ func (l *Log) Consistency(ctx context.Context, c Checkpoint, old int64) ([]tlog.
 	if old == 0 {
 		return nil, nil
 	}
-	return tlog.ProveTree(c.Size, old, l.reader(ctx, c))
+	return tlog.ProveTree(c.Size, old, l.Hashes(ctx, c))
 }
 
 // RootAt is the root of the first leaves of c's tree, up to a size.
@@ -105,21 +109,30 @@ func (l *Log) RootAt(ctx context.Context, c Checkpoint, size int64) (eventstore.
 	if size < 0 || size > c.Size {
 		return eventstore.Hash{}, domain.ErrTileNotFound
 	}
-	root, err := tlog.TreeHash(size, l.reader(ctx, c))
+	root, err := tlog.TreeHash(size, l.Hashes(ctx, c))
 	return eventstore.Hash(root), err
 }
 
-// Hashes reads hashes of c's tree by their stored index, see tlog.StoredHashIndex.
-func (l *Log) Hashes(ctx context.Context, c Checkpoint, indexes []int64) ([]tlog.Hash, error) {
-	return l.reader(ctx, c).ReadHashes(indexes)
+// Hashes reads hashes of c's tree by their stored index, see tlog.StoredHashIndex. It is for one
+// goroutine, and for as long as ctx.
+func (l *Log) Hashes(ctx context.Context, c Checkpoint) tlog.HashReader {
+	return &hashReader{ctx: ctx, ledger: l.ledger, of: c, full: l.full}
 }
 
-// Tile is a tile of c's tree, cut to a width; domain.ErrTileNotFound.
+// Tile is a tile of c's tree as the ledger has it, which clients of tlog-tiles prove themselves, cut
+// to a width; domain.ErrTileNotFound.
 func (l *Log) Tile(ctx context.Context, c Checkpoint, level int, index int64, width int) ([]byte, error) {
 	if !c.HasTile(level, index, width) {
 		return nil, domain.ErrTileNotFound
 	}
-	return (&tileReader{ctx: ctx, ledger: l.ledger, of: c}).read(tlog.Tile{H: tileHeight, L: level, N: index, W: width})
+	kept, err := l.ledger.Tile(ctx, eventstore.NewTileRef(c.log, c.stream, level, index))
+	if err != nil {
+		return nil, err
+	}
+	if len(kept.Data) < width*tlog.HashSize {
+		return nil, fmt.Errorf("the tile %d.%d of %s has %d bytes", level, index, c.Origin, len(kept.Data))
+	}
+	return kept.Data[:width*tlog.HashSize], nil
 }
 
 // HasTile reports whether a tree of c's size has a tile of that width.
@@ -130,51 +143,4 @@ func (c Checkpoint) HasTile(level int, index int64, width int) bool {
 	hashes := c.Size >> (tileHeight * level)
 	full := hashes / tileWidth
 	return index < full || index == full && int64(width) <= hashes%tileWidth
-}
-
-// reader reads hashes of c's tree and proves each by c's root.
-func (l *Log) reader(ctx context.Context, c Checkpoint) tlog.HashReader {
-	return tlog.TileHashReader(c.Tree(), &tileReader{ctx: ctx, ledger: l.ledger, of: c, known: map[tlog.Tile][]byte{}})
-}
-
-// A tileReader reads tiles of a checkpoint's log for tlog, each once.
-type tileReader struct {
-	ctx    context.Context // of the one call that it is made for
-	ledger *eventstore.Ledger
-	of     Checkpoint
-	known  map[tlog.Tile][]byte
-}
-
-// Height is that of a tile.
-func (r *tileReader) Height() int { return tileHeight }
-
-// SaveTiles is of no use here: tiles are read again, from near.
-func (r *tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
-
-// ReadTiles reads tiles, which may be wider than the tree has them.
-func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
-	data := make([][]byte, len(tiles))
-	for i, t := range tiles {
-		if known, ok := r.known[t]; ok {
-			data[i] = known
-			continue
-		}
-		var err error
-		if data[i], err = r.read(t); err != nil {
-			return nil, err
-		}
-		r.known[t] = data[i]
-	}
-	return data, nil
-}
-
-func (r *tileReader) read(t tlog.Tile) ([]byte, error) {
-	kept, err := r.ledger.Tile(r.ctx, eventstore.NewTileRef(r.of.log, r.of.stream, t.L, t.N))
-	if err != nil {
-		return nil, err
-	}
-	if len(kept.Data) < t.W*tlog.HashSize {
-		return nil, fmt.Errorf("the tile %s of %s has %d bytes", t.Path(), r.of.Origin, len(kept.Data))
-	}
-	return kept.Data[:t.W*tlog.HashSize], nil
 }

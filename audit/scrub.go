@@ -99,7 +99,8 @@ func (s *streamSigner) compareMessages(ctx context.Context, c Checkpoint, after,
 	for i := int64(after); i < int64(through); i++ {
 		indexes = append(indexes, tlog.StoredHashIndex(0, i))
 	}
-	hashes, err := s.log.Hashes(ctx, c, indexes)
+	reader := hashReader{ctx: ctx, ledger: s.ledger, of: c, full: newTileCache(2 * scrubPieces / tileWidth)} // the log's cache would hide damage
+	hashes, err := reader.ReadHashes(indexes)
 	if err != nil && !errors.Is(err, domain.ErrLedgerUnavailable) && ctx.Err() == nil {
 		s.logger.ErrorContext(ctx, "tiles are damaged and will be computed again", "stream", s.stream.String(), "after", after, "through", through, "err", err)
 		return errDamaged

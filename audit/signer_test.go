@@ -26,7 +26,7 @@ import (
 
 // A node is a process that signs, on a directory of its own.
 type node struct {
-	t        *testing.T
+	t        testing.TB
 	server   *eventstore.Server
 	ledger   *eventstore.Ledger
 	log      *audit.Log
@@ -69,12 +69,12 @@ func (s signing) VerifierKeys(origin string, generation int) (map[string][]strin
 const every = 20 * time.Millisecond
 
 // newNode is a node whose logs have begun and that signs nothing yet.
-func newNode(t *testing.T, server *eventstore.Server) *node {
+func newNode(t testing.TB, server *eventstore.Server) *node {
 	t.Helper()
 	return newNodeWith(t, server, audit.NewKeys([32]byte{1}))
 }
 
-func newNodeWith(t *testing.T, server *eventstore.Server, keys audit.Keys) *node {
+func newNodeWith(t testing.TB, server *eventstore.Server, keys audit.Keys) *node {
 	t.Helper()
 	n := &node{t: t, server: server, ledger: eventstoretest.Open(t, server), keys: keys, dir: filepath.Join(t.TempDir(), "checkpoints"), logged: new(syncedBuffer)}
 	n.log = audit.NewLog(n.ledger)
@@ -101,7 +101,7 @@ func (n *node) sign() *audit.Signer {
 }
 
 // until waits for a condition, which a signer brings about.
-func until(t *testing.T, what string, is func() bool) {
+func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
