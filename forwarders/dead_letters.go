@@ -34,7 +34,7 @@ func (p *pass) setAside(i *item, f *transport.Failure) error {
 		return nil
 	}
 	e := i.event
-	data, err := json.Marshal(deadLetter{At: p.engine().Now().UTC(), Event: e.ID, Type: e.Type, Key: e.Key, Org: e.Org, Time: e.Time, Sequence: e.Sequence, Body: e.Body, Status: f.Status, Error: f.Text})
+	data, err := json.Marshal(deadLetter{At: p.engine().now(), Event: e.ID, Type: e.Type, Key: e.Key, Org: e.Org, Time: e.Time, Sequence: e.Sequence, Body: e.Body, Status: f.Status, Error: f.Text})
 	if err == nil {
 		err = p.engine().Ledger.AddDeadLetter(p.hard, p.sink.Sink, e.ID, data)
 	}

@@ -184,7 +184,7 @@ type attempt struct {
 // settle is what follows from a result: what was accepted is done, what was rejected is set aside,
 // and the rest is left, in its order.
 func (p *pass) settle(b *batch, r transport.Result, begun time.Time, took time.Duration) error {
-	a := attempt{SinkAttempt: domain.SinkAttempt{At: begun.UTC(), First: b.items[0].event.ID, Events: len(b.items), Failed: len(r.Failed),
+	a := attempt{SinkAttempt: domain.SinkAttempt{At: begun.UTC().Truncate(time.Millisecond), First: b.items[0].event.ID, Events: len(b.items), Failed: len(r.Failed),
 		Status: r.Status, Response: r.Response, DurationMS: took.Milliseconds()}}
 	var left []item
 	var first *transport.Failure // of what is left
@@ -232,7 +232,7 @@ func (p *pass) accept(i *item) {
 
 // note puts an attempt where operators see it, and counts it.
 func (p *pass) note(a *attempt, failure *transport.Failure) {
-	now := p.engine().Now().UTC()
+	now := p.engine().now()
 	p.mu.Lock()
 	c := &p.checkpoint
 	c.Delivered += uint64(a.accepted)

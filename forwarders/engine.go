@@ -46,6 +46,9 @@ func New(o Options) *Engine {
 	return e
 }
 
+// now is to the millisecond, as all times are that the API shows.
+func (e *Engine) now() time.Time { return e.Now().UTC().Truncate(time.Millisecond) }
+
 // Run runs the sinks whenever it can get the lease, until ctx ends. What is on its way to a
 // receiver then has a moment to arrive; the next holder goes on from the checkpoints.
 func (e *Engine) Run(ctx context.Context) error {

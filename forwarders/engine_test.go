@@ -346,6 +346,37 @@ func TestAFailureIsRepeatedInOrder(t *testing.T) {
 	letGo()
 }
 
+// TestTimesAreToTheMillisecond, as all others that the API shows.
+func TestTimesAreToTheMillisecond(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	r.answers(func(events []transport.Event) transport.Result {
+		if events[0].Sequence == "1" {
+			return transport.All(1, &transport.Failure{Kind: transport.Rejected, Text: "no"})
+		}
+		return transport.All(1, &transport.Failure{Kind: transport.Again, After: time.Hour, Text: "not yet"})
+	})
+	i.happen(acme, "k")
+	i.happen(acme, "k")
+	e, _ := i.run("a")
+	var times []time.Time
+	until(t, "it has failed", func() bool {
+		s, err := e.SinkStatus(t.Context(), r.id)
+		a, errA := e.SinkAttempts(t.Context(), r.id)
+		l, errL := e.SinkDeadLetters(t.Context(), r.id, 0, 1)
+		if err != nil || errA != nil || errL != nil || s.Retries == 0 || len(a) < 2 || len(l) < 1 {
+			return false
+		}
+		times = []time.Time{s.LastSuccessAt, s.FailingSince, s.LastErrorAt, s.NextAttemptAt, a[0].At, l[0].At}
+		return true
+	})
+	for n, at := range times {
+		if at.IsZero() || !at.Equal(at.Truncate(time.Millisecond)) {
+			t.Errorf("time %d is %v", n, at)
+		}
+	}
+}
+
 // TestWhatIsRejectedIsSetAside, and can be delivered after all.
 func TestWhatIsRejectedIsSetAside(t *testing.T) {
 	i := install(t)

@@ -67,7 +67,7 @@ func (l *lease) put(ctx context.Context, holder string) error {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, renewEvery)
 	defer cancel()
-	data, err := json.Marshal(leaseState{Holder: holder, Node: l.engine.Node, Term: l.term, At: l.engine.Now().UTC()})
+	data, err := json.Marshal(leaseState{Holder: holder, Node: l.engine.Node, Term: l.term, At: l.engine.now()})
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (e *Engine) SinkStatus(ctx context.Context, id domain.SinkID) (st domain.Si
 		st.LagEvents += uint64(max(end, c.Cursor.At[stream]) - c.Cursor.At[stream])
 	}
 	if len(page.Entries) > 0 {
-		st.LagSeconds = max(0, time.Since(page.Entries[0].Stored).Seconds())
+		st.LagSeconds = max(0, float64(time.Since(page.Entries[0].Stored).Milliseconds())/1000)
 	}
 	return st, nil
 }
@@ -79,7 +79,7 @@ func (e *Engine) TestSink(ctx context.Context, id domain.SinkID, after eventstor
 	if err != nil {
 		return a, err
 	}
-	a = domain.SinkAttempt{At: e.Now().UTC(), Events: 1, Failed: 1}
+	a = domain.SinkAttempt{At: e.now(), Events: 1, Failed: 1}
 	event, err := e.testEvent(s, a.At)
 	if err != nil {
 		return a, err
