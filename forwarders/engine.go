@@ -22,6 +22,7 @@ type Options struct {
 	Sender   func(transport.Receiver) (transport.Sender, error) // transport.New in the process's environment
 	Origin   string                                             // what the ids of events begin with: it tells this ledger from others
 	Node     string                                             // the name of this process, for operators
+	Alone    bool                                               // no other process is at the ledger: its server is this one's own
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer // nil: none
 	Now      func() time.Time      // tells for how long a sink has failed; nil: time.Now

@@ -41,6 +41,7 @@ type installation struct {
 	gaps      []domain.SinkSpan
 	replays   []domain.SinkReplayResult
 	ahead     time.Duration // of the engines' clocks
+	alone     bool
 }
 
 func install(t testing.TB) *installation {
@@ -128,7 +129,7 @@ func (i *installation) sender(r transport.Receiver) (transport.Sender, error) {
 // engine is that of a process with a connection of its own.
 func (i *installation) engine(node string) *forwarders.Engine {
 	l := eventstoretest.Open(i.t, i.server)
-	return forwarders.New(forwarders.Options{Ledger: l, Trail: eventstore.NewTrail(l, nil), Catalog: i, Commands: i, Sender: i.sender, Origin: "0123abcd", Node: node,
+	return forwarders.New(forwarders.Options{Ledger: l, Trail: eventstore.NewTrail(l, nil), Catalog: i, Commands: i, Sender: i.sender, Origin: "0123abcd", Node: node, Alone: i.alone,
 		Now: func() time.Time { i.mu.Lock(); defer i.mu.Unlock(); return time.Now().Add(i.ahead) }})
 }
 
@@ -535,6 +536,26 @@ func TestTheLeaseIsTakenOver(t *testing.T) {
 	if n := r.attempts(); n != 2 {
 		t.Errorf("%d attempts for two events", n)
 	}
+}
+
+// TestAProcessThatIsAloneTakesTheLease at once, though it seems to be held: by itself, before it
+// was killed.
+func TestAProcessThatIsAloneTakesTheLease(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	i.happen(acme, "k")
+	var at eventstore.Position
+	renew := func() (err error) {
+		at, err = i.ledger.PutSinkState(t.Context(), eventstore.LeaseState, at, fmt.Appendf(nil, `{"holder":"another","term":3,"at":%q}`, time.Now().Format(time.RFC3339Nano)))
+		return err
+	}
+	if err := renew(); err != nil {
+		t.Fatal(err)
+	}
+	i.alone = true
+	i.run("a")
+	until(t, "the lease is taken from one that renews it", func() bool { return errors.Is(renew(), eventstore.ErrConflict) })
+	demand(t, r, "events-1")
 }
 
 // TestALaterHoldersCheckpointFences the former one, which was frozen: it does not put its own in

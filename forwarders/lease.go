@@ -37,7 +37,8 @@ type lease struct {
 	renewed  atomic.Pointer[time.Time] // when the last successful renewal was begun
 }
 
-// acquire waits for the lease. Its error is ctx's.
+// acquire waits for the lease. Its error is ctx's. A process that is alone at the ledger takes it
+// at once: a holder that it finds was itself, before it was killed.
 func (e *Engine) acquire(ctx context.Context) (*lease, error) {
 	var seen eventstore.Position
 	since := time.Now()
@@ -50,7 +51,7 @@ func (e *Engine) acquire(ctx context.Context) (*lease, error) {
 		if err == nil && now.Revision != seen {
 			seen, since = now.Revision, time.Now()
 		}
-		if err == nil && (s.Holder == "" || s.Holder == e.holder || time.Since(since) >= expiresIn) {
+		if err == nil && (s.Holder == "" || s.Holder == e.holder || e.Alone || time.Since(since) >= expiresIn) {
 			l := &lease{engine: e, term: s.Term + 1, revision: now.Revision}
 			if l.put(ctx, e.holder) == nil {
 				return l, nil

@@ -20,7 +20,7 @@ func (s *service) forward() *forwarders.Engine {
 			return s.ledger.SinkStream(ctx, org, sink, keep)
 		}}
 	engine := forwarders.New(forwarders.Options{
-		Ledger: s.ledger, Trail: s.trail, Catalog: sinkCatalog{s.store, s.commands}, Commands: s.commands, Origin: e.Origin, Node: s.Node, Logger: s.log, Metrics: s.metrics,
+		Ledger: s.ledger, Trail: s.trail, Catalog: sinkCatalog{s.store, s.commands}, Commands: s.commands, Origin: e.Origin, Node: s.Node, Alone: s.nats != nil, Logger: s.log, Metrics: s.metrics,
 		Sender: func(r transport.Receiver) (transport.Sender, error) { return transport.New(r, e) },
 	})
 	if s.Forward {

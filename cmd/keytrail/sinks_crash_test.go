@@ -144,7 +144,7 @@ func TestSinksLoseNothingInCrashes(t *testing.T) {
 			url, key := r.url, r.rootKey(t)
 			clients.Go(func() { useKeys(t, url, key, org, fmt.Sprintf("%d-%d", round, n)) })
 		}
-		timer := time.NewTimer(9*time.Second + rand.N(3*time.Second)) // the lease of the one that was killed has to expire
+		timer := time.NewTimer(2*time.Second + rand.N(3*time.Second))
 		<-timer.C
 		r.end(t, syscall.SIGKILL)
 		clients.Wait()
