@@ -37,6 +37,7 @@ type installation struct {
 	changed   chan struct{}
 	revision  eventstore.Position
 	receivers map[domain.SinkID]*receiver
+	senders   map[domain.SinkID]int    // how many were made
 	stopped   map[domain.SinkID]string // reason and text
 	gaps      []domain.SinkSpan
 	replays   []domain.SinkReplayResult
@@ -47,7 +48,7 @@ type installation struct {
 func install(t testing.TB) *installation {
 	server := eventstoretest.Server(t)
 	return &installation{t: t, server: server, ledger: eventstoretest.Open(t, server), places: map[domain.KeyID]eventstore.Position{},
-		sinks: map[domain.SinkID]forwarders.Sink{}, changed: make(chan struct{}), receivers: map[domain.SinkID]*receiver{}, stopped: map[domain.SinkID]string{}}
+		sinks: map[domain.SinkID]forwarders.Sink{}, changed: make(chan struct{}), receivers: map[domain.SinkID]*receiver{}, senders: map[domain.SinkID]int{}, stopped: map[domain.SinkID]string{}}
 }
 
 func (i *installation) Sinks() (map[domain.SinkID]eventstore.Position, <-chan struct{}) {
@@ -123,7 +124,15 @@ func (i *installation) sink(name string, org domain.OrgID, f func(*forwarders.Si
 func (i *installation) sender(r transport.Receiver) (transport.Sender, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.senders[r.Sink]++
 	return i.receivers[r.Sink], nil
+}
+
+// made is how many senders were made for a receiver.
+func (i *installation) made(r *receiver) int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.senders[r.id]
 }
 
 // engine is that of a process with a connection of its own.
@@ -604,6 +613,67 @@ func TestATestTellsWhatBecameOfIt(t *testing.T) {
 	}
 	if _, err := e.TestSink(t.Context(), domain.NewSinkID(acme, "none"), 0); !errors.Is(err, domain.ErrSinkNotFound) {
 		t.Errorf("of none: %v", err)
+	}
+}
+
+// TestATestEndsTheBackOff if it succeeds, whichever process is asked for it: the receiver is back.
+func TestATestEndsTheBackOff(t *testing.T) {
+	i := install(t)
+	later := fails(transport.Failure{Kind: transport.Again, Status: 503, After: time.Hour, Text: "later"})
+	var all []*receiver
+	for n := range 7 { // more than it takes to break their circuit
+		r := i.sink(fmt.Sprint(n), acme, func(s *forwarders.Sink) { s.URL = "https://siem.example" })
+		r.answers(later)
+		all = append(all, r)
+	}
+	i.happen(acme, "k")
+	e, _ := i.run("a")
+	failing := func(r *receiver) bool {
+		s, err := e.SinkStatus(t.Context(), r.id)
+		return err == nil && !s.NextAttemptAt.IsZero()
+	}
+	until(t, "five have failed", func() bool {
+		n := 0
+		for _, r := range all {
+			if failing(r) {
+				n++
+			}
+		}
+		return n >= 5
+	})
+	n := slices.IndexFunc(all, failing)
+	asked := i.engine("b")
+	if a, err := asked.TestSink(t.Context(), all[n].id, 0); err != nil || a.Error != "later" {
+		t.Fatalf("%+v: %v", a, err)
+	}
+	all[n].answers(nil)
+	if a, err := asked.TestSink(t.Context(), all[n].id, 0); err != nil || a.Failed != 0 {
+		t.Fatalf("%+v: %v", a, err)
+	}
+	until(t, "it got the event", func() bool { return slices.Contains(all[n].sequences(), "events-1") })
+}
+
+// TestAFileIsTestedByItsOneWriter, if it has one.
+func TestAFileIsTestedByItsOneWriter(t *testing.T) {
+	i := install(t)
+	r := i.sink("file", domain.Installation, func(s *forwarders.Sink) { s.Type = domain.SinkFile })
+	e, _ := i.run("a")
+	i.happen(acme, "k")
+	demand(t, r, "events-1")
+	test := func() {
+		t.Helper()
+		if a, err := e.TestSink(t.Context(), r.id, 0); err != nil || a.Failed != 0 {
+			t.Fatalf("%+v: %v", a, err)
+		}
+	}
+	test()
+	if n := i.made(r); n != 1 {
+		t.Errorf("%d writers were made for one that runs", n)
+	}
+	i.change(r.id, func(s *forwarders.Sink) { s.Paused = true })
+	test()
+	if n := i.made(r); n != 2 {
+		t.Errorf("%d writers were made, one of them while none runs", n)
 	}
 }
 

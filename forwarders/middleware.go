@@ -38,7 +38,7 @@ func (t *tenure) chain(p *pass) message.NoPublishHandlerFunc {
 	for _, m := range []message.HandlerMiddleware{ // the innermost first
 		p.recoverPanics,
 		middleware.NewThrottle(maxSends, time.Second).Middleware,
-		t.breakers.of(p.sink).Middleware,
+		t.breakers.guard(p.sink),
 		retry.Middleware,
 	} {
 		h = m(h)
@@ -78,12 +78,30 @@ type breakers struct {
 
 func newBreakers() *breakers { return &breakers{all: map[string]middleware.CircuitBreaker{}} }
 
-// of is the circuit breaker of a sink's receiver.
-func (b *breakers) of(s Sink) middleware.CircuitBreaker {
-	name := string(s.Sink)
+// breakerOf names the circuit breaker of a sink's receiver.
+func breakerOf(s Sink) string {
 	if u, err := url.Parse(s.URL); err == nil && u.Host != "" && s.Org != domain.Installation {
-		name = string(s.Org) + " " + u.Host
+		return string(s.Org) + " " + u.Host
 	}
+	return string(s.Sink)
+}
+
+// guard is the middleware that asks the circuit breaker that there is at each attempt.
+func (b *breakers) guard(s Sink) message.HandlerMiddleware {
+	name := breakerOf(s)
+	return func(h message.HandlerFunc) message.HandlerFunc {
+		return func(m *message.Message) ([]*message.Message, error) { return b.named(name).Middleware(h)(m) }
+	}
+}
+
+// forget lets all that share a sink's circuit breaker try again.
+func (b *breakers) forget(s Sink) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.all, breakerOf(s))
+}
+
+func (b *breakers) named(name string) middleware.CircuitBreaker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c, ok := b.all[name]

@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
-	"github.com/keytrail/keytrail/forwarders/format"
-	"github.com/keytrail/keytrail/forwarders/transport"
 )
 
 // SinkStatus is how a sink fares, as its checkpoint and the ledger tell it to any process.
@@ -67,59 +63,4 @@ func (e *Engine) SinkAttempts(ctx context.Context, id domain.SinkID) ([]domain.S
 		}
 	}
 	return all, nil
-}
-
-// TestSink sends an event that is not on the ledger to the receiver of a sink, as that is after the
-// event at a position, now and once, and tells what became of it. A paused sink can be tested too.
-func (e *Engine) TestSink(ctx context.Context, id domain.SinkID, after eventstore.Position) (a domain.SinkAttempt, err error) {
-	s, exists, err := e.Catalog.Sink(ctx, id, after)
-	if err == nil && !exists {
-		err = domain.ErrSinkNotFound
-	}
-	if err != nil {
-		return a, err
-	}
-	a = domain.SinkAttempt{At: e.now(), Events: 1, Failed: 1}
-	event, err := e.testEvent(s, a.At)
-	if err != nil {
-		return a, err
-	}
-	a.First = event.ID
-	sender := e.senderOf(s)
-	defer sender.Close()
-	ctx, cancel := context.WithTimeout(ctx, testTimeout)
-	defer cancel()
-	begun := time.Now()
-	r := (&receiver{sender: sender}).send(ctx, []transport.Event{event}, e.Logger)
-	a.DurationMS, a.Status, a.Response, a.Failed = time.Since(begun).Milliseconds(), r.Status, r.Response, len(r.Failed)
-	if f := r.Failed[0]; f != nil {
-		a.Error = f.Text
-	}
-	return a, nil
-}
-
-// testTimeout is how long a test may take: the request that asks for it waits.
-const testTimeout = 8 * time.Second
-
-// A sinkTest is the event that a test sends. It is never on the ledger.
-type sinkTest struct {
-	Sink domain.SinkID `json:"sink_id"`
-	domain.Header
-}
-
-// testEvent is what a test sends, in the sink's format.
-func (e *Engine) testEvent(s Sink, now time.Time) (transport.Event, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return transport.Event{}, err
-	}
-	test := sinkTest{Sink: s.Sink, Header: domain.Header{At: now}}
-	r := eventstore.Record{Org: s.Org, Subject: string(s.Sink), ID: id.String(), Stored: now, Time: now, Type: "sink.test", Event: test}
-	event := transport.Event{ID: e.Origin + "-test-" + id.String(), Key: r.Subject, Type: r.Type, Org: r.Org, Time: now, Sequence: "0"}
-	write := format.Of(s.Format)
-	if write == nil {
-		return event, fmt.Errorf("there is no format %q", s.Format)
-	}
-	event.Body, err = write(event.ID, &r)
-	return event, err
 }

@@ -101,6 +101,16 @@ func (p *pass) stop() {
 	p.mu.Unlock()
 }
 
+// failing reports whether the last attempt failed; none has of no pass.
+func (p *pass) failing() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.checkpoint.FailingSince.IsZero()
+}
+
 // end notes that a replay has come to its end.
 func (p *pass) end(ctx context.Context) error {
 	p.mu.Lock()

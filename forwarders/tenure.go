@@ -63,6 +63,7 @@ func (t *tenure) start() (err error) {
 	changes := &changes{tenure: t}
 	t.router.AddConsumerHandler("changes", "changes", changes, changes.handle)
 	t.tasks.Go(func() { _ = t.router.Run(t.soft) }) // it says nothing that is not known
+	t.tasks.Go(t.hearTests)
 	return nil
 }
 
@@ -145,10 +146,16 @@ func (s *slot) converge(id domain.SinkID, want Sink, exists bool) {
 	s.sink = want
 	s.set(func() { s.now.id, s.now.of = want.Sink, want.Type })
 	if !reflect.DeepEqual(before.Receiver, want.Receiver) || before.Paused != want.Paused {
-		s.stop()
-		s.start(want)
+		s.restart()
 	}
 	s.followReplay(want)
+}
+
+// restart begins anew with what the sink is now, as if its receiver had not failed before.
+func (s *slot) restart() {
+	s.stop()
+	s.tenure.breakers.forget(s.sink)
+	s.start(s.sink)
 }
 
 // start begins the pass of what comes, unless the sink is paused.
