@@ -38,6 +38,7 @@ type installation struct {
 	revision  eventstore.Position
 	receivers map[domain.SinkID]*receiver
 	senders   map[domain.SinkID]int    // how many were made
+	onStop    func(*forwarders.Sink)   // how a sink that the engine pauses changes
 	stopped   map[domain.SinkID]string // reason and text
 	gaps      []domain.SinkSpan
 	replays   []domain.SinkReplayResult
@@ -48,7 +49,8 @@ type installation struct {
 func install(t testing.TB) *installation {
 	server := eventstoretest.Server(t)
 	return &installation{t: t, server: server, ledger: eventstoretest.Open(t, server), places: map[domain.KeyID]eventstore.Position{},
-		sinks: map[domain.SinkID]forwarders.Sink{}, changed: make(chan struct{}), receivers: map[domain.SinkID]*receiver{}, senders: map[domain.SinkID]int{}, stopped: map[domain.SinkID]string{}}
+		sinks: map[domain.SinkID]forwarders.Sink{}, changed: make(chan struct{}), receivers: map[domain.SinkID]*receiver{}, senders: map[domain.SinkID]int{}, stopped: map[domain.SinkID]string{},
+		onStop: func(s *forwarders.Sink) { s.Paused = true }}
 }
 
 func (i *installation) Sinks() (map[domain.SinkID]eventstore.Position, <-chan struct{}) {
@@ -69,7 +71,7 @@ func (i *installation) Sink(_ context.Context, id domain.SinkID, _ eventstore.Po
 }
 
 func (i *installation) StopSink(_ context.Context, _ domain.OrgID, id domain.SinkID, reason domain.SinkPauseReason, text string) error {
-	i.change(id, func(s *forwarders.Sink) { s.Paused = true })
+	i.change(id, i.onStop)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.stopped[id] = string(reason) + ": " + text
@@ -450,6 +452,20 @@ func TestASinkPauses(t *testing.T) {
 			demand(t, r, "events-1", "events-2")
 		})
 	}
+}
+
+// TestAResumptionThatHidesThePause: the engine sees a sink that was resumed as soon as it paused.
+func TestAResumptionThatHidesThePause(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	i.onStop = func(s *forwarders.Sink) { s.Resumed = time.Now() }
+	r.answers(func(events []transport.Event) transport.Result {
+		r.answers(nil)
+		return fails(transport.Failure{Kind: transport.Gone, Status: 410, Text: "no more"})(events)
+	})
+	i.happen(acme, "k")
+	i.run("a")
+	demand(t, r, "events-1")
 }
 
 // TestRetryAfterIsHeeded: the receiver is not asked again before.

@@ -145,7 +145,8 @@ func (s *slot) converge(id domain.SinkID, want Sink, exists bool) {
 	before := s.sink
 	s.sink = want
 	s.set(func() { s.now.id, s.now.of = want.Sink, want.Type })
-	if !reflect.DeepEqual(before.Receiver, want.Receiver) || before.Paused != want.Paused {
+	// A sink that was paused and resumed since may never have been seen paused, and its pass has ended.
+	if !reflect.DeepEqual(before.Receiver, want.Receiver) || before.Paused != want.Paused || !before.Resumed.Equal(want.Resumed) {
 		s.restart()
 	}
 	s.followReplay(want)
