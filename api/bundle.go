@@ -69,6 +69,11 @@ func (s *server) bundle(w http.ResponseWriter, r *http.Request, p domain.Princip
 	if err != nil {
 		return err
 	}
+	done, err := s.acquireStream(w, p)
+	if err != nil {
+		return err
+	}
+	defer done()
 	release, err := s.admission.acquireFor(r.Context(), &s.admission.replays, p.Org)
 	if err != nil {
 		return err
@@ -77,8 +82,8 @@ func (s *server) bundle(w http.ResponseWriter, r *http.Request, p domain.Princip
 	if err := s.readTrail(r.Context(), p, commands.ReadTrail{Access: domain.AccessBundle, Filter: map[string]string{"org_id": string(q.org)}, From: q.from, To: q.to}); err != nil {
 		return err
 	}
-	ctx, done := s.whileServing(r.Context())
-	defer done()
+	ctx, stop := s.whileServing(r.Context())
+	defer stop()
 	m, sources, err := s.sources(ctx, q)
 	if err != nil {
 		return err

@@ -3,9 +3,12 @@ package api_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/keytrail/keytrail/api"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A watched answer calls first when the first piece of its body is sent.
@@ -47,5 +50,50 @@ func TestNothingMoreIsSentToAKeyThatWasRevoked(t *testing.T) {
 			}()
 			handler.ServeHTTP(w, r)
 		}()
+	}
+}
+
+// A timed answer counts its pieces, and those before which a deadline was set.
+type timed struct {
+	*httptest.ResponseRecorder
+	fresh          bool
+	pieces, inTime int
+}
+
+func (w *timed) SetWriteDeadline(time.Time) error {
+	w.fresh = true
+	return nil
+}
+
+func (w *timed) Write(b []byte) (int, error) {
+	if w.pieces++; w.fresh {
+		w.inTime++
+	}
+	w.fresh = false
+	return w.ResponseRecorder.Write(b)
+}
+
+// A long answer may take as long as its client takes each piece of it in time.
+func TestEachPieceOfALongAnswerHasADeadlineOfItsOwn(t *testing.T) {
+	api.SetExportAtOnce(t, 10)
+	s := startSigned(t)
+	org := s.org("Acme")
+	for range 70 {
+		s.must(s.root, "POST", "/v1/keys", `{"org_id":"`+org+`","name":"k","metadata":{"a":"`+strings.Repeat("a", 500)+`","b":"`+strings.Repeat("b", 500)+`"}}`)
+	}
+	end, err := s.ledger.End(t.Context(), eventstore.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.signed(s.root, "events", int64(end))
+	s.signed(s.root, "uses", 1)
+	for _, path := range []string{"/v1/trail/bundle", "/v1/events", "/v1/keys/export", "/v1/backup"} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+		r.Header = http.Header{"X-Api-Key": {s.root}, "Accept": {"application/x-ndjson"}}
+		w := &timed{ResponseRecorder: httptest.NewRecorder()}
+		s.handler.ServeHTTP(w, r)
+		if w.Code != 200 || w.pieces < 2 || w.inTime != w.pieces {
+			t.Errorf("%s: %d, a deadline before %d of %d pieces", path, w.Code, w.inTime, w.pieces)
+		}
 	}
 }
