@@ -46,8 +46,8 @@ var errFenced = errors.New("another process forwards")
 
 // load reads the checkpoint of p, or makes the first.
 func (p *pass) load(ctx context.Context) error {
-	p.tenure.loads <- struct{}{}
-	defer func() { <-p.tenure.loads }()
+	p.tenure.turns <- struct{}{}
+	defer func() { <-p.tenure.turns }()
 	s, err := p.engine().Ledger.SinkState(ctx, p.stateName)
 	if err != nil {
 		return err
@@ -103,17 +103,14 @@ func (p *pass) noteGap(ctx context.Context, s eventstore.Stream, span eventstore
 	return p.engine().Commands.NoteSinkGap(ctx, p.sink.Org, p.sink.Sink, domain.SinkSpan{Stream: s.String(), From: uint64(span.From), To: uint64(span.To), Reason: reason})
 }
 
-// changed puts the checkpoint down within a second.
+// changed puts the checkpoint down within a second, or when it is its turn. Deliveries do not wait
+// for that.
 func (p *pass) changed() {
 	p.mu.Lock()
-	wait := saveEvery - time.Since(p.saved)
+	defer p.mu.Unlock()
 	p.dirty = true
-	if wait > 0 && p.timer == nil {
-		p.timer = time.AfterFunc(wait, p.save)
-	}
-	p.mu.Unlock()
-	if wait <= 0 {
-		p.save()
+	if p.timer == nil {
+		p.timer = time.AfterFunc(saveEvery-time.Since(p.saved), p.save)
 	}
 }
 
@@ -133,10 +130,13 @@ func (p *pass) passed(c eventstore.Cursor, every time.Duration) {
 	}
 }
 
-// save puts the checkpoint down. If it fails, the next change, or the end of p, tries again.
+// save puts the checkpoint down. If it fails, it is tried again. That another process forwards is
+// said once, by the engine.
 func (p *pass) save() {
 	p.saving.Lock()
 	defer p.saving.Unlock()
+	p.tenure.turns <- struct{}{}
+	defer func() { <-p.tenure.turns }()
 	p.mu.Lock()
 	if p.timer != nil {
 		p.timer.Stop()
@@ -149,11 +149,12 @@ func (p *pass) save() {
 	p.dirty, p.saved, p.kept = false, time.Now(), p.checkpoint.Cursor
 	c := p.checkpoint
 	p.mu.Unlock()
-	if err := p.put(c); err != nil {
-		p.mu.Lock()
-		p.dirty = true
-		p.mu.Unlock()
-		p.log().Warn("the checkpoint of a sink was not put down", "err", err)
+	err := p.put(c)
+	if err != nil {
+		p.changed()
+	}
+	if err != nil && !errors.Is(err, errFenced) {
+		p.log().Warn("the checkpoint of a sink was not put down; will try again", "err", err)
 	}
 }
 

@@ -25,15 +25,17 @@ type tenure struct {
 	fence    context.CancelFunc
 	router   *message.Router
 	breakers *breakers
-	loads    chan struct{} // slots for reading checkpoints: a server reads one after the other
+	turns    chan struct{} // slots for reading and putting checkpoints
 
 	mu    sync.Mutex
 	slots map[domain.SinkID]*slot
 	tasks sync.WaitGroup
 }
 
-// maxLoads is how many checkpoints are read at once.
-const maxLoads = 32
+// maxTurns is how many checkpoints are read or put at once. A server takes one after the other:
+// those of ten thousand sinks that get something at the same time must not keep the lease's
+// renewal, nor uses, waiting until it is too late for them.
+const maxTurns = 32
 
 // runTenure runs the sinks until soft or hard ends.
 func (e *Engine) runTenure(soft, hard context.Context, l *lease) {
@@ -42,7 +44,7 @@ func (e *Engine) runTenure(soft, hard context.Context, l *lease) {
 	soft, end := context.WithCancel(soft)
 	defer end()
 	defer context.AfterFunc(hard, end)()
-	t := &tenure{engine: e, lease: l, soft: soft, hard: hard, fence: fence, breakers: newBreakers(), loads: make(chan struct{}, maxLoads), slots: map[domain.SinkID]*slot{}}
+	t := &tenure{engine: e, lease: l, soft: soft, hard: hard, fence: fence, breakers: newBreakers(), turns: make(chan struct{}, maxTurns), slots: map[domain.SinkID]*slot{}}
 	e.metrics.follow(t)
 	defer e.metrics.follow(nil)
 	if err := t.start(); err != nil {
