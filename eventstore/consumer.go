@@ -136,6 +136,9 @@ func (c *consumer) nextWithin(d time.Duration) (*nats.Msg, error) {
 	case m := <-c.messages:
 		return c.receive(m)
 	default:
+		if d == 0 {
+			return nil, nil
+		}
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()

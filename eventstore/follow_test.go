@@ -107,3 +107,35 @@ func TestAnEventOfANewerVersionStopsTheReader(t *testing.T) {
 		t.Errorf("it ended with %v", err)
 	}
 }
+
+// TestWhatComesMeanwhileComesTogether: a live reader that is slow gets fewer and larger batches.
+func TestWhatComesMeanwhileComesTogether(t *testing.T) {
+	const n = 50
+	l := eventstoretest.New(t)
+	use(t, l, org, "k", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	batches, read := 0, 0
+	ended := make(chan error, 1)
+	go func() {
+		ended <- l.Read(ctx, eventstore.Query{Stream: eventstore.Uses, Reach: domain.All, Live: true}, func(b eventstore.Batch) error {
+			if batches++; batches == 1 {
+				close(begun)
+				<-goOn
+			}
+			if read += len(b.Messages); read == 1+n {
+				cancel()
+			}
+			return nil
+		})
+	}()
+	<-begun
+	for range n {
+		use(t, l, org, "k", 1)
+	}
+	close(goOn)
+	if err := <-ended; !errors.Is(err, context.Canceled) || batches > n/2 {
+		t.Errorf("%d messages in %d batches: %v", read, batches, err)
+	}
+}

@@ -179,17 +179,22 @@ func (r *reader) atEnd(b Batch) bool {
 	return !r.query.Live && (r.passed || b.Checkpoint.Position >= r.end)
 }
 
-// batch is m with what the client has received after it.
+// batch is m with what the client has received after it. What comes live has nothing after it, as
+// the server knew when it sent it: there is more if the one before took long to handle.
 func (r *reader) batch(c *consumer, m *nats.Msg) (b Batch, err error) {
 	b.Messages, b.Records = r.messages[:0], r.records[:0]
 	for n := 1; m != nil; n++ {
 		if err := r.add(c, &b, m); err != nil {
 			return b, err
 		}
-		if n == r.query.Max || b.Pending == 0 || r.atEnd(b) {
+		if n == r.query.Max || b.Pending == 0 && !r.query.Live || r.atEnd(b) {
 			return b, nil
 		}
-		if m, err = c.nextWithin(time.Millisecond); err != nil {
+		var wait time.Duration
+		if b.Pending > 0 {
+			wait = time.Millisecond // the rest has been sent already
+		}
+		if m, err = c.nextWithin(wait); err != nil {
 			return b, err
 		}
 	}

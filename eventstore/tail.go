@@ -170,11 +170,11 @@ func (tl *tail) end(err error) {
 	}
 }
 
-// pause lets messages gather for the next chunk if none has come yet: the longer, the more
-// subscriptions each chunk is looked at for.
+// pause lets messages gather for the next chunk if none is known to have come yet: the longer, the
+// more subscriptions each chunk is looked at for.
 func (tl *tail) pause(ctx context.Context, b Batch, subscriptions int) {
 	pause := min(time.Duration(subscriptions)*pauseEach, maxChunkPause)
-	if b.Pending == 0 && pause >= time.Millisecond {
+	if b.Pending == 0 && len(b.Messages) < chunkMessages && pause >= time.Millisecond {
 		_ = backoff.Sleep(ctx, pause) // the reader ends with ctx
 	}
 }
