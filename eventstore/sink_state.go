@@ -131,7 +131,7 @@ func (l *Ledger) AddAttempt(id domain.SinkID, data []byte) error {
 
 // Attempts are the attempts of a sink that are kept, oldest first.
 func (l *Ledger) Attempts(ctx context.Context, id domain.SinkID) ([]Raw, error) {
-	return readMessages(ctx, l.attempts, attemptsRoot+string(id))
+	return readMessages(ctx, l.attempts, attemptsRoot+string(id), 0, maxAttempts)
 }
 
 // ErrDeadLettersFull says that a sink has as many dead letters as it may.
@@ -175,9 +175,9 @@ func (l *Ledger) CountDeadLetters(ctx context.Context, id domain.SinkID) (n uint
 	return n, err
 }
 
-// DeadLetters are those of a sink, oldest first.
-func (l *Ledger) DeadLetters(ctx context.Context, id domain.SinkID) ([]Raw, error) {
-	return readMessages(ctx, l.deadLetters, deadLettersRoot+string(id))
+// DeadLetters are those of a sink after a position, oldest first, at most limit.
+func (l *Ledger) DeadLetters(ctx context.Context, id domain.SinkID, after Position, limit int) ([]Raw, error) {
+	return readMessages(ctx, l.deadLetters, deadLettersRoot+string(id), after, limit)
 }
 
 // DeleteDeadLetter deletes one that was delivered after all, or that the operator gives up.
@@ -194,32 +194,25 @@ func (l *Ledger) DeleteDeadLetter(ctx context.Context, p Position) error {
 	})
 }
 
-// readMessages reads all messages of a subject, of which there are few.
-func readMessages(ctx context.Context, s jetstream.Stream, subject string) (all []Raw, err error) {
+// readMessages reads the messages of a subject after a position, at most limit. It asks for one after
+// the other: a consumer for each page would stay on the server for a while, which has room for 1,000.
+func readMessages(ctx context.Context, s jetstream.Stream, subject string, after Position, limit int) (all []Raw, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
-	// The server drops a consumer that was not asked for a minute.
-	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, MaxResetAttempts: 1, InactiveThreshold: time.Minute})
-	if err != nil {
-		return nil, classify(err)
-	}
-	for n := 1; n > 0; {
-		page, err := c.FetchNoWait(defaultBatch)
+	for len(all) < limit {
+		var m *jetstream.RawStreamMsg
+		err := retry(ctx, func(ctx context.Context) (err error) {
+			m, err = s.GetMsg(ctx, uint64(after)+1, jetstream.WithGetMsgSubject(subject))
+			return err
+		})
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
 		if err != nil {
-			return nil, classify(err)
+			return nil, fmt.Errorf("read %s after %d: %w", subject, after, err)
 		}
-		n = 0
-		for m := range page.Messages() {
-			n++
-			meta, err := m.Metadata()
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, Raw{Position: Position(meta.Sequence.Stream), Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Stored: meta.Timestamp})
-		}
-		if err := page.Error(); err != nil {
-			return nil, classify(err)
-		}
+		after = Position(m.Sequence)
+		all = append(all, Raw{Position: after, Subject: m.Subject, Header: m.Header, Data: m.Data, Stored: m.Time})
 	}
 	return all, nil
 }

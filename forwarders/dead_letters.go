@@ -54,24 +54,32 @@ func (p *pass) counted() {
 	p.checkpoint.Rejected++
 }
 
+// lettersPage is how many dead letters are in memory at once for a replay, beside those of the batches.
+const lettersPage = 100
+
 // readDeadLetters is read for a replay of what was set aside.
 func (r *reader) readDeadLetters(ctx context.Context) error {
-	letters, err := r.pass.engine().deadLetters(ctx, r.pass.sink.Sink)
-	if err != nil {
-		return err
-	}
-	for _, l := range letters {
-		event := transport.Event{ID: l.Event, Key: l.Key, Type: l.Type, Org: l.Org, Time: l.Time, Sequence: l.Sequence, Body: l.Body}
-		r.add(ctx, item{event: event, letter: l.position})
+	for after, more := eventstore.Position(0), true; more && ctx.Err() == nil; {
+		letters, err := r.pass.engine().deadLetters(ctx, r.pass.sink.Sink, after, lettersPage)
+		if err != nil {
+			return err
+		}
+		for _, l := range letters {
+			event := transport.Event{ID: l.Event, Key: l.Key, Type: l.Type, Org: l.Org, Time: l.Time, Sequence: l.Sequence, Body: l.Body}
+			r.add(ctx, item{event: event, letter: l.position})
+			after = l.position
+		}
+		more = len(letters) == lettersPage
 	}
 	r.done = true
 	r.flushLast(ctx)
 	return nil
 }
 
-// deadLetters are what the receiver of a sink rejected for good, oldest first.
-func (e *Engine) deadLetters(ctx context.Context, id domain.SinkID) ([]deadLetter, error) {
-	raw, err := e.Ledger.DeadLetters(ctx, id)
+// deadLetters are what the receiver of a sink rejected for good, after a position among them, oldest
+// first, at most limit.
+func (e *Engine) deadLetters(ctx context.Context, id domain.SinkID, after eventstore.Position, limit int) ([]deadLetter, error) {
+	raw, err := e.Ledger.DeadLetters(ctx, id, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +96,11 @@ func (e *Engine) deadLetters(ctx context.Context, id domain.SinkID) ([]deadLette
 // SinkDeadLetters are the dead letters of a sink after a position among them, oldest first, at most
 // limit.
 func (e *Engine) SinkDeadLetters(ctx context.Context, id domain.SinkID, after uint64, limit int) (page []domain.SinkDeadLetter, err error) {
-	all, err := e.deadLetters(ctx, id)
+	letters, err := e.deadLetters(ctx, id, eventstore.Position(after), limit)
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range all {
-		if uint64(l.position) <= after || len(page) == limit {
-			continue
-		}
+	for _, l := range letters {
 		body := json.RawMessage(l.Body)
 		if !json.Valid(body) {
 			body, _ = json.Marshal(string(l.Body)) // a string can be written
