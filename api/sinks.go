@@ -388,6 +388,11 @@ func (s *server) testSink(ctx context.Context, p domain.Principal, in *testSinkR
 	if err != nil {
 		return nil, err
 	}
+	release, err := s.admission.acquireFor(ctx, &s.admission.tests, p.Org)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	attempt, err := s.forwarders().TestSink(ctx, found.ID, found.Revision)
 	return &sinkAttempt{attempt}, err
 }
@@ -403,6 +408,11 @@ func (s *server) listSinkAttempts(ctx context.Context, p domain.Principal, in *r
 	if err != nil {
 		return nil, err
 	}
+	release, err := s.admission.acquireFor(ctx, &s.admission.pages, p.Org)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	attempts, err := s.forwarders().SinkAttempts(ctx, found.ID)
 	a := &sinkAttempts{}
 	a.Body.Items = orEmpty(attempts)
@@ -435,6 +445,11 @@ func (s *server) listDeadLetters(ctx context.Context, p domain.Principal, in *li
 			return nil, err
 		}
 	}
+	release, err := s.admission.acquireFor(ctx, &s.admission.pages, p.Org)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	letters, err := s.forwarders().SinkDeadLetters(ctx, found.ID, in.Cursor, in.Limit+1)
 	if err != nil {
 		return nil, err

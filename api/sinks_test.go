@@ -1,12 +1,14 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
@@ -317,4 +319,48 @@ func TestWhereASinkBegins(t *testing.T) {
 			t.Errorf("%s begins after %v", from, after)
 		}
 	}
+}
+
+// A hanging receiver answers no test before it is released.
+type hangingReceiver struct {
+	api.Forwarders
+	asked   chan struct{}
+	release chan struct{}
+}
+
+func (h *hangingReceiver) TestSink(context.Context, domain.SinkID, eventstore.Position) (domain.SinkAttempt, error) {
+	h.asked <- struct{}{}
+	<-h.release
+	return domain.SinkAttempt{}, nil
+}
+
+// TestTestsOfAnOrganizationAreBounded: an organization whose receiver lets tests hang takes few of
+// the slots in flight, and no tests away from another one.
+func TestTestsOfAnOrganizationAreBounded(t *testing.T) {
+	receiver := &hangingReceiver{asked: make(chan struct{}), release: make(chan struct{})}
+	s := startWith(t, nil, func(o *api.Options) { o.Forwarders = receiver })
+	test := func(org string) (key, path string) {
+		key = s.admin(s.org(org), "sinks:write")
+		return key, "/v1/sinks/" + s.sink(key, `{"name":"n",`+hook+`}`) + "/test"
+	}
+	ours, path := test("ours")
+	theirs, other := test("theirs")
+	var tests sync.WaitGroup
+	begin := func(key, path string) {
+		tests.Go(func() {
+			if status, _, text := s.do(key, "POST", path, ""); status != 200 {
+				t.Errorf("%d %s", status, text)
+			}
+		})
+		<-receiver.asked
+	}
+	for range 4 {
+		begin(ours, path)
+	}
+	if status, _, text := s.do(ours, "POST", path, ""); status != 429 || !strings.Contains(text, "too_many_tests") {
+		t.Errorf("the fifth: %d %s", status, text)
+	}
+	begin(theirs, other)
+	close(receiver.release)
+	tests.Wait()
 }

@@ -91,6 +91,7 @@ var (
 	ErrTooManyRequests   = refusal(Exhausted, "too_many_requests", "too many requests at once from this address; try again in a moment")
 	ErrTooManyPages      = refusal(Exhausted, "too_many_pages", "this organization reads too many pages of events at once; try again in a moment")
 	ErrTooManyReplays    = refusal(Exhausted, "too_many_replays", "this organization replays its events too often at once; wait until a replay ends").After(10 * time.Second)
+	ErrTooManyTests      = refusal(Exhausted, "too_many_tests", "this organization tests too many sinks at once; wait until a test ends")
 	ErrTooManyKeyStreams = refusal(Exhausted, "too_many_streams", "this key, or its organization, follows too many event streams at once").After(10 * time.Second)
 
 	// Unavailable: the service cannot at the moment; the same request may succeed later.
