@@ -28,7 +28,7 @@ type client struct {
 	in     *bufio.Reader // of conn
 	reader Reader
 	hello  hello
-	budget *rate.Limiter
+	budget *rate.Limiter // that all clients of its organization share
 
 	server   net.Conn // its connection inside the server
 	fromThat *bufio.Reader
@@ -169,6 +169,6 @@ func (c *client) connect() (err error) {
 	if _, err := fmt.Fprintf(c.server, "CONNECT %s\r\n", options); err != nil {
 		return err
 	}
-	c.open.open, c.budget = map[string]subscription{}, rate.NewLimiter(budgetPerSecond, budgetPerSecond)
+	c.open.open = map[string]subscription{}
 	return c.server.SetDeadline(time.Time{})
 }

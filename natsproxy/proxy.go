@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/internal/inflight"
@@ -155,8 +156,20 @@ func (p *Proxy) enter(c *client) (limit string) {
 		p.byOrg.Leave(c.reader.Org)
 		return errMaxConnections
 	}
+	c.budget = p.budgetOf(c.reader.Org)
 	p.clients[c] = struct{}{}
 	return ""
+}
+
+// budgetOf is that of an organization's other clients, or a new one. More connections get it no more
+// of the server.
+func (p *Proxy) budgetOf(org domain.OrgID) *rate.Limiter {
+	for c := range p.clients {
+		if c.reader.Org == org {
+			return c.budget
+		}
+	}
+	return rate.NewLimiter(budgetPerSecond, budgetPerSecond)
 }
 
 func (p *Proxy) leave(c *client) {

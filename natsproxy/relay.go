@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What a client may ask for. An acknowledgement costs 1, all else, which makes the server answer
-// or remember something, requestCost. One that wants more is read from more slowly.
+// What the clients of an organization may ask for. An acknowledgement costs 1, all else, which makes
+// the server answer or remember something, requestCost. Of those that want more is read more slowly.
 const (
 	budgetPerSecond  = 20_000
 	requestCost      = 100
