@@ -30,6 +30,9 @@ const (
 // coverage says of each log between which positions nothing is missing.
 func (m *Manifest) coverage() (lines []string) {
 	for _, l := range m.Logs {
+		if l.Last < l.First {
+			continue
+		}
 		lines = append(lines, fmt.Sprintf("Of the log of %s, nothing from position %d to %d was changed, removed, reordered or inserted, or left out of this bundle.", l.Stream, l.First, l.Last))
 	}
 	return lines
@@ -40,7 +43,11 @@ func (r *Report) Claims() (proved, not []string) {
 	proved, not = r.Manifest.claims()
 	for i, l := range r.Manifest.Logs {
 		h := &r.Heads[i]
-		if r.Manifest.Complete() && (l.First > 1 || uint64(l.Last) < h.Size) {
+		switch {
+		case !r.Manifest.Complete():
+		case l.Last < l.First && h.Size > 0:
+			not = append(not, fmt.Sprintf("Anything of the log of %s, of which nothing is in this bundle; the checkpoint is of %d.", l.Stream, h.Size))
+		case l.First > 1 || uint64(l.Last) < h.Size:
 			not = append(not, fmt.Sprintf("Anything of the log of %s before position %d and after %d; the checkpoint is of %d.", l.Stream, l.First, l.Last, h.Size))
 		}
 		if h.QuorumAsked {

@@ -223,6 +223,10 @@ type Counts struct {
 	Uses     uint64 `json:"uses"`
 }
 
+func (c Counts) String() string {
+	return fmt.Sprintf("%d events, %d uses in %d messages", c.Events, c.Uses, c.Messages)
+}
+
 var errLine = errors.New("the line is not one of a bundle")
 
 // cutPayload takes the last member off a line. The head is given as a JSON object.

@@ -187,7 +187,7 @@ func (v *verifier) end(line []byte) error {
 		return err
 	}
 	if e.End != v.report.Counts {
-		return fmt.Errorf("the bundle says at its end that it has %+v, and has %+v", e.End, v.report.Counts)
+		return fmt.Errorf("the bundle says at its end that it has %s, and has %s", e.End, v.report.Counts)
 	}
 	if _, err := v.lines.Peek(1); !errors.Is(err, io.EOF) {
 		return errors.New("the file goes on after the bundle's end")

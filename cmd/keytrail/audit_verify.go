@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -96,6 +97,9 @@ func (c *client) verifyEvidence(cmd *cobra.Command, path string, o evidence.Opti
 		return err
 	}
 	if evidence.IsProof(text) {
+		if o.Older != nil {
+			return errors.New("--since is for bundles: a proof does not tell whether the log goes on from an older checkpoint")
+		}
 		return c.verifyProof(cmd, path, text, o.Trust)
 	}
 	var r evidence.Report
@@ -108,13 +112,28 @@ func (c *client) verifyEvidence(cmd *cobra.Command, path string, o evidence.Opti
 	}
 	proved, not := r.Claims()
 	return c.show(cmd, map[string]any{"file": path, "report": r, "proved": proved, "not_proved": not}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is good: %d events, %d uses in %d messages, %d histories\n", path, r.Counts.Events, r.Counts.Uses, r.Counts.Messages, r.Histories)
+		fmt.Fprintf(w, "%s is good: %s, %d histories, of %s\n", path, r.Counts, r.Histories, whose(&r.Manifest))
 		for i, l := range r.Manifest.Logs {
-			fmt.Fprintf(w, "\n%-6s  positions %d to %d\n", l.Stream, l.First, l.Last)
+			fmt.Fprintf(w, "\n%-6s  %s\n", l.Stream, positionsOf(l))
 			showHead(w, &r.Heads[i])
 		}
 		showClaims(w, proved, not)
 	})
+}
+
+// whose events a bundle has.
+func whose(m *evidence.Manifest) string {
+	if m.Complete() {
+		return "all organizations"
+	}
+	return "organization " + string(m.Organization)
+}
+
+func positionsOf(l evidence.Log) string {
+	if l.Last < l.First {
+		return "no positions"
+	}
+	return fmt.Sprintf("positions %d to %d", l.First, l.Last)
 }
 
 func (c *client) verifyProof(cmd *cobra.Command, path string, text []byte, trust evidence.Trust) error {

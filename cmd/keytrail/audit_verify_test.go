@@ -134,6 +134,10 @@ func TestEvidenceIsCheckedOffline(t *testing.T) {
 	}
 	expect(t, verify(bundle, "--vkey", witnessKeys[0]), exitUsage)
 	expect(t, verify(bundle, "--vkey", logKeys[0]), exitRefused) // of the other log no key is trusted
+	expect(t, verify(proof, "--since", older), exitUsage)        // it does not tell
+	if got := verify(own); !strings.Contains(got.out, " of organization "+org) {
+		t.Error(got.out)
+	}
 	expect(t, verify(filepath.Join(dir, "none")), exitUsage)
 	expect(t, verify(policy), exitRefused) // it is no bundle
 	expect(t, verify(bundle, "--policy", bundle), exitUsage)
