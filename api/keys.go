@@ -212,9 +212,16 @@ func (s *server) updateKey(ctx context.Context, p domain.Principal, in *updateKe
 
 type rotateKeyRequest struct {
 	KeyWrite
-	Body *struct {
-		Overlap *domain.Duration `json:"overlap,omitempty" doc:"How long the secrets before stay good, like 24h; left out: the min_overlap of the keyspace, or else they are refused at once."`
-	} `required:"false"`
+	Body *rotateKeyBody `required:"false"`
+}
+
+type rotateKeyBody struct {
+	Overlap *domain.Duration `json:"overlap,omitempty" doc:"How long the secrets before stay good, like 24h; left out: the min_overlap of the keyspace, or else they are refused at once."`
+}
+
+// TransformSchema states the bound of the overlap.
+func (rotateKeyBody) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.RotateKey](r, s)
 }
 
 // rotateKey waits for the read model before the key is rotated, too: if it is far behind, the

@@ -52,5 +52,8 @@ func (s *server) place(ctx context.Context, p trailPlace, field string) (domain.
 	if err != nil {
 		return domain.TrailPlace{}, domain.InvalidField(field, "must be now, beginning, a position of the events or a time like 2026-11-21T12:00:00Z")
 	}
+	if at.After(s.Now()) {
+		return domain.TrailPlace{}, domain.InvalidField(field, "must not be in the future")
+	}
 	return s.trail.PlaceAt(ctx, at)
 }

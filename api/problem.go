@@ -194,7 +194,8 @@ var ownWords = []struct {
 	{regexp.MustCompile(`^expected array length >= (\d+)$`), "must have at least $1 entries"},
 	{regexp.MustCompile(`^expected array length <= (\d+)$`), "must have at most $1 entries"},
 	{regexp.MustCompile(`^expected object with at most (\d+) properties$`), "must have at most $1 entries"},
-	{regexp.MustCompile(`^expected value to be one of "(.*)"$`), "must be one of $1"},
+	{regexp.MustCompile(`^expected value to be one of "(.*?)(, )?"$`), "must be one of $1"}, // an empty one stands for what is left out
+	{regexp.MustCompile(`^expected value to match exactly one schema but matched none$`), "has the wrong type, or is out of its range"},
 	{regexp.MustCompile(`^expected string to be (.*)$`), "must be $1"},
 }
 

@@ -47,6 +47,9 @@ func showSink(s *projections.SinkRow) Sink {
 	if s.Paused() {
 		shown.State = "paused"
 	}
+	if shown.Uses.Mode == "" {
+		shown.Uses.Mode = "each"
+	}
 	if s.Settings.SignAsymmetric {
 		shown.PublicKey = s.PublicKey
 	}
@@ -318,9 +321,16 @@ func (s *server) deleteSink(ctx context.Context, p domain.Principal, in *SinkWri
 
 type rotateSinkSecretRequest struct {
 	SinkWrite
-	Body *struct {
-		Overlap *domain.Duration `json:"overlap,omitempty" doc:"How long deliveries are signed with the secrets before as well; left out: 24h."`
-	} `required:"false"`
+	Body *rotateSinkSecretBody `required:"false"`
+}
+
+type rotateSinkSecretBody struct {
+	Overlap *domain.Duration `json:"overlap,omitempty" doc:"How long deliveries are signed with the secrets before as well; left out: 24h."`
+}
+
+// TransformSchema states the bound of the overlap.
+func (rotateSinkSecretBody) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return bounded[commands.RotateSinkSecret](r, s)
 }
 
 func (s *server) rotateSinkSecret(ctx context.Context, p domain.Principal, in *rotateSinkSecretRequest) (*signingAnswer, error) {

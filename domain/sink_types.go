@@ -85,7 +85,7 @@ const maxSinkCredentials = 24 << 10
 func (d *SinkDefinition) Check(c *SinkCredentials) error {
 	t := d.Type.entry()
 	if !slices.Contains(t.Formats, d.Format) {
-		return InvalidField("format", "a sink of the type %s can have %v", d.Type, t.Formats)
+		return InvalidField("format", "must be one of %s for a sink of the type %s", listed(t.Formats), d.Type)
 	}
 	if err := t.checkURL(d.URL); err != nil {
 		return err
@@ -100,6 +100,15 @@ func (d *SinkDefinition) Check(c *SinkCredentials) error {
 		return err
 	}
 	return c.check(d)
+}
+
+// listed are the formats as a person lists them.
+func listed(formats []SinkFormat) string {
+	var names []string
+	for _, f := range formats {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
 }
 
 // mayBelongTo refuses an organization a sink of a type that is the installation's alone.
