@@ -36,12 +36,8 @@ func parseBundle(r *http.Request, p domain.Principal) (q bundleQuery, err error)
 		return q, err
 	}
 	q.org = reach.Org
-	for name, at := range map[string]*time.Time{"from": &q.from, "to": &q.to} {
-		if v.Has(name) {
-			if *at, err = time.Parse(time.RFC3339, v.Get(name)); err != nil {
-				return q, domain.InvalidField(name, "must be a time like 2026-01-31T12:00:00Z")
-			}
-		}
+	if q.from, q.to, err = parseTimes(v); err != nil {
+		return q, err
 	}
 	for _, stream := range eventstore.Streams {
 		if q.since[stream], err = parseSince(v, "since_"+stream.String()); err != nil {

@@ -90,7 +90,7 @@ func TestBundlesAreOfWhatTheirReaderMaySee(t *testing.T) {
 	if status, _, text := s.do(s.auditor, "GET", "/v1/trail/bundle?org_id="+s.theirs, ""); status != 404 {
 		t.Errorf("%d %s", status, text)
 	}
-	for _, query := range []string{"from=x", "to=1", "since_events=-1", "since_uses=x", "since_events=99999", "nonsense=1", "org_id=x"} {
+	for _, query := range []string{"from=x", "to=1", "from=2026-02-01T00:00:00Z&to=2026-01-01T00:00:00Z", "since_events=-1", "since_uses=x", "since_events=99999", "nonsense=1", "org_id=x"} {
 		if status, _, text := s.do(s.root, "GET", "/v1/trail/bundle?"+query, ""); status != 400 && status != 404 {
 			t.Errorf("%s: %d %s", query, status, text)
 		}

@@ -148,15 +148,8 @@ var eventTypes = func() (names []string) {
 
 // parseRange reads which of the events that the filter chooses are asked for.
 func (q *eventQuery) parseRange(v url.Values, h http.Header) (err error) {
-	for _, p := range []struct {
-		name string
-		at   *time.Time
-	}{{"from", &q.filter.From}, {"to", &q.filter.To}} {
-		if v.Has(p.name) {
-			if *p.at, err = time.Parse(time.RFC3339, v.Get(p.name)); err != nil {
-				return domain.InvalidField(p.name, "must be a time like 2026-01-31T12:00:00Z")
-			}
-		}
+	if q.filter.From, q.filter.To, err = parseTimes(v); err != nil {
+		return err
 	}
 	if q.cursor, err = eventstore.ParseCursor(cmp.Or(h.Get("Last-Event-ID"), v.Get("cursor"))); err != nil {
 		return domain.InvalidField("cursor", "must be a next_cursor, or the id of a followed event, that this service gave")

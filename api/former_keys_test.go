@@ -149,6 +149,8 @@ func TestThePastOfAnotherOrganizationIsNotTold(t *testing.T) {
 		{auditor, "/v1/keys/" + id + "?at=1", 404},
 		{auditor, "/v1/keys?at=" + at + "&org_id=" + theirs, 404},
 		{auditor, "/v1/keys?at=" + at, 200},
+		{auditor, "/v1/keys?at=", 400},
+		{s.root, "/v1/keys/" + id + "?at=", 400},
 		{lister, "/v1/keys?at=" + at, 403},
 		{lister, "/v1/keys/" + id + "?at=" + at, 403},
 		{reader, "/v1/keys?at=" + at, 403},

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -36,16 +37,35 @@ func parseParameters(r *http.Request, lists []string, known ...string) (url.Valu
 	return query, err
 }
 
-// repeatedParameter is the refusal of a query that has a parameter twice, of which Huma would
-// take the first.
-func repeatedParameter(r *http.Request) error {
+// misreadParameter is the refusal of a query that Huma would take for another one: it takes the first
+// of a parameter that is there twice, and an empty one for one that is not there. An empty moment,
+// such as of a script's variable that was not set, would be the present.
+func misreadParameter(r *http.Request) error {
 	query := r.URL.Query()
+	if query.Has("at") && query.Get("at") == "" {
+		return errAt
+	}
 	for _, name := range slices.Sorted(maps.Keys(query)) { // the same fault is named each time
 		if len(query[name]) > 1 {
 			return errRepeated(name)
 		}
 	}
 	return nil
+}
+
+// parseTimes reads the parameters from and to, each of which may be left out.
+func parseTimes(v url.Values) (from, to time.Time, err error) {
+	for name, at := range map[string]*time.Time{"from": &from, "to": &to} {
+		if v.Has(name) {
+			if *at, err = time.Parse(time.RFC3339, v.Get(name)); err != nil {
+				return from, to, domain.InvalidField(name, "must be a time like 2026-01-31T12:00:00Z")
+			}
+		}
+	}
+	if v.Has("from") && v.Has("to") && !from.Before(to) {
+		return from, to, domain.InvalidField("from", "must be before to")
+	}
+	return from, to, nil
 }
 
 func errRepeated(parameter string) error {

@@ -68,7 +68,7 @@ func (s *server) prologue(method string, need permission, bounded bool) func(hum
 		deadline := time.Now().Add(eventstore.Deadline)
 		caller, err := s.authenticate(w, r, need)
 		if err == nil {
-			err = repeatedParameter(r)
+			err = misreadParameter(r)
 		}
 		var body []byte
 		if err == nil && method != http.MethodGet {

@@ -38,6 +38,9 @@ ledger is exact: each event has one, and so has the answer of each write.`}
 		if err := cmp.Or(err1, err2); err != nil {
 			return err
 		}
+		if *at == "" { // a variable that was not set: the answer would be of today
+			return errors.New("--at names no moment")
+		}
 		if len(args) == 1 {
 			if len(q) > 0 {
 				return errors.New("a key that is named takes no filters")
