@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -22,6 +23,8 @@ type Log struct {
 	mu      sync.Mutex
 	current domain.TrailLog
 	at      eventstore.Position // of its last event
+
+	origin atomic.Pointer[string] // of current
 }
 
 // NewLog reads the logs over ledger.
@@ -35,7 +38,18 @@ func (l *Log) Current(ctx context.Context) (domain.TrailLog, error) {
 	defer l.mu.Unlock()
 	end, err := l.ledger.Load(ctx, eventstore.TrailLogRef(), l.at, func(r eventstore.Record) { l.current.Apply(r.Event) })
 	l.at = end
+	origin := l.current.Origin
+	l.origin.Store(&origin)
 	return l.current, err
+}
+
+// LastOrigin is the origin as Current last told it, which a Signer asks each second. It does not
+// wait for the ledger.
+func (l *Log) LastOrigin() string {
+	if o := l.origin.Load(); o != nil {
+		return *o
+	}
+	return ""
 }
 
 // LastCheckpoints are those of a log that was signed, by stream.

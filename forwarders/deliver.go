@@ -71,7 +71,7 @@ func (u *undelivered) unreachable() bool { return u.failure.Status == 0 || u.fai
 
 // item writes a record as the sink's receiver is to get it.
 func (p *pass) item(r eventstore.Record, after eventstore.Cursor) item {
-	id := eventID(p.engine().Origin, &r)
+	id := eventID(p.engine().Origin(), &r)
 	i := item{record: r, after: after, event: transport.Event{ID: id, Key: r.Subject, Type: r.Type, Org: r.Org, Time: r.Time, Sequence: r.Identity()}}
 	if p.write == nil {
 		i.fault = &transport.Failure{Kind: transport.Rejected, Text: fmt.Sprintf("there is no format %q", p.sink.Format)}

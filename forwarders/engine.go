@@ -20,7 +20,7 @@ type Options struct {
 	Catalog  Catalog
 	Commands Commands
 	Sender   func(transport.Receiver) (transport.Sender, error) // transport.New in the process's environment
-	Origin   string                                             // what the ids of events begin with: it tells this ledger from others
+	Origin   func() string                                      // what the ids of events begin with: it tells this ledger from others, and is another one when the Merkle logs are renewed
 	Node     string                                             // the name of this process, for operators
 	Alone    bool                                               // no other process is at the ledger: its server is this one's own
 	Logger   *slog.Logger

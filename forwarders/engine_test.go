@@ -140,7 +140,7 @@ func (i *installation) made(r *receiver) int {
 // engine is that of a process with a connection of its own.
 func (i *installation) engine(node string) *forwarders.Engine {
 	l := eventstoretest.Open(i.t, i.server)
-	return forwarders.New(forwarders.Options{Ledger: l, Trail: eventstore.NewTrail(l, nil), Catalog: i, Commands: i, Sender: i.sender, Origin: "0123abcd", Node: node, Alone: i.alone,
+	return forwarders.New(forwarders.Options{Ledger: l, Trail: eventstore.NewTrail(l, nil), Catalog: i, Commands: i, Sender: i.sender, Origin: func() string { return "0123abcd" }, Node: node, Alone: i.alone,
 		Now: func() time.Time { i.mu.Lock(); defer i.mu.Unlock(); return time.Now().Add(i.ahead) }})
 }
 

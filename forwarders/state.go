@@ -163,7 +163,7 @@ func (p *pass) save() {
 func (p *pass) put(c Checkpoint) error {
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
-	c.Node, c.Term, c.Origin = p.engine().Node, p.tenure.lease.term, p.engine().Origin
+	c.Node, c.Term, c.Origin = p.engine().Node, p.tenure.lease.term, p.engine().Origin()
 	data, err := json.Marshal(c)
 	if err != nil {
 		return err

@@ -157,7 +157,7 @@ func (e *Engine) testEvent(s Sink, now time.Time) (transport.Event, error) {
 	}
 	test := sinkTest{Sink: s.Sink, Header: domain.Header{At: now}}
 	r := eventstore.Record{Org: s.Org, Subject: string(s.Sink), ID: id.String(), Stored: now, Time: now, Type: "sink.test", Event: test}
-	event := transport.Event{ID: e.Origin + "-test-" + id.String(), Key: r.Subject, Type: r.Type, Org: r.Org, Time: now, Sequence: "0"}
+	event := transport.Event{ID: e.Origin() + "-test-" + id.String(), Key: r.Subject, Type: r.Type, Org: r.Org, Time: now, Sequence: "0"}
 	write := format.Of(s.Format)
 	if write == nil {
 		return event, fmt.Errorf("there is no format %q", s.Format)

@@ -78,7 +78,7 @@ func TestAMinuteOfManyKeysEndsEarly(t *testing.T) {
 
 // TestASinkStaysBeforeAMinuteUntilItsLastSum, so that a crash sums up the same again.
 func TestASinkStaysBeforeAMinuteUntilItsLastSum(t *testing.T) {
-	p := &pass{tenure: &tenure{engine: New(Options{Origin: "0123abcd"})}, write: func(string, *eventstore.Record) ([]byte, error) { return nil, nil }}
+	p := &pass{tenure: &tenure{engine: New(Options{Origin: func() string { return "0123abcd" }})}, write: func(string, *eventstore.Record) ([]byte, error) { return nil, nil }}
 	r := &reader{pass: p, sums: &sums{}, limits: transport.Limits{Events: 100}}
 	add := func(record *eventstore.Record) {
 		before := r.cursor

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -157,7 +158,17 @@ func TestALedgerThatWasPutBackIsFoundOut(t *testing.T) {
 		expect(t, r.command(t, "", "audit", "log"), exitOK, "FORK")
 		r.end(t, syscall.SIGKILL)
 	}
-	r = launch(t, data)
+	r = launch(t, data, "--sink-files", t.TempDir())
+	var made struct{ Sink struct{ ID string } }
+	r.call(t, "POST", "/v1/sinks", map[string]any{"name": "all", "type": "file", "settings": map[string]any{"path": "all.ndjson"}}, &made)
+	idsBegin := func(origin string) { // with what tells one ledger's positions from another's
+		t.Helper()
+		var attempt struct{ First string }
+		if r.call(t, "POST", "/v1/sinks/"+made.Sink.ID+"/test", nil, &attempt); !strings.HasPrefix(attempt.First, path.Base(path.Dir(origin))+"-") {
+			t.Errorf("the id %s is not of %s", attempt.First, origin)
+		}
+	}
+	idsBegin(a.last.Origin)
 	expect(t, r.command(t, "", "audit", "renew"), exitUsage, "comment")
 	expect(t, r.command(t, "", "audit", "renew", "--comment", "the disk was put back"), exitOK, "log 2, renewed")
 	until(t, "the log goes on", func() bool {
@@ -169,6 +180,7 @@ func TestALedgerThatWasPutBackIsFoundOut(t *testing.T) {
 	if next.last.Origin == a.last.Origin {
 		t.Errorf("%s goes on", a.last.Origin)
 	}
+	idsBegin(next.last.Origin)
 	expect(t, r.command(t, "", "audit", "rotate-keys", "--overlap", "1h"), exitOK, "log 2")
 }
 

@@ -15,13 +15,18 @@ import (
 
 // forward makes what runs sinks, and runs them unless this process is not to.
 func (s *service) forward() *forwarders.Engine {
-	e := transport.Environment{Origin: path.Base(s.trailLog.Origin), Version: programVersion(), Outbound: s.outbound, Files: s.SinkFiles,
+	origin := func() string { return path.Base(s.merkle.LastOrigin()) }
+	e := transport.Environment{Version: programVersion(), Outbound: s.outbound, Files: s.SinkFiles,
 		Streams: func(ctx context.Context, org domain.OrgID, sink domain.SinkID, keep time.Duration) (transport.Stream, error) {
 			return s.ledger.SinkStream(ctx, org, sink, keep)
 		}}
 	engine := forwarders.New(forwarders.Options{
-		Ledger: s.ledger, Trail: s.trail, Catalog: sinkCatalog{s.store, s.commands}, Commands: s.commands, Origin: e.Origin, Node: s.Node, Alone: s.nats != nil, Logger: s.log, Metrics: s.metrics,
-		Sender: func(r transport.Receiver) (transport.Sender, error) { return transport.New(r, e) },
+		Ledger: s.ledger, Trail: s.trail, Catalog: sinkCatalog{s.store, s.commands}, Commands: s.commands, Origin: origin, Node: s.Node, Alone: s.nats != nil, Logger: s.log, Metrics: s.metrics,
+		Sender: func(r transport.Receiver) (transport.Sender, error) {
+			e := e
+			e.Origin = origin()
+			return transport.New(r, e)
+		},
 	})
 	if s.Forward {
 		s.run(engine.Run)

@@ -19,7 +19,6 @@ import (
 	"github.com/keytrail/keytrail/api"
 	"github.com/keytrail/keytrail/audit"
 	"github.com/keytrail/keytrail/commands"
-	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/forwarders"
 	"github.com/keytrail/keytrail/internal/keyring"
@@ -46,7 +45,6 @@ type service struct {
 	store          *projections.Store
 	commands       *commands.Handler
 	trail          *eventstore.Trail // both streams as one, for the API and for sinks
-	trailLog       domain.TrailLog
 	forwarders     *forwarders.Engine
 	tokens         *token.Issuer
 	merkle         *audit.Log // the Merkle logs

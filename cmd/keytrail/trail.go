@@ -46,8 +46,10 @@ func (s *service) openTrail(ring *keyring.Keyring, o *commands.Options) {
 
 // signTrail begins the Merkle logs, or the next ones after a restoration, and signs them from then on.
 func (s *service) signTrail(ctx context.Context) error {
-	var err error
-	if s.trailLog, err = s.commands.BeginTrail(ctx, s.ledger.Restored()); err != nil {
+	if _, err := s.commands.BeginTrail(ctx, s.ledger.Restored()); err != nil {
+		return err
+	}
+	if _, err := s.merkle.Current(ctx); err != nil { // so that LastOrigin knows it
 		return err
 	}
 	s.signer = audit.NewSigner(audit.Options{Ledger: s.ledger, Log: s.merkle, Keys: s.checkpointKeys, Dir: filepath.Join(s.Data, "checkpoints"), Logger: s.log, Metrics: s.metrics,
