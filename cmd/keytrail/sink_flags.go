@@ -30,8 +30,8 @@ func sinkFlags(cmd *cobra.Command) *sinkBody {
 	b := &sinkBody{bodyFlags: bodyFlags{set: f}, cmd: cmd, files: map[string]*string{}}
 	b.text("name", "name", "what it is called")
 	b.text("url", "url", "of the receiver, for the types that have one")
-	b.text("format", "format", "cloudevents, ocsf, ecs or cef; left out: the first of the type's")
-	b.list("event-type", "event_types", "what it gets, like key.revoked; may be repeated; left out: all")
+	b.text("format", "format", "cloudevents, ocsf, ecs or cef")
+	b.list("event-type", "event_types", "what it gets, like key.revoked; may be repeated; '' is all")
 	uses := f.String("uses", "", "each, summed, none, or sampled/100: one in a hundred of the valid ones, and all others")
 	b.add("uses", "uses", func() (any, error) { return parseUses(*uses) })
 	b.settings = f.StringArray("set", nil, "a setting of the type, like index=keytrail; may be repeated")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -74,6 +75,9 @@ func createSinkCommand(c *client) *cobra.Command {
   keytrail sinks create --name splunk --type splunk_hec --url https://splunk.example.com:8088 --format ocsf \
     --set index=keytrail --set acknowledge=true --token-file hec.token --from beginning`}
 	flags := sinkFlags(cmd)
+	for flag, omitted := range map[string]string{"format": "the first of the type's", "event-type": "all", "uses": "each"} {
+		cmd.Flags().Lookup(flag).Usage += "; left out: " + omitted
+	}
 	flags.text("org", "org_id", "the organization whose events it gets; left out: all, if your key serves all")
 	flags.text("type", "type", oneOf(domain.SinkTypeNames()))
 	flags.text("from", "from", "what it begins after: now, beginning, a position of the events, or a time; left out: now")
@@ -88,7 +92,7 @@ func createSinkCommand(c *client) *cobra.Command {
 }
 
 func updateSinkCommand(c *client) *cobra.Command {
-	cmd := &cobra.Command{Use: "update SINK_ID", Short: "Change a sink", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "update SINK_ID", Short: "Change a sink; what is not named stays as it is", Args: cobra.ExactArgs(1)}
 	flags := sinkFlags(cmd)
 	flags.unset = cmd.Flags().StringSlice("unset", nil, "a setting or credential that goes; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -150,15 +154,23 @@ func showSinkCommand(c *client) *cobra.Command {
 	}}
 }
 
+// usesText is what --uses takes.
+func usesText(u domain.SinkUses) string {
+	if u.OneIn > 0 {
+		return fmt.Sprintf("%s/%d", u.Mode, u.OneIn)
+	}
+	return u.Mode
+}
+
 func writeSinkStatus(w io.Writer, s *api.Sink, st *domain.SinkStatus) {
 	short := s.Settings
 	if short.CA != "" {
 		short.CA = "given" // a screen of PEM otherwise; --json has it
 	}
 	settings, _ := json.Marshal(short) // texts and numbers alone
-	fmt.Fprintf(w, "\nevents        %s\nsettings      %s\ncredentials   %s\nbegan after   event %d, uses %d\nlag           %d messages, %.1f s\ndelivered     %d, rejected %d, retries %d\nlast success  %s\n",
-		orDash(strings.Join(s.EventTypes, " ")), settings, orDash(strings.Join(s.Credentials, " ")), s.After.Events, s.After.Uses, st.LagEvents, st.LagSeconds, st.Delivered, st.Rejected, st.Retries, whenOrDash(st.LastSuccessAt))
-	for _, line := range [][2]string{{"public key", s.PublicKey}, {"failing since", whenOrDash(st.FailingSince)}, {"last error", st.LastError}} {
+	fmt.Fprintf(w, "\nevents        %s\nuses          %s\nsettings      %s\ncredentials   %s\nbegan after   event %d, uses %d\nlag           %d messages, %.1f s\ndelivered     %d, rejected %d, retries %d\nlast success  %s\n",
+		cmp.Or(strings.Join(s.EventTypes, " "), "all"), usesText(s.Uses), settings, orDash(strings.Join(s.Credentials, " ")), s.After.Events, s.After.Uses, st.LagEvents, st.LagSeconds, st.Delivered, st.Rejected, st.Retries, whenOrDash(st.LastSuccessAt))
+	for _, line := range [][2]string{{"public key", s.PublicKey}, {"failing since", whenOrDash(st.FailingSince)}, {"last error", st.LastError}, {"at", whenOrDash(st.LastErrorAt)}} {
 		if line[1] != "" && line[1] != "-" {
 			fmt.Fprintf(w, "%-13s %s\n", line[0], line[1])
 		}

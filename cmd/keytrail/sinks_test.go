@@ -141,14 +141,17 @@ func TestEveryCredentialComesFromAFile(t *testing.T) {
 
 // TestTheStatusOfASinkIsShort: no certificates are in it, and its lines have an order.
 func TestTheStatusOfASinkIsShort(t *testing.T) {
-	s := api.Sink{PublicKey: "whpk_a", Settings: domain.SinkSettings{CA: "-----BEGIN CERTIFICATE-----\nMIIB", Index: "trail"}}
-	st := domain.SinkStatus{FailingSince: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), LastError: "connection refused"}
+	s := api.Sink{PublicKey: "whpk_a", Uses: domain.SinkUses{Mode: "sampled", OneIn: 10}, Settings: domain.SinkSettings{CA: "-----BEGIN CERTIFICATE-----\nMIIB", Index: "trail"}}
+	st := domain.SinkStatus{FailingSince: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), LastError: "connection refused", LastErrorAt: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	var b strings.Builder
 	writeSinkStatus(&b, &s, &st)
 	if !strings.Contains(b.String(), `settings      {"index":"trail","ca":"given"}`) {
 		t.Errorf("the settings are not short: %s", &b)
 	}
-	if want := "public key    whpk_a\nfailing since 2026-11-20T12:00:00Z\nlast error    connection refused\n"; !strings.HasSuffix(b.String(), want) {
+	if !strings.Contains(b.String(), "events        all\nuses          sampled/10\n") {
+		t.Errorf("what it gets is not there: %s", &b)
+	}
+	if want := "public key    whpk_a\nfailing since 2026-11-20T12:00:00Z\nlast error    connection refused\nat            2026-11-21T12:00:00Z\n"; !strings.HasSuffix(b.String(), want) {
 		t.Errorf("%s does not end with %s", &b, want)
 	}
 }
