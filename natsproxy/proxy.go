@@ -141,6 +141,9 @@ func (p *Proxy) serve(ctx context.Context, conn net.Conn) {
 	}
 	p.Logger.InfoContext(ctx, "NATS subscriber connected", "key", c.reader.Key, "org", c.reader.Org, "ip", c.ip)
 	err := c.run(ctx)
+	if ended := c.reader.StillMay(); ended != nil {
+		err = ended // and so the connection was closed
+	}
 	p.Logger.InfoContext(ctx, "NATS subscriber gone", "key", c.reader.Key, "org", c.reader.Org, "ip", c.ip, "reason", err)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,9 @@ func TestASubscriberIsCutOff(t *testing.T) {
 			if err := <-said; !errors.Is(err, nats.ErrAuthRevoked) {
 				t.Error(err)
 			}
+			until(t, "why, in the log", func() bool {
+				return regexp.MustCompile(`subscriber gone" key=` + m.Key.ID + ` .* reason="?[a-z ]*(key|scope|organization)`).MatchString(r.said.String())
+			})
 			if _, err := connect(m.Secret); !errors.Is(err, nats.ErrAuthorization) {
 				t.Errorf("it connects again: %v", err)
 			}
