@@ -95,7 +95,7 @@ func (c *Client) ask(ctx context.Context, checkpoint audit.Checkpoint, old int64
 		}
 		return nil, &conflict{size}
 	}
-	return nil, fmt.Errorf("it answers %s: %.200q", answer.Status, body)
+	return nil, fmt.Errorf("it answers %s: %.200q", answer.Status, bytes.TrimSpace(body))
 }
 
 func request(checkpoint []byte, old int64, proof []tlog.Hash) []byte {
