@@ -44,7 +44,7 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 	var revoked struct {
 		RevokedAt string `json:"revoked_at"`
 	}
-	r.call(t, "POST", "/v1/keys/"+id+"/revoke", map[string]any{"reason": "key_compromise"}, &revoked)
+	r.call(t, "POST", "/v1/keys/"+id+"/revoke", map[string]any{"reason": "key_compromise", "comment": "seen in a log"}, &revoked)
 	r.call(t, "POST", "/v1/verify", map[string]any{"key": m.Secret, "ip": "203.0.113.9"}, nil)
 
 	r.untilSigned(t)
@@ -53,13 +53,14 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 		"who created this key?":                  {"key.created", "by " + root, "-key.revoked"},
 		"who changed it?":                        {"key.updated", "key.rotated", "by " + root},
 		"who used it, and from where?":           {"code=VALID ip=192.0.2.7", "code=REVOKED ip=203.0.113.9"},
-		"when was it revoked, and by whom?":      {revoked.RevokedAt[:19], "reason=key_compromise", "by " + root},
+		"when was it revoked, and by whom?":      {revoked.RevokedAt[:19], "reason=key_compromise comment=seen in a log", "by " + root},
 		"was it used after that?":                {"code=REVOKED ip=203.0.113.9", "-VALID"},
 		"which keys had this scope on that day?": {id, "active", "invoices:write", "-" + other.Key.ID},
 		"what could this key do on that day?":    {id, "active", "invoices:write", "-invoices:read"},
 		"which keys were never rotated?":         {other.Key.ID, "-" + id},
 		"who read the audit trail?":              {},
 		"may I have the evidence?":               {},
+		"may I have that of one event?":          {`"position":1`},
 		"was anything removed, or changed?":      {},
 		"what happened in these weeks?":          {},
 	}
@@ -70,7 +71,7 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 	_, block, _ := strings.Cut(string(page), "```sh questions\n")
 	block, _, _ = strings.Cut(block, "```")
 	dir := t.TempDir() // each command runs in a folder of its own
-	of := strings.NewReplacer("trail.bundle", filepath.Join(dir, "trail.bundle"), "report.html", filepath.Join(dir, "report.html"), "$KEY", id, "$ORG", org, "$REVOKED", revoked.RevokedAt, "$DATE", date, "$FROM", time.Now().AddDate(0, 0, -14).UTC().Format(time.RFC3339), "$TO", date)
+	of := strings.NewReplacer("trail.bundle", filepath.Join(dir, "trail.bundle"), "report.html", filepath.Join(dir, "report.html"), "$KEY", id, "$POSITION", "1", "$ORG", org, "$REVOKED", revoked.RevokedAt, "$DATE", date, "$FROM", time.Now().AddDate(0, 0, -14).UTC().Format(time.RFC3339), "$TO", date)
 	for _, line := range strings.Split(strings.TrimSpace(block), "\n") {
 		command, question, _ := strings.Cut(strings.TrimPrefix(line, "keytrail "), "# ")
 		want, known := answers[question]
@@ -92,12 +93,13 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 	}
 	// The root key, which asked all this, is of the installation: so are its reads.
 	got := r.command(t, "", "events", "list", "--type", "audit.read")
-	expect(t, got, exitOK, "access=page", "access=state", "filter=map[key_id:"+id)
+	expect(t, got, exitOK, "access=page", "access=state", "filter=key_id:"+id)
 	if n := len(regexp.MustCompile("(?m)^.*type:audit.read.*$").FindAllString(got.out, -1)); n == 0 {
 		t.Errorf("asking who read is not on the trail: %+v", got)
 	}
 	expect(t, r.command(t, "", "audit", "state", "--at", "soon"), exitRefused, "at: ")
 	expect(t, r.command(t, "", "audit", "state"), exitUsage, "at")
+	expect(t, r.command(t, "", "audit", "state", "--at", ""), exitUsage, "at")
 	expect(t, r.command(t, "", "audit", "state", "--at", date, "--json", id), exitOK, `"status": "active"`)
 	expect(t, r.command(t, "", "audit", "state", "--at", "2", "--sort", "name"), exitOK, "ID")
 }

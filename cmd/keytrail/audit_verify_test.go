@@ -101,10 +101,12 @@ func TestEvidenceIsCheckedOffline(t *testing.T) {
 	expect(t, r.command(t, "", "audit", "export", "--out", bundle), exitUsage) // it exists
 	expect(t, r.command(t, "", "audit", "export", "--org", org, "--since", older, "--out", own), exitOK)
 	proof := filepath.Join(dir, "proof.json")
-	status, text := r.get(t, "/v1/events/3/proof")
-	if status != 200 || os.WriteFile(proof, []byte(text), 0o600) != nil {
-		t.Fatal(status, text)
+	expect(t, r.command(t, "", "audit", "vkey"), exitOK, logKeys...)
+	got := r.command(t, "", "audit", "proof", "3")
+	if expect(t, got, exitOK); os.WriteFile(proof, []byte(got.out), 0o600) != nil {
+		t.Fatal(got)
 	}
+	expect(t, r.command(t, "", "audit", "proof", "x"), exitRefused, "position")
 	r.end(t, syscall.SIGTERM) // from here on there is no service
 
 	verify := func(args ...string) told {
@@ -128,7 +130,7 @@ func TestEvidenceIsCheckedOffline(t *testing.T) {
 	if err := os.WriteFile(changed, []byte(strings.Replace(string(content), `"a key"`, `"b key"`, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got := verify(changed, "--policy", policy)
+	got = verify(changed, "--policy", policy)
 	if expect(t, got, exitRefused); !regexp.MustCompile(`events position \d+: what is here is not what was logged`).MatchString(got.err) {
 		t.Error(got.err)
 	}

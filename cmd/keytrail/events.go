@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +52,22 @@ type event struct {
 	Data     map[string]any `json:"data"`
 }
 
+// detailNames are the members of data that the line for a person has, in this order.
+var detailNames = []string{"code", "ip", "scopes", "resource", "reason", "name", "access", "filter", "log", "generation", "number", "stream", "from", "to", "finding", "delivered", "rejected", "count", "comment"}
+
+// detailText is a member of data in a line.
+func detailText(v any) string {
+	members, ok := v.(map[string]any)
+	if !ok {
+		return fmt.Sprint(v)
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		all = append(all, fmt.Sprintf("%s:%v", name, members[name]))
+	}
+	return strings.Join(all, ",")
+}
+
 // print writes one event, which came as JSON: so, or as a line for a person.
 func (c *client) print(w io.Writer, text []byte) error {
 	if c.json {
@@ -61,9 +79,9 @@ func (c *client) print(w io.Writer, text []byte) error {
 		return err
 	}
 	detail := ""
-	for _, name := range []string{"code", "ip", "scopes", "resource", "reason", "name", "access", "filter", "count"} {
+	for _, name := range detailNames {
 		if v, ok := e.Data[name]; ok {
-			detail += fmt.Sprintf(" %s=%v", name, v)
+			detail += " " + name + "=" + detailText(v)
 		}
 	}
 	_, err := fmt.Fprintf(w, "%s  %-8s %-20s %s by %s%s\n", e.Time.Format("2006-01-02T15:04:05.000Z"), e.Position, e.Type, orDash(e.Subject), orDash(e.Actor), detail)
