@@ -77,7 +77,8 @@ func (c *client) exportEvidence(cmd *cobra.Command, q url.Values, out string) er
 	defer answer.Body.Close()
 	end, err := receiveBundle(cmd, answer.Body, out+".part")
 	if err != nil {
-		return errors.Join(err, os.Remove(out+".part"))
+		_ = os.Remove(out + ".part")
+		return err
 	}
 	if err := errors.Join(os.Rename(out+".part", out), dirsync.Sync(filepath.Dir(out))); err != nil {
 		return err

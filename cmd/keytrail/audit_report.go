@@ -113,7 +113,10 @@ end of the range. The management key needs keys:read and audit:read, and the rea
 		if err := c.gather(cmd.Context(), r); err != nil {
 			return err
 		}
-		return replaceFile(*file, func(w io.Writer) error { return write(w, r) })
+		if err := replaceFile(*file, func(w io.Writer) error { return write(w, r) }); err != nil {
+			return err
+		}
+		return c.show(cmd, map[string]any{"file": *file}, func(w io.Writer) { fmt.Fprintf(w, "%s tells of %s to %s\n", *file, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339)) })
 	}
 	return cmd
 }
@@ -285,7 +288,11 @@ func (c *client) gatherUses(ctx context.Context, r *report) error {
 	}
 	for at := r.From.Truncate(24 * time.Hour); at.Before(r.To); at = at.AddDate(0, 0, 1) {
 		day := at.Format(time.DateOnly)
-		r.Uses = append(r.Uses, reportDay{day, days[day]})
+		counts := days[day]
+		if counts == nil {
+			counts = outcomes{} // a list of days is read without a case for those that had none
+		}
+		r.Uses = append(r.Uses, reportDay{day, counts})
 	}
 	return nil
 }

@@ -73,8 +73,12 @@ func TestAReportTellsWhatHappened(t *testing.T) {
 		t.Errorf("changes %+v, reads %+v", got.Changes, got.Reads)
 	}
 
+	if strings.Contains(readText(t, filepath.Join(dir, "r.json")), `"counts": null`) {
+		t.Error("a day without uses has null for its counts")
+	}
+
 	page := filepath.Join(dir, "r.html")
-	expect(t, cli(t, "", env, "audit", "report", "--org", org, "--out", page), exitOK)
+	expect(t, cli(t, "", env, "audit", "report", "--org", org, "--out", page), exitOK, page+" tells of ")
 	selfContained(t, readText(t, page))
 	if info, err := os.Stat(page); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("others may read the page: %v, %v", info, err)

@@ -155,6 +155,7 @@ class Section:
 
 def verify_bundle(file, keys):
     manifest = json.loads(file.readline(1 << 20))
+    demand(manifest["format"] == "keytrail-bundle-v1", "the file is not a bundle of evidence")
     organization = manifest.get("organization", "").encode()
     sections = [Section(log, organization, keys or manifest["verifier_keys"]) for log in manifest["logs"]]
     demand([s.stream for s in sections] == ["events", "uses"], "the logs are not the two")
