@@ -41,7 +41,7 @@ func checkRestored(c jetstream.StreamConfig, allowed bool) error {
 }
 
 // CheckVacant refuses a server that has a stream of a ledger: nothing of it is touched by a
-// restoration, and nobody is told to remove it.
+// restoration, and no message advises its removal.
 func CheckVacant(ctx context.Context, nc *nats.Conn) error {
 	js, err := jetstream.New(nc)
 	if err != nil {

@@ -116,7 +116,9 @@ end of the range. The management key needs keys:read and audit:read, and the rea
 		if err := replaceFile(*file, func(w io.Writer) error { return write(w, r) }); err != nil {
 			return err
 		}
-		return c.show(cmd, map[string]any{"file": *file}, func(w io.Writer) { fmt.Fprintf(w, "%s tells of %s to %s\n", *file, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339)) })
+		return c.show(cmd, map[string]any{"file": *file}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s tells of %s to %s\n", *file, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+		})
 	}
 	return cmd
 }
