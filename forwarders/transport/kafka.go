@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -31,6 +34,21 @@ const (
 type kafkaSender struct {
 	client *kgo.Client
 	topic  string
+	broken *brokerErrors
+}
+
+// brokerErrors has why the last connection to a broker was not made, for operators: the client tries
+// again until a record's time is over, and then tells that alone.
+type brokerErrors struct{ last atomic.Pointer[error] }
+
+// OnBrokerConnect is told of each attempt to connect.
+func (b *brokerErrors) OnBrokerConnect(m kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if err == nil {
+		b.last.Store(nil)
+		return
+	}
+	err = outbound.Explain(net.JoinHostPort(m.Host, strconv.Itoa(int(m.Port))), err)
+	b.last.Store(&err)
 }
 
 func newKafka(r Receiver, e Environment) (Sender, error) {
@@ -43,7 +61,9 @@ func newKafka(r Receiver, e Environment) (Sender, error) {
 	if !r.Settings.PlainText {
 		dial = tlsDialer{e.Outbound.Dialer(), secure}.DialContext
 	}
+	broken := &brokerErrors{}
 	options := []kgo.Opt{
+		kgo.WithHooks(broken),
 		kgo.SeedBrokers(r.Settings.Brokers...), kgo.DefaultProduceTopic(r.Settings.Topic), kgo.ClientID("keytrail"),
 		kgo.Dialer(dial), // also to brokers that the cluster names
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.ProducerLinger(0),
@@ -63,7 +83,7 @@ func newKafka(r Receiver, e Environment) (Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kafkaSender{client, r.Settings.Topic}, nil
+	return &kafkaSender{client, r.Settings.Topic, broken}, nil
 }
 
 func kafkaSASL(r Receiver) (sasl.Mechanism, error) {
@@ -111,15 +131,18 @@ func (s *kafkaSender) Send(ctx context.Context, events []Event) Result {
 	failed := map[int]*Failure{}
 	for _, p := range s.client.ProduceSync(ctx, records...) {
 		if p.Err != nil {
-			failed[place[p.Record]] = kafkaFailure(s.topic, p.Err)
+			failed[place[p.Record]] = s.failure(p.Err)
 		}
 	}
 	return Result{Failed: behindFailed(events, failed)}
 }
 
-// kafkaFailure is what follows from the error of one record.
-func kafkaFailure(topic string, err error) *Failure {
-	f := &Failure{Text: outbound.Explain("topic "+topic, err).Error()}
+// failure is what follows from the error of one record.
+func (s *kafkaSender) failure(err error) *Failure {
+	f := &Failure{Text: outbound.Explain("topic "+s.topic, err).Error()}
+	if why := s.broken.last.Load(); why != nil {
+		f.Text += "; " + (*why).Error()
+	}
 	for _, lasting := range []error{kerr.MessageTooLarge, kerr.InvalidRecord} {
 		if errors.Is(err, lasting) {
 			f.Kind = Rejected

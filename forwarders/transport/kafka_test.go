@@ -111,6 +111,7 @@ func TestKafkaOverTLSWithAPassword(t *testing.T) {
 		})
 	}
 	accepted(t, newSender(t, sink(func(*Receiver) {})).Send(t.Context(), someEvents(10, "a")))
+	told := map[string]string{"no authority": "unknown authority", "plain text": "is TLS missing?"}
 	for what, change := range map[string]func(*Receiver){
 		"a wrong password": func(r *Receiver) { r.Credentials.Password = secret + "x" },
 		"no authority":     func(r *Receiver) { r.Settings.CA = "" },
@@ -120,7 +121,7 @@ func TestKafkaOverTLSWithAPassword(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		r := newSender(t, sink(change)).Send(ctx, someEvents(1, "a"))
-		if len(r.Failed) != 1 || r.Failed[0].Kind != Again || strings.Contains(r.Failed[0].Text, secret) {
+		if len(r.Failed) != 1 || r.Failed[0].Kind != Again || strings.Contains(r.Failed[0].Text, secret) || !strings.Contains(r.Failed[0].Text, told[what]) {
 			t.Errorf("%s: %+v", what, r)
 		}
 	}
@@ -136,7 +137,7 @@ func TestKafkaDialsNothingThatIsNotAllowed(t *testing.T) {
 	defer strict.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if r := strict.Send(ctx, someEvents(1, "a")); len(r.Failed) != 1 {
+	if r := strict.Send(ctx, someEvents(1, "a")); len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Text, "not allowed: a loopback address") {
 		t.Errorf("%+v", r)
 	}
 	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
