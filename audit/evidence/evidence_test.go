@@ -378,6 +378,10 @@ var falsifications = map[string]struct {
 		l[i], l[i+1] = l[i+1], l[i]
 		return l
 	}, "uses position 3:"},
+	"a use of an organization comes twice": {acme, func(t *testing.T, l []string) []string {
+		i := at(t, l, `{"use":"3.0",`)
+		return slices.Insert(l, i, l[i])
+	}, "uses position 3:"},
 	"the bundle is said to be of another organization": {acme, func(t *testing.T, l []string) []string {
 		l[0] = strings.Replace(l[0], string(acme), string(globex), 1)
 		return l
@@ -399,9 +403,22 @@ var falsifications = map[string]struct {
 		l[0] = jsonText(t, m)
 		return l
 	}, ""},
+	"the checkpoints are exchanged, and nothing is said to be shown": {acme, func(t *testing.T, l []string) []string {
+		var m Manifest
+		if err := json.Unmarshal([]byte(l[0]), &m); err != nil {
+			t.Fatal(err)
+		}
+		m.Logs[0].Checkpoint, m.Logs[1].Checkpoint = m.Logs[1].Checkpoint, m.Logs[0].Checkpoint
+		m.Logs[0].Last, m.Logs[1].Last = 0, 0
+		return []string{jsonText(t, m), `{"log":"events"}`, `{"log":"uses"}`, jsonText(t, end{})}
+	}, ""},
 	"there is no manifest": {"", func(t *testing.T, l []string) []string { return l[1:] }, ""},
 	"positions are out of all bounds": {"", func(t *testing.T, l []string) []string {
 		l[0] = strings.Replace(l[0], `"last":40`, `"last":18446744073709551615`, 1)
+		return l
+	}, ""},
+	"a bundle of an organization is said to go on after the checkpoint": {acme, func(t *testing.T, l []string) []string {
+		l[0] = strings.Replace(l[0], `"last":40`, `"last":41`, 1)
 		return l
 	}, ""},
 	"a position is negative": {"", func(t *testing.T, l []string) []string {
@@ -520,6 +537,15 @@ func TestKeysAreTrustedOnFirstUseOnly(t *testing.T) {
 	}
 	if err := some.AddKey("nonsense"); err == nil {
 		t.Error("nonsense is a key")
+	}
+}
+
+// TestAKeySignsItsOwnLogAlone: that of the uses is trusted too, and has signed the events.
+func TestAKeySignsItsOwnLogAlone(t *testing.T) {
+	tr := newTrail(t, 5)
+	tr.signers[eventstore.Events] = tr.signers[eventstore.Uses]
+	if _, err := verify(t, tr, tr.bundle(t, choice{})); err == nil || !strings.Contains(err.Error(), "no trusted key of the log") {
+		t.Error(err)
 	}
 }
 
