@@ -271,6 +271,11 @@ func TestAgedOutEntriesAreSaidToBeGone(t *testing.T) {
 	if status, _, text := s.fetch(auditor, "/v1/trail/uses/tile/entries/002.p/88"); status != 200 {
 		t.Errorf("the entries that are left: %d %s", status, text)
 	}
+	for position, want := range map[string]string{"300.0": `"code":"use_gone"`, "300.9": `"code":"use_gone"`, "301.0": `"tlog_proof":`, "9999.0": `"code":"position_not_found"`} {
+		if status, _, text := s.do(auditor, "GET", "/v1/events/"+position+"/proof", ""); (status == 200) == strings.Contains(want, "code") || status != 200 && status != 404 || !strings.Contains(text, want) {
+			t.Errorf("the proof of %s: %d %s, want %s", position, status, text, want)
+		}
+	}
 	proof, err := tlog.ProveRecord(c.Size, 7, tlog.TileHashReader(c.Tree(), tiles{s, auditor, "uses"}))
 	if err != nil || len(proof) < 9 {
 		t.Errorf("an old use is not proved: %v", err)
@@ -357,6 +362,12 @@ func TestAForkStopsNoVerification(t *testing.T) {
 	}
 	if status, _, text := s.do(s.root, "GET", "/v1/events?type=trail.fork_detected", ""); status != 200 || !strings.Contains(text, "none of this ledger") {
 		t.Errorf("%d %s", status, text)
+	}
+	for _, position := range []string{"1", "1.0"} { // the use is of the verification
+		s.settle()
+		if status, header, text := s.do(s.root, "GET", "/v1/events/"+position+"/proof", ""); status != 503 || !strings.Contains(text, `"code":"not_signed_yet"`) || header.Get("Retry-After") != "2" {
+			t.Errorf("the proof of %s, which nothing signs: %d %v %s", position, status, header, text)
+		}
 	}
 	if status, _, text := s.do(s.root, "GET", "/v1/trail", ""); status != 200 || !strings.Contains(text, `"forked":true`) {
 		t.Errorf("%d %s", status, text)

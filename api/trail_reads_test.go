@@ -41,3 +41,28 @@ func TestReadingTheTrailIsOnTheTrail(t *testing.T) {
 		t.Errorf("what cannot be written is answered: %d %s", status, text)
 	}
 }
+
+// TestReadingEvidenceIsOnTheTrail, each kind, and what is not written is not answered.
+func TestReadingEvidenceIsOnTheTrail(t *testing.T) {
+	s := startSigned(t)
+	reader, auditor := s.create(s.root, `{"keyspace":"keytrail","name":"auditor","scopes":["audit:read","keys:read"]}`)
+	s.signed(auditor, "events", 3)
+	paths := map[string]string{"tiles": "/v1/trail/events/tile/entries/000.p/1", "proof": "/v1/events/1/proof", "bundle": "/v1/trail/bundle", "state": "/v1/keys?at=2"}
+	for access, path := range paths {
+		if status, _, text := s.do(auditor, "GET", path, ""); status != 200 {
+			t.Fatalf("%s: %d %s", path, status, text)
+		}
+		_, _, reads := s.do(s.root, "GET", "/v1/events?type=audit.read&actor="+reader, "")
+		if !strings.Contains(reads, `"access":"`+access+`"`) {
+			t.Errorf("GET %s is not on the trail: %s", path, reads)
+		}
+	}
+	_, unread := s.create(s.root, `{"keyspace":"keytrail","name":"second","scopes":["audit:read","keys:read"]}`)
+	s.ledger.Suspend(domain.ErrStorageFull)
+	defer s.ledger.Suspend(nil)
+	for _, path := range paths {
+		if status, _, text := s.do(unread, "GET", path, ""); status != 503 {
+			t.Errorf("GET %s, which cannot be written: %d %s", path, status, text)
+		}
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +70,7 @@ func TestKafkaKeepsTheOrderOfEachKey(t *testing.T) {
 	produced := 0
 	c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
+		demandIdempotent(t, r.(*kmsg.ProduceRequest))
 		if produced++; produced%3 == 1 {
 			answer := r.ResponseKind().(*kmsg.ProduceResponse)
 			for _, topic := range r.(*kmsg.ProduceRequest).Topics {
@@ -96,6 +99,23 @@ func TestKafkaKeepsTheOrderOfEachKey(t *testing.T) {
 			t.Fatalf("event %d of %s: %.3v", i, key, got[key])
 		}
 		got[key] = got[key][1:]
+	}
+}
+
+// demandIdempotent checks that a request waits for all replicas, and that brokers can tell what they
+// have of it already.
+func demandIdempotent(t *testing.T, r *kmsg.ProduceRequest) {
+	t.Helper()
+	if r.Acks != -1 {
+		t.Errorf("it waits for %d replicas", r.Acks)
+	}
+	for _, topic := range r.Topics {
+		for _, p := range topic.Partitions {
+			var b kmsg.RecordBatch
+			if err := b.ReadFrom(p.Records); err != nil || b.ProducerID < 0 || b.FirstSequence < 0 {
+				t.Errorf("a batch of producer %d, from %d on: %v", b.ProducerID, b.FirstSequence, err)
+			}
+		}
 	}
 }
 
@@ -140,11 +160,22 @@ func TestKafkaDialsNothingThatIsNotAllowed(t *testing.T) {
 	if r := strict.Send(ctx, someEvents(1, "a")); len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Text, "not allowed: a loopback address") {
 		t.Errorf("%+v", r)
 	}
+	inside, err := net.Listen("tcp", "127.0.0.2:0") // listens, and is not in the sink's networks
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	dialled := make(chan net.Conn, 100)
+	go func() {
+		for conn, err := inside.Accept(); err == nil; conn, err = inside.Accept() {
+			dialled <- conn
+		}
+	}()
 	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		answer := r.ResponseKind().(*kmsg.MetadataResponse)
 		broker := kmsg.NewMetadataResponseBroker()
-		broker.NodeID, broker.Host, broker.Port = 0, "169.254.169.254", 80
+		broker.NodeID, broker.Host, broker.Port = 0, "127.0.0.2", int32(inside.Addr().(*net.TCPAddr).Port)
 		answer.Brokers = append(answer.Brokers, broker)
 		topic := kmsg.NewMetadataResponseTopic()
 		name := "keytrail"
@@ -155,10 +186,18 @@ func TestKafkaDialsNothingThatIsNotAllowed(t *testing.T) {
 		answer.Topics = append(answer.Topics, topic)
 		return answer, nil, true
 	})
+	named, err := New(kafkaSink(c, nil), Environment{Outbound: outbound.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer named.Close()
 	ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	if r := newSender(t, kafkaSink(c, nil)).Send(ctx, someEvents(1, "a")); len(r.Failed) != 1 {
+	if r := named.Send(ctx, someEvents(1, "a")); len(r.Failed) != 1 {
 		t.Errorf("%+v", r)
+	}
+	if n := len(dialled); n > 0 {
+		t.Errorf("it was dialled %d times", n)
 	}
 }
 
