@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -44,6 +45,7 @@ type installation struct {
 	replays   []domain.SinkReplayResult
 	ahead     time.Duration // of the engines' clocks
 	alone     bool
+	metrics   *prometheus.Registry // of the last engine
 }
 
 func install(t testing.TB) *installation {
@@ -140,8 +142,29 @@ func (i *installation) made(r *receiver) int {
 // engine is that of a process with a connection of its own.
 func (i *installation) engine(node string) *forwarders.Engine {
 	l := eventstoretest.Open(i.t, i.server)
-	return forwarders.New(forwarders.Options{Ledger: l, Trail: eventstore.NewTrail(l, nil), Catalog: i, Commands: i, Sender: i.sender, Origin: func() string { return "0123abcd" }, Node: node, Alone: i.alone,
+	i.metrics = prometheus.NewRegistry()
+	return forwarders.New(forwarders.Options{Ledger: l, Trail: eventstore.NewTrail(l, nil), Catalog: i, Commands: i, Sender: i.sender, Origin: func() string { return "0123abcd" }, Node: node, Alone: i.alone, Metrics: i.metrics,
 		Now: func() time.Time { i.mu.Lock(); defer i.mu.Unlock(); return time.Now().Add(i.ahead) }})
+}
+
+// metric is the sum of a metric's series in the last engine, of those of a state if it is not "".
+func (i *installation) metric(name, state string) (sum float64) {
+	i.t.Helper()
+	families, err := i.metrics.Gather()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if state == "" || strings.Contains(m.String(), `"`+state+`"`) {
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // run runs an engine until stop is called.
@@ -466,6 +489,45 @@ func TestAResumptionThatHidesThePause(t *testing.T) {
 	i.happen(acme, "k")
 	i.run("a")
 	demand(t, r, "events-1")
+}
+
+// TestMetricsTellHowASinkFares: how far it is behind, in events and seconds, its state, and what came
+// of attempts.
+func TestMetricsTellHowASinkFares(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	r.answers(fails(transport.Failure{Kind: transport.Again, Status: 401, Text: "who?"}))
+	for range 3 {
+		i.happen(acme, "k")
+	}
+	i.ahead = time.Hour
+	e, _ := i.run("a")
+	go func() { // the read model, which knows where the ledger ends
+		_ = e.Ledger.Follow(t.Context(), eventstore.Events, eventstore.Checkpoint{}, 100, func(eventstore.Batch) error { return nil })
+	}()
+	until(t, "it is retried", func() bool {
+		return i.metric("keytrail_sink_retries_total", "") > 0 && i.metric("keytrail_sink_lag_events", "") == 3
+	})
+	if seconds := i.metric("keytrail_sink_lag_seconds", ""); seconds < 3600 || seconds > 7200 {
+		t.Errorf("its oldest event is %v seconds old", seconds)
+	}
+	if failing, leads, last := i.metric("keytrail_sink_state", "failing"), i.metric("keytrail_sinks_leader", ""), i.metric("keytrail_sink_last_success_timestamp_seconds", ""); failing != 1 || leads != 1 || last != 0 {
+		t.Errorf("%v are failing, %v lead, the last success was at %v", failing, leads, last)
+	}
+	until(t, "its status has been put down", func() bool {
+		s, err := e.SinkStatus(t.Context(), r.id)
+		return err == nil && s.LagEvents == 3 && s.LagSeconds > 0 && s.Retries > 0
+	})
+	r.answers(nil)
+	demand(t, r, "events-1", "events-2", "events-3")
+	until(t, "it is up to date", func() bool {
+		return i.metric("keytrail_sink_lag_events", "") == 0 && i.metric("keytrail_sink_lag_seconds", "") == 0 && i.metric("keytrail_sink_state", "active") == 1
+	})
+	if delivered, last := i.metric("keytrail_sink_delivered_total", ""), i.metric("keytrail_sink_last_success_timestamp_seconds", ""); delivered != 3 || last < float64(time.Now().Unix()) {
+		t.Errorf("%v were delivered, the last at %v", delivered, last)
+	}
+	i.change(r.id, func(s *forwarders.Sink) { s.Paused = true })
+	until(t, "it has paused", func() bool { return i.metric("keytrail_sink_state", "paused") == 1 })
 }
 
 // TestRetryAfterIsHeeded: the receiver is not asked again before.
