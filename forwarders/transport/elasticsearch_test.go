@@ -52,6 +52,8 @@ func (x *index) create(id string, body []byte) (status int, reason string) {
 		return 409, `,"error":{"type":"version_conflict_engine_exception"}`
 	case d["@timestamp"] == nil || d["n"] == "text":
 		return 400, `,"error":{"type":"document_parsing_exception"}`
+	case d["n"] == "large":
+		return 413, `,"error":{"type":"document_too_large"}`
 	case x.busy:
 		return 429, `,"error":{"type":"es_rejected_execution_exception"}`
 	}
@@ -81,6 +83,8 @@ func TestElasticsearch(t *testing.T) {
 	events[3].Body = []byte(`{"@timestamp":"2026-11-20T12:00:00Z","n":"text"}`)
 	r2 := s.Send(t.Context(), events)
 	failed(t, r2, 1, Rejected, "document refused with 400 document_parsing_exception")
+	events[3].Body = []byte(`{"n":"large"}`)
+	failed(t, s.Send(t.Context(), events), 1, Rejected, "document refused with 413")
 
 	r.Credentials, r.Settings.Username = domain.SinkCredentials{Password: secret}, "u"
 	failed(t, newSender(t, r).Send(t.Context(), events), 4, Again, "answered 401")

@@ -122,6 +122,7 @@ func TestHostileReceivers(t *testing.T) {
 		"busy for a minute":     {status(429, "Retry-After", "60"), Again, "answered 429", time.Minute},
 		"busy for days":         {status(503, "Retry-After", "864000"), Again, "answered 503", time.Hour},
 		"busy until 1999":       {status(503, "Retry-After", "Sun, 31 Oct 1999 00:00:00 GMT"), Again, "answered 503", 0},
+		"busy until tomorrow":   {status(429, "Retry-After", time.Now().AddDate(0, 0, 1).UTC().Format(http.TimeFormat)), Again, "answered 429", time.Hour},
 		"200, then drops":       {hijacked("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), Again, "answered 200, then: unexpected EOF", 0},
 		"drops":                 {hijacked(""), Again, "EOF", 0},
 		"not HTTP":              {hijacked("220 smtp.example.com ESMTP\r\n"), Again, "malformed HTTP", 0},

@@ -150,10 +150,12 @@ func TestWebhookFailures(t *testing.T) {
 	if r.Status != 500 || len(r.Response) != 1024 || !strings.HasPrefix(r.Response, "no thanks!") {
 		t.Errorf("the operator is shown %d %q", r.Status, r.Response)
 	}
-	r, n = answer(422)
-	failed(t, r, 1, Rejected, "answered 422")
-	if n != 4 {
-		t.Errorf("%d requests", n)
+	for _, status := range []int{400, 413, 415, 422} {
+		r, n = answer(status)
+		failed(t, r, 1, Rejected, fmt.Sprint("answered ", status))
+		if n != 4 {
+			t.Errorf("%d: %d requests", status, n)
+		}
 	}
 	url := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) })
 	failed(t, newSender(t, webhookTo(url)).Send(t.Context(), someEvents(3, "a")), 3, Gone, "answered 410")
