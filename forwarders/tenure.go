@@ -25,7 +25,7 @@ type tenure struct {
 	fence    context.CancelFunc
 	router   *message.Router
 	breakers *breakers
-	turns    chan struct{} // slots for reading and putting checkpoints
+	turns    chan struct{} // slots for reading and putting checkpoints, and for making streams
 
 	mu    sync.Mutex
 	slots map[domain.SinkID]*slot
@@ -163,16 +163,33 @@ func (s *slot) restart() {
 
 // start begins the pass of what comes, unless the sink is paused.
 func (s *slot) start(want Sink) {
+	sender := s.tenure.engine.senderOf(want)
+	s.tenure.prepare(want, sender)
 	if want.Paused {
+		_ = sender.Close()
 		return
 	}
-	sender := s.tenure.engine.senderOf(want)
 	r := &receiver{sender: sender}
 	live := newPass(s.tenure, want, r)
 	s.now.Lock()
 	s.now.receiver, s.now.live = r, live
 	s.now.Unlock()
 	s.tenure.run(live)
+}
+
+// prepare makes the receiver of a sink, if that is ours to make, also for one that is paused.
+func (t *tenure) prepare(s Sink, sender transport.Sender) {
+	p, ok := sender.(transport.Preparer)
+	if !ok {
+		return
+	}
+	t.turns <- struct{}{}
+	defer func() { <-t.turns }()
+	ctx, cancel := context.WithTimeout(t.soft, saveTimeout)
+	defer cancel()
+	if err := p.Prepare(ctx); err != nil && t.soft.Err() == nil {
+		t.engine.Logger.WarnContext(ctx, "the receiver of a sink was not made; its first event makes it", "sink", string(s.Sink), "err", err)
+	}
 }
 
 // followReplay begins the replay that is asked for, and ends one that is not.

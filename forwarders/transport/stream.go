@@ -49,11 +49,17 @@ func (s *streamSender) Send(ctx context.Context, events []Event) Result {
 	return r
 }
 
-func (s *streamSender) publish(ctx context.Context, events []Event) (stored int, err error) {
+// Prepare makes the stream, and the consumer that subscribers name.
+func (s *streamSender) Prepare(ctx context.Context) (err error) {
 	if s.stream == nil {
-		if s.stream, err = s.streams(ctx, s.Org, s.Sink, time.Duration(s.Settings.MaxAgeHours)*time.Hour); err != nil {
-			return 0, err
-		}
+		s.stream, err = s.streams(ctx, s.Org, s.Sink, time.Duration(s.Settings.MaxAgeHours)*time.Hour)
+	}
+	return err
+}
+
+func (s *streamSender) publish(ctx context.Context, events []Event) (stored int, err error) {
+	if err := s.Prepare(ctx); err != nil {
+		return 0, err
 	}
 	ids, bodies := make([]string, len(events)), make([][]byte, len(events))
 	for i := range events {

@@ -31,6 +31,12 @@ type Sender interface {
 	Close() error
 }
 
+// A Preparer is a Sender whose receiver is to be there before its first event.
+type Preparer interface {
+	// Prepare makes the receiver what it is to be. What cannot be made now, Send makes.
+	Prepare(ctx context.Context) error
+}
+
 // Limits bound what one Send takes.
 type Limits struct {
 	Events int           // 1: the receiver takes single events
