@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -107,6 +108,39 @@ func (l *Ledger) PutSinkState(ctx context.Context, name string, after Position, 
 		}
 	}
 	return 0, fmt.Errorf("put %s after %d: %w", name, after, err)
+}
+
+// KeptSinks are the sinks of which something is kept, be it that they were deleted.
+func (l *Ledger) KeptSinks(ctx context.Context) (map[domain.SinkID]bool, error) {
+	kept := map[domain.SinkID]bool{}
+	add := func(name string) {
+		if id, err := domain.ParseSinkID(name); err == nil {
+			kept[id] = true
+		}
+	}
+	err := retry(ctx, func(ctx context.Context) error {
+		for _, s := range []struct {
+			stream jetstream.Stream
+			root   string
+			filter string
+		}{{l.sinks, sinksRoot, "*.*"}, {l.attempts, attemptsRoot, "*"}, {l.deadLetters, deadLettersRoot, "*"}} {
+			info, err := s.stream.Info(ctx, jetstream.WithSubjectFilter(s.root+s.filter))
+			if err != nil {
+				return err
+			}
+			for subject := range info.State.Subjects {
+				id, _, _ := strings.Cut(strings.TrimPrefix(subject, s.root), ".")
+				add(id)
+			}
+		}
+		names := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(sinkStreamsRoot+">"))
+		for name := range names.Name() {
+			_, id, _ := strings.Cut(strings.TrimPrefix(name, sinkStreams+"org_"), "_") // of KEYTRAIL_STREAM_org_…_snk_…
+			add(id)
+		}
+		return names.Err()
+	})
+	return kept, err
 }
 
 // DeleteSink deletes what is kept of a sink.

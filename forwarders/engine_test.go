@@ -795,6 +795,40 @@ func TestADeletedSinkLeavesNothing(t *testing.T) {
 	demand(t, r, "events-1")
 }
 
+// TestWhatIsLeftOfADeletedSinkIsSwept, when a process begins to forward, and nothing else is.
+func TestWhatIsLeftOfADeletedSinkIsSwept(t *testing.T) {
+	i := install(t)
+	stays := i.sink("stays", acme, func(s *forwarders.Sink) { s.Paused = true }).id
+	left := map[string]domain.SinkID{}
+	for _, what := range []string{"checkpoint", "replay", "attempts", "dead letters", "stream"} {
+		left[what] = domain.NewSinkID(acme, what)
+	}
+	_, err := i.ledger.PutSinkState(t.Context(), eventstore.CheckpointState(left["checkpoint"]), 0, []byte("{}"))
+	_, errReplay := i.ledger.PutSinkState(t.Context(), eventstore.ReplayState(left["replay"]), 0, []byte("{}"))
+	_, errStream := i.ledger.SinkStream(t.Context(), acme, left["stream"], time.Hour)
+	_, errStays := i.ledger.SinkStream(t.Context(), acme, stays, time.Hour)
+	if err := errors.Join(err, errReplay, errStream, errStays, i.ledger.AddAttempt(left["attempts"], []byte("{}")), i.ledger.AddAttempt(stays, []byte("{}")),
+		i.ledger.AddDeadLetter(t.Context(), left["dead letters"], "e", []byte("{}")), i.ledger.AddDeadLetter(t.Context(), stays, "e", []byte("{}"))); err != nil {
+		t.Fatal(err)
+	}
+	count := func() int {
+		kept, err := i.ledger.KeptSinks(t.Context())
+		if err != nil || !kept[stays] {
+			t.Errorf("%v are kept: %v", kept, err)
+		}
+		return len(kept)
+	}
+	until(t, "the ledger has all of them", func() bool { return count() == 6 })
+	i.run("a")
+	until(t, "one is left", func() bool { return count() == 1 })
+	_, err = eventstoretest.JetStream(t, i.server).Stream(t.Context(), fmt.Sprintf("KEYTRAIL_STREAM_%s_%s", acme, stays))
+	attempts, errAttempts := i.ledger.Attempts(t.Context(), stays)
+	letters, errLetters := i.ledger.DeadLetters(t.Context(), stays, 0, 10)
+	if err := errors.Join(err, errAttempts, errLetters); err != nil || len(attempts) != 1 || len(letters) != 1 {
+		t.Errorf("%d attempts, %d dead letters: %v", len(attempts), len(letters), err)
+	}
+}
+
 // TestWhatIsNotThereAnyMoreIsAGap, and the sink goes on after it.
 func TestWhatIsNotThereAnyMoreIsAGap(t *testing.T) {
 	i := install(t)

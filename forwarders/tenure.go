@@ -66,6 +66,7 @@ func (t *tenure) start() (err error) {
 	t.router.AddConsumerHandler("changes", "changes", changes, changes.handle)
 	t.tasks.Go(func() { _ = t.router.Run(t.soft) }) // it says nothing that is not known
 	t.tasks.Go(t.hearTests)
+	t.tasks.Go(t.sweep)
 	return nil
 }
 
