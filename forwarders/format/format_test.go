@@ -45,6 +45,7 @@ func records(t testing.TB) map[string]*eventstore.Record {
 	for _, scope := range []string{"keys:read", "keys:write"} {
 		use("management "+scope, domain.KeyUsed{Key: key, Code: domain.UseValid, Scopes: []string{scope}, Principal: key, At: noon})
 	}
+	use("derivation of a token", domain.KeyUsed{Key: key, Code: domain.UseValid, Scopes: []string{"orders:read"}, Resource: "POST /v1/tokens", Principal: key, At: noon})
 	use("credentials.refused", domain.CredentialsRefused{Principal: "key_asker", Count: 9, From: noon, To: noon.Add(time.Minute)})
 	return all
 }

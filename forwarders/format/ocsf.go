@@ -254,8 +254,12 @@ func (f *facts) asAPIActivity(e *ocsfEvent) {
 	}
 }
 
-// operation is what a management key was used for: the scope that it needed says it.
+// operation is what a caller's own key was used for: the route says it, as of a token that is
+// derived, whose scopes were asked for; or the scope that a management key needed.
 func (f *facts) operation() (name string, a activity, activityName string) {
+	if method, path, ok := f.call(); ok {
+		return method + " " + path, other, "Call"
+	}
 	if len(f.scopes) == 0 {
 		return "management", other, "Call"
 	}

@@ -163,6 +163,7 @@ func TestOCSFTypes(t *testing.T) {
 		"key.enabled": 300408, "key.disabled": 300409, "key.expired": 300411, "organization.suspended": 300412, "organization.resumed": 300413,
 		"key.leaked": 300499, "key.used VALID": 300201, "key.used REVOKED": 300201, "credentials.refused": 300201, "audit.read": 600302,
 		"management keys:read": 600302, "management keys:write": 600399,
+		"derivation of a token": 600399,
 	} {
 		event, err := ocsf("id", all[name])
 		var e ocsfEvent
@@ -172,6 +173,19 @@ func TestOCSFTypes(t *testing.T) {
 		}
 		if failed := name == "key.used REVOKED" || name == "credentials.refused"; (e.StatusID == ocsfFailure) != failed {
 			t.Errorf("%s has status %d", name, e.StatusID)
+		}
+	}
+}
+
+// TestOCSFOperations are what was asked of the service.
+func TestOCSFOperations(t *testing.T) {
+	all := records(t)
+	for name, want := range map[string]string{"management keys:read": "keys:read", "derivation of a token": "POST /v1/tokens", "audit.read": "read audit trail: page"} {
+		event, err := ocsf("id", all[name])
+		var e ocsfEvent
+		_ = json.Unmarshal(event, &e) // as above
+		if err != nil || e.API == nil || e.API.Operation != want {
+			t.Errorf("%s is %s, want %q: %v", name, event, want, err)
 		}
 	}
 }
