@@ -99,6 +99,73 @@ func TestNothingIsLeftOfTheUses(t *testing.T) {
 	}
 }
 
+// counted is the sum of one of the signer's metrics.
+func (n *node) counted(name string) (sum float64) {
+	n.t.Helper()
+	families, err := n.metrics.Gather()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// Uses that a stream that may have few bytes has lost before they were signed have leaves that say
+// so, and are counted. What was signed stays as it was.
+func TestUsesThatWereLostBeforeTheyWereSigned(t *testing.T) {
+	nc, err := eventstoretest.Server(t).Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	ledger, err := eventstore.Open(t.Context(), nc, eventstore.Options{UsesMaxBytes: 32 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNodeOf(t, ledger, audit.NewKeys([32]byte{1}))
+	n.uses(300)
+	signer := n.sign()
+	var chain []audit.Checkpoint
+	for range 10 {
+		n.uses(60)
+		if c, err := n.log.Checkpoint(t.Context(), eventstore.Uses); err == nil {
+			chain = append(chain, c)
+		}
+	}
+	last := n.signedUpTo(eventstore.Uses)
+	n.stop()
+	for _, c := range chain {
+		if root, err := n.log.RootAt(t.Context(), last, c.Size); err != nil || root != c.Root {
+			t.Errorf("the checkpoint of %d is not of the log: %v", c.Size, err)
+		}
+	}
+	ends, err := ledger.Ends(t.Context(), eventstore.Uses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unhashed, hashes := 0, n.log.Hashes(t.Context(), last)
+	for p := eventstore.Position(1); p <= ends.Last; p++ {
+		have, err := hashes.ReadHashes([]int64{tlog.StoredHashIndex(0, int64(p)-1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if eventstore.Hash(have[0]) == (eventstore.Leaf{Stream: eventstore.Uses, Position: p}).Hash() {
+			unhashed++
+		} else if p <= 200 {
+			t.Errorf("position %d was never signed, and has a hash", p)
+		}
+	}
+	if unhashed < 200 || n.counted("keytrail_trail_unhashed_total") != float64(unhashed) || signer.Status()[eventstore.Uses].Fork != "" {
+		t.Errorf("%d uses were not hashed, %v counted: %+v", unhashed, n.counted("keytrail_trail_unhashed_total"), signer.Status())
+	}
+}
+
 // A first pass over many messages signs on its way, one log.
 func TestAFirstPassSignsOnItsWay(t *testing.T) {
 	audit.SetMaxLeaves(t, 7000)

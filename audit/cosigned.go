@@ -54,10 +54,16 @@ func (l *Log) Published(ctx context.Context, s eventstore.Stream) (Checkpoint, e
 	if errors.Is(err, ErrNoCheckpoint) {
 		return last, nil
 	}
-	if err != nil || cosigned.Size < last.Size && last.Published.Sub(cosigned.Published) > maxCosignedLag {
+	if err != nil || lags(cosigned, last) {
 		return last, err
 	}
 	return cosigned, nil
+}
+
+// lags reports whether a cosigned checkpoint is too old to be published. Its age is none if the
+// server's clock was set back since.
+func lags(cosigned, last Checkpoint) bool {
+	return cosigned.Size < last.Size && last.Published.Sub(cosigned.Published).Abs() > maxCosignedLag
 }
 
 // Covering is a checkpoint that has a leaf: the published one if it does, or else the last one.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -35,6 +36,7 @@ type node struct {
 	dir      string
 	stop     func()
 	logged   *syncedBuffer
+	metrics  *prometheus.Registry // of the last signer
 }
 
 // A syncedBuffer takes what a node logs while the test reads it.
@@ -76,7 +78,15 @@ func newNode(t testing.TB, server *eventstore.Server) *node {
 
 func newNodeWith(t testing.TB, server *eventstore.Server, keys audit.Keys) *node {
 	t.Helper()
-	n := &node{t: t, server: server, ledger: eventstoretest.Open(t, server), keys: keys, dir: filepath.Join(t.TempDir(), "checkpoints"), logged: new(syncedBuffer)}
+	n := newNodeOf(t, eventstoretest.Open(t, server), keys)
+	n.server = server
+	return n
+}
+
+// newNodeOf is newNode on a ledger that was opened otherwise.
+func newNodeOf(t testing.TB, ledger *eventstore.Ledger, keys audit.Keys) *node {
+	t.Helper()
+	n := &node{t: t, ledger: ledger, keys: keys, dir: filepath.Join(t.TempDir(), "checkpoints"), logged: new(syncedBuffer)}
 	n.log = audit.NewLog(n.ledger)
 	n.commands = commands.New(n.ledger, commands.Options{Trail: signing{n.log, n.keys}, Origin: "keytrail.test"})
 	if _, err := n.commands.BeginTrail(t.Context(), ""); err != nil {
@@ -90,7 +100,8 @@ func (n *node) sign() *audit.Signer {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	s := audit.NewSigner(audit.Options{Ledger: n.ledger, Log: n.log, Keys: n.keys, Dir: n.dir, Every: every, Logger: slog.New(slog.NewTextHandler(n.logged, nil)),
+	n.metrics = prometheus.NewRegistry()
+	s := audit.NewSigner(audit.Options{Ledger: n.ledger, Log: n.log, Keys: n.keys, Dir: n.dir, Every: every, Metrics: n.metrics, Logger: slog.New(slog.NewTextHandler(n.logged, nil)),
 		ReportFork: func(ctx context.Context, f audit.Fork) error {
 			return n.commands.DetectFork(ctx, commands.DetectFork{Log: f.Log, Stream: f.Stream, Finding: f.Finding, Checkpoint: string(f.Checkpoint.Note)})
 		}})
@@ -339,29 +350,32 @@ func start(t *testing.T, dir string) *eventstore.Server {
 	return s
 }
 
+// lostEnd is the directory of a ledger without its last ten events, the node that has signed them,
+// and what it has signed.
+func lostEnd(t *testing.T) (older string, n *node, signed audit.Checkpoint) {
+	t.Helper()
+	dir, checkpoints := filepath.Join(t.TempDir(), "ledger"), filepath.Join(t.TempDir(), "checkpoints")
+	for range 2 {
+		if n != nil {
+			older = copyOf(t, dir)
+		}
+		server := start(t, dir)
+		n = newNode(t, server)
+		n.dir = checkpoints
+		n.events(10)
+		n.sign()
+		signed = n.signedUpTo(eventstore.Events)
+		n.stop()
+		server.Close()
+	}
+	return older, n, signed
+}
+
 // A ledger that lost its end does not match the second place: nothing is signed on it, also
 // after a restart, until an operator renews the log.
 func TestALedgerThatLostItsEndIsAFork(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "ledger")
-	server := start(t, dir)
-	n := newNode(t, server)
-	n.events(10)
-	n.sign()
-	n.signedUpTo(eventstore.Events)
-	n.stop()
-	server.Close()
-	older := copyOf(t, dir)
-
-	server = start(t, dir)
-	n2 := newNode(t, server)
-	n2.dir = n.dir
-	n2.events(10)
-	n2.sign()
-	signed := n2.signedUpTo(eventstore.Events)
-	n2.stop()
-	server.Close()
-
-	server = start(t, older)
+	older, n, signed := lostEnd(t)
+	server := start(t, older)
 	for range 2 { // and again after a restart
 		n3 := newNode(t, server)
 		n3.dir = n.dir
@@ -408,24 +422,7 @@ func TestAnotherLedgerIsAFork(t *testing.T) {
 
 // A ledger that lost its end and grew again is found out by what it has there.
 func TestALedgerThatGrewAgainIsAFork(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "ledger")
-	server := start(t, dir)
-	n := newNode(t, server)
-	n.events(10)
-	n.sign()
-	n.signedUpTo(eventstore.Events)
-	n.stop()
-	server.Close()
-	older := copyOf(t, dir)
-	server = start(t, dir)
-	n2 := newNode(t, server)
-	n2.dir = n.dir
-	n2.events(10)
-	n2.sign()
-	n2.signedUpTo(eventstore.Events)
-	n2.stop()
-	server.Close()
-
+	older, n, _ := lostEnd(t)
 	n3 := newNode(t, start(t, older))
 	n3.dir = n.dir
 	n3.events(50)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keytrail/keytrail/audit/witness"
 )
 
 // A panel of a Grafana board.
@@ -42,10 +44,28 @@ func example(t *testing.T, name string) string {
 // ofScraping are the labels that Prometheus adds.
 var ofScraping = []string{"instance", "job"}
 
+// absentWitness is a policy that asks for a witness which does not answer.
+func absentWitness(t *testing.T) (policy string) {
+	t.Helper()
+	dir := t.TempDir()
+	file, policy := filepath.Join(dir, "key"), filepath.Join(dir, "policy")
+	if err := witness.CreateKeys(file, "witness.test/1"); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := witness.ReadKeys(file)
+	if err == nil {
+		err = os.WriteFile(policy, []byte("witness w1 "+keys.VerifierKeys[0]+" http://127.0.0.1:1\nquorum w1\n"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
 // TestMonitoringAsksForWhatThereIs compares the alerts and the board with what a service
 // exposes: each metric and each label in them is there, from the first scrape on.
 func TestMonitoringAsksForWhatThereIs(t *testing.T) {
-	r := launch(t, t.TempDir())
+	r := launch(t, t.TempDir(), "--witness-policy", absentWitness(t))
 	m := r.newKey(t, r.newOrg(t))
 	expect(t, r.command(t, m.Secret, "verify"), exitOK)
 	res, err := web.Get(r.url + "/metrics")
