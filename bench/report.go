@@ -39,6 +39,7 @@ type report struct {
 	Followers     []followersTrial `json:"followers,omitempty"`
 	Soak          []soakSample     `json:"soak,omitempty"`
 	Evidence      []evidenceTime   `json:"evidence,omitempty"`
+	Signing       []signingTrial   `json:"signing,omitempty"`
 	Forwarding    []forwardingRate `json:"forwarding,omitempty"`
 	BusySinks     []sinksTrial     `json:"busy_sinks,omitempty"`
 	IdleSinks     *idleSinksCost   `json:"idle_sinks,omitempty"`
@@ -51,7 +52,7 @@ var sections = []func(*report) string{
 
 func (r *report) targets() []target {
 	return slices.Concat(verificationTargets(r), organizationsTargets(r), policyTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r),
-		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r), evidenceTargets(r), sinksTargets(r))
+		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r), evidenceTargets(r), signingTargets(r), sinksTargets(r))
 }
 
 // A target is what the design asks of one figure.

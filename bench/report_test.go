@@ -79,6 +79,8 @@ func TestTargetsAreMetOrMissed(t *testing.T) {
 		"creates and bulk are too slow": {missed: 3, report: &report{
 			Created: []writeRate{{Connections: 1}, {Connections: 32, PerSecond: 4999}}, Bulk: []bulkRate{{PerSecond: 9999}, {PerSecond: 14_999}},
 		}},
+		"signing takes too much": {missed: 1, report: &report{Signing: []signingTrial{
+			{Uses: durable, Signs: true, Processor: 1, measurement: measurement{PerSecond: 96, Answers: 1}}, {Uses: durable, Processor: 0.98, measurement: measurement{PerSecond: 100, Answers: 1}}}}},
 		"a rebuild takes too long and too much":    {missed: 2, report: &report{Sizes: []*result{{Keys: 1_000_000, Rebuild: rebuilt{Seconds: 20.1, Peak: 1.001e9}}}}},
 		"many are slower, and one is in their way": {missed: 4, report: &report{Organizations: slices.Concat(mixesOf(relaxed, 0.89, 2.1), mixesOf(durable, 0.89, 2.1))}},
 	} {

@@ -114,6 +114,11 @@ func (o *options) plans() (all []plan) {
 	all = append(all, plan{name: "evidence", keys: largest, orgs: spread(largest), scenarios: []scenario{
 		setup, filling, {name: "evidence", service: stopped, run: evidence},
 	}})
+	// Few keys: what the scrub of a start compares is no part of the load.
+	signingKeys := min(10_000, largest)
+	all = append(all, plan{name: "signing", keys: signingKeys, orgs: spread(signingKeys), scenarios: []scenario{
+		setup, filling, {name: "signing", service: stopped, run: signing}, account,
+	}})
 	sinkFlags := []string{"--sink-networks", "127.0.0.0/8", "--sink-files", o.sinkFiles}
 	all = append(all, plan{name: "sinks", keys: min(100_000, largest), orgs: busySinkCount, flags: sinkFlags, scenarios: []scenario{
 		setup, filling,
