@@ -15,7 +15,7 @@ const (
 	wholeTimeout  = 30 * time.Second // for all of it, an answer that trickles in included
 	idleTimeout   = 30 * time.Second // of a connection between requests; then a new one, and its name resolved anew
 	maxHeader     = 16 << 10         // of an answer
-	maxAnswer     = 64 << 10         // of its body; the rest is not read
+	maxAnswer     = 64 << 10         // of its body; the rest is not read, nor let in: HTTP/2 would take 4 MiB of each answer
 	// maxConnections is for one receiver: as many deliveries as go on at once.
 	maxConnections = 64
 	// http2Ping finds a dead connection that carries requests, which a timeout would find too, but
@@ -56,7 +56,7 @@ func (p Policy) Client(u *url.URL, c Certificates) (*Client, error) {
 		IdleConnTimeout:        idleTimeout,
 		DisableCompression:     true, // a small answer could become a large one
 		ForceAttemptHTTP2:      true, // which a DialContext of one's own turns off
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: http2Ping, PingTimeout: http2Ping},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: http2Ping, PingTimeout: http2Ping, MaxReceiveBufferPerStream: maxAnswer, MaxReceiveBufferPerConnection: maxConnections * maxAnswer},
 	}
 	return &Client{host: u.Host, http: http.Client{
 		Transport:     t,

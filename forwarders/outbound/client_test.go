@@ -262,6 +262,27 @@ func TestEndlessAnswer(t *testing.T) {
 	says(t, err, "exceeded")
 }
 
+// TestEndlessAnswerOverHTTP2: what a receiver pushes waits at the receiver, not in our memory.
+func TestEndlessAnswerOverHTTP2(t *testing.T) {
+	pushed := make(chan int)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := 0
+		for chunk := make([]byte, 4096); ; n += len(chunk) {
+			if _, err := w.Write(chunk); err != nil || r.ProtoMajor != 2 {
+				break
+			}
+		}
+		pushed <- n
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	go func() { _, _ = get(t, loopback, s.URL, Certificates{CA: caOf(s)}) }()
+	if n := <-pushed; n < maxAnswer || n > 4*maxAnswer {
+		t.Errorf("%d bytes are taken", n)
+	}
+}
+
 // serve answers each connection with raw bytes.
 func serve(t *testing.T, answer func(net.Conn)) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
