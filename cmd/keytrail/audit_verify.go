@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keytrail/keytrail/audit/evidence"
+	"github.com/keytrail/keytrail/forwarders/outbound"
 )
 
 func auditVerifyCommand(c *client) *cobra.Command {
@@ -88,8 +89,12 @@ type refuted struct {
 	cause error
 }
 
-func (e *refuted) Error() string { return e.path + " is not good: " + e.cause.Error() }
+func (e *refuted) Error() string { return e.path + " is not good: " + printable(e.cause.Error()) }
 func (e *refuted) Unwrap() error { return e.cause }
+
+// printable is text of a file that anybody may have written, as a terminal can be shown it: what would
+// move the cursor could take away what is said of the file.
+func printable(text string) string { return outbound.Printable(text, len(text)) }
 
 func (c *client) verifyEvidence(cmd *cobra.Command, path string, o evidence.Options) error {
 	text, err := beginning(path, evidence.MaxProof)
@@ -143,26 +148,26 @@ func (c *client) verifyProof(cmd *cobra.Command, path string, text []byte, trust
 	}
 	proved, not := p.Claims()
 	return c.show(cmd, map[string]any{"file": path, "proof": p, "proved": proved, "not_proved": not}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is good: %s position %s\n%s\n\n", path, p.Proof.Stream, p.Proof.Identity(), p.Proof.Text())
+		fmt.Fprintf(w, "%s is good: %s position %s\n%s\n\n", path, p.Proof.Stream, p.Proof.Identity(), printable(p.Proof.Text()))
 		showHead(w, &p.Head)
 		showClaims(w, proved, not)
 	})
 }
 
 func showHead(w io.Writer, h *evidence.Head) {
-	fmt.Fprintf(w, "        checkpoint of %d positions, %s\n        signed by %s\n", h.Size, h.Root, strings.Join(h.SignedBy, ", "))
+	fmt.Fprintf(w, "        checkpoint of %d positions, %s\n        signed by %s\n", h.Size, h.Root, printable(strings.Join(h.SignedBy, ", ")))
 	for _, s := range h.CosignedBy {
-		fmt.Fprintf(w, "        cosigned by %s at %s\n", s.Witness, s.At.Format("2006-01-02T15:04:05Z"))
+		fmt.Fprintf(w, "        cosigned by %s at %s\n", printable(s.Witness), s.At.Format("2006-01-02T15:04:05Z"))
 	}
 }
 
 func showClaims(w io.Writer, proved, not []string) {
 	fmt.Fprintln(w, "\nProved:")
 	for _, line := range proved {
-		fmt.Fprintln(w, " ", line)
+		fmt.Fprintln(w, " ", printable(line))
 	}
 	fmt.Fprintln(w, "\nNot proved:")
 	for _, line := range not {
-		fmt.Fprintln(w, " ", line)
+		fmt.Fprintln(w, " ", printable(line))
 	}
 }

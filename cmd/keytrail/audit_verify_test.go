@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/keytrail/keytrail/audit"
+	"github.com/keytrail/keytrail/audit/evidence"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 var witnessLine = regexp.MustCompile(`address=([0-9.:]+)`)
@@ -156,5 +162,39 @@ func TestAWitnessDoesNotForget(t *testing.T) {
 	}
 	if got := cli(t, "", environ(), args...); got.code != exitUsage || !strings.Contains(got.err, "its state") || strings.Contains(got.err, "PRIVATE") {
 		t.Errorf("%d %s", got.code, got.err)
+	}
+}
+
+// TestWhatAFileSaysMovesNoCursor: a proof that somebody has made and signed himself verifies under the
+// keys that it names; what is said of that stays on the screen.
+func TestWhatAFileSaysMovesNoCursor(t *testing.T) {
+	secret, vkey, err := note.GenerateKey(nil, "mine/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := eventstore.Raw{Position: 1, Subject: "s", Data: []byte("\x1b[2J\u009b2J\rgood")}
+	leaf := eventstore.Leaf{Stream: eventstore.Events, Position: 1, Subject: m.Subject, Body: m.Data}
+	root := tlog.Hash(leaf.Hash())
+	checkpoint, err := note.Sign(&note.Note{Text: "mine/events\n1\n" + root.String() + "\n"}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof := evidence.ProveEvent(&m)
+	proof.Complete(nil, checkpoint, []string{vkey})
+	text, err := json.Marshal(proof)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "proof.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := cli(t, "", environ(), "audit", "verify", file)
+	if expect(t, got, exitOK); !strings.Contains(got.out, "Whose log it is") || strings.ContainsAny(got.out, "\x1b\r\u009b") {
+		t.Errorf("%q", got.out)
 	}
 }
