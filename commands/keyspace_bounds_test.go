@@ -75,7 +75,7 @@ func bounds() (all []bound) {
 
 	good("description", strings.Repeat("é", 500), "日本 😀")
 	bad("description", "at most 500 characters", strings.Repeat("é", 501))
-	bad("description", control, "a\nb", "a\u202eb", "a\x7f", "\u2066", "\x00")
+	bad("description", control, "a\nb", "a\u202eb", "a\x7f", "\u2066", "a\u2028b", "\u2029", "\x00")
 	upTo("format.prefix", 24, "at most 24 characters")
 	bad("format.prefix", name, "p ", "é", "p/", "p+", "\n")
 	list("format.environments", 10, func(i int) any { return map[string]any{"name": fmt.Sprint("e", i), "tag": fmt.Sprint("t", i)} })

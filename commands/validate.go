@@ -130,9 +130,12 @@ func isID(s string) bool {
 }
 
 // plain reports whether s is valid UTF-8 without control characters, those of bidirectional
-// text included: with them a name can look like another one.
+// text and separators of lines and paragraphs included: with them a name can look like another
+// one, or like another line of a log.
 func plain(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) })
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+	})
 }
 
 // lineBreak leaves out what breaks lines.
