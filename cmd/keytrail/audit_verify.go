@@ -92,7 +92,7 @@ type refuted struct {
 func (e *refuted) Error() string { return e.path + " is not good: " + printable(e.cause.Error()) }
 func (e *refuted) Unwrap() error { return e.cause }
 
-// printable is text of a file that anybody may have written, as a terminal can be shown it: what would
+// printable is text of a file of unknown origin, as a terminal can be shown it: what would
 // move the cursor could take away what is said of the file.
 func printable(text string) string { return outbound.Printable(text, len(text)) }
 

@@ -165,7 +165,7 @@ func TestAWitnessDoesNotForget(t *testing.T) {
 	}
 }
 
-// TestWhatAFileSaysMovesNoCursor: a proof that somebody has made and signed himself verifies under the
+// TestWhatAFileSaysMovesNoCursor: a proof that an attacker has made and signed verifies under the
 // keys that it names; what is said of that stays on the screen.
 func TestWhatAFileSaysMovesNoCursor(t *testing.T) {
 	secret, vkey, err := note.GenerateKey(nil, "mine/events")
