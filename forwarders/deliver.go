@@ -51,8 +51,9 @@ var errStopped = errors.New("the sink forwards no more")
 
 // An undelivered error is why an attempt is made again.
 type undelivered struct {
-	failure *transport.Failure
-	after   time.Duration // 0: as the back-off says
+	failure  *transport.Failure
+	after    time.Duration // 0: as the back-off says
+	progress bool          // some of the events were accepted
 }
 
 func (u *undelivered) Error() string { return u.failure.Text }
@@ -66,8 +67,10 @@ func (u *undelivered) Unwrap() error {
 }
 
 // unreachable reports whether the receiver could not do anything, as opposed to what it did not
-// want of this sink.
-func (u *undelivered) unreachable() bool { return u.failure.Status == 0 || u.failure.Status >= 500 }
+// want of this sink, or did for some of the events.
+func (u *undelivered) unreachable() bool {
+	return !u.progress && (u.failure.Status == 0 || u.failure.Status >= 500)
+}
 
 // item writes a record as the sink's receiver is to get it.
 func (p *pass) item(r eventstore.Record, after eventstore.Cursor) item {
@@ -278,7 +281,7 @@ func (p *pass) follow(f *transport.Failure, progress bool) error {
 	case p.engine().Now().Sub(since) >= failsFor:
 		return p.giveUp(domain.PausedFailing, f.Text)
 	}
-	u := &undelivered{failure: f, after: min(f.After, maxRetryAfter)}
+	u := &undelivered{failure: f, after: min(f.After, maxRetryAfter), progress: progress}
 	if progress && u.after == 0 {
 		u.after = firstRetry
 	}

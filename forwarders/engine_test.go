@@ -335,6 +335,27 @@ func TestASinkGetsWhatItIsToGet(t *testing.T) {
 	}
 }
 
+// TestAReceiverThatTakesSomeIsNotLeftAlone: one that fails now and then answers each attempt with a
+// failure if the events of a key are many, and is reachable all the same.
+func TestAReceiverThatTakesSomeIsNotLeftAlone(t *testing.T) {
+	const events = 9 // more attempts than failures in a row that open a circuit breaker
+	i := install(t)
+	r := i.sink("flaky", acme, nil)
+	r.limits.Events = events
+	r.answers(func(events []transport.Event) transport.Result {
+		result := transport.All(len(events), &transport.Failure{Kind: transport.Again, Status: 500, Text: "busy"})
+		delete(result.Failed, 0)
+		return result
+	})
+	var want []string
+	for n := range events {
+		i.happen(acme, "k")
+		want = append(want, fmt.Sprint("events-", n+1))
+	}
+	i.run("a")
+	demand(t, r, want...)
+}
+
 // TestAFailureIsRepeatedInOrder, what was accepted beside it is not, and other sinks are not kept
 // waiting.
 func TestAFailureIsRepeatedInOrder(t *testing.T) {
