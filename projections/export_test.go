@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	flags "flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -300,4 +302,16 @@ func WriteRows(dir string, rows [][2][]byte) (files int, read [][2][]byte, err e
 		}
 		return nil
 	})
+}
+
+// Fewer makes rapid.Check try n histories, each of which takes seconds, unless the command line says
+// how many.
+func Fewer(t *testing.T, n int) {
+	checks := flags.Lookup("rapid.checks").Value
+	before := checks.String()
+	if before != flags.Lookup("rapid.checks").DefValue {
+		return
+	}
+	_ = checks.Set(strconv.Itoa(n)) // a number
+	t.Cleanup(func() { _ = checks.Set(before) })
 }

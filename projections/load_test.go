@@ -2,11 +2,9 @@ package projections_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -26,7 +24,7 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 	s, _ := run(t, t.TempDir(), l)
 	projections.SetMinLoaded(t, 1)
 	projections.SetMaxSpillMemory(t, 2000)
-	fewer(t, 20)
+	projections.Fewer(t, 20)
 	rapid.Check(t, func(r *rapid.T) {
 		h.some(r)
 		catchUp(t, s, l)
@@ -50,18 +48,6 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 		same(t, "opened again", dump(t, s), dump(t, again))
 		h.checkConditions(again)
 	})
-}
-
-// fewer makes rapid.Check try n histories, each of which takes seconds, unless the command line says
-// how many.
-func fewer(t *testing.T, n int) {
-	checks := flag.Lookup("rapid.checks").Value
-	before := checks.String()
-	if before != flag.Lookup("rapid.checks").DefValue {
-		return
-	}
-	_ = checks.Set(strconv.Itoa(n)) // a number
-	t.Cleanup(func() { _ = checks.Set(before) })
 }
 
 // some writes random events, and some requests with an Idempotency-Key. Of the keys some are

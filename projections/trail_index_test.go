@@ -164,6 +164,7 @@ func TestTheIndexFindsWhatAFullScanDoes(t *testing.T) {
 	defer func() { flushRows, maxBufferedUses, maxChunk, maxSteps = rows, uses, chunk, steps }()
 	maxChunk = 16
 	dirs := t.TempDir()
+	Fewer(t, 30)
 	rapid.Check(t, func(t *rapid.T) {
 		x, fresh := openIndexed(t, newDir(t, dirs)), openIndexed(t, newDir(t, dirs))
 		flushRows = rapid.IntRange(7, 40).Draw(t, "rows in a transaction")
