@@ -228,6 +228,7 @@ func TestARestorationBeginsTheNextLog(t *testing.T) {
 
 // TestProcessesOnAClusterSignOneLog: three processes, each on any of three servers, two of which are killed.
 func TestProcessesOnAClusterSignOneLog(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	_, urls := natsCluster(t, 3)
 	args := []string{"--nats-url", urls, "--replicas", "3"}
 	first := launch(t, t.TempDir(), args...)

@@ -309,6 +309,7 @@ func TestARestorationThatIsKilledIsNotServed(t *testing.T) {
 // TestABackUpMovesBetweenAClusterAndADirectory restores what a cluster held into a
 // directory, and what that held into another cluster.
 func TestABackUpMovesBetweenAClusterAndADirectory(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	_, from := natsCluster(t, 3)
 	r := launch(t, t.TempDir(), "--nats-url", from, "--replicas", "3")
 	m := r.newKey(t, r.newOrg(t))
@@ -448,6 +449,7 @@ func TestWhatIsReceivedIsItsOwnersAlone(t *testing.T) {
 
 // TestARestoredSinkGoesOn: how far it had come is in the back-up.
 func TestARestoredSinkGoesOn(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	r := launch(t, t.TempDir(), "--sink-files", t.TempDir())
 	org := r.newOrg(t)
 	before := r.newKey(t, org)

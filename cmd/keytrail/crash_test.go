@@ -42,6 +42,7 @@ func (l *ledgerOfTruth) change(f func()) {
 // TestNothingAcknowledgedIsLostInACrash kills the service at random moments under mixed
 // load, and after each restart compares it with what its clients were told.
 func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -197,6 +197,7 @@ func hosts(t testing.TB, js jetstream.JetStream, server string) (n int) {
 // service's reader, and places consumers; everything else goes on without it. A revocation
 // through the other service is in force at the first one, or nothing is answered there.
 func TestARevocationReachesAServiceWhoseReaderIsFrozen(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	servers, urls := natsProcesses(t, 3)
 	js := watcher(t, urls)
 	frozen := named(t, servers, metaLeader(t, servers[0]))

@@ -106,6 +106,7 @@ func TestNATSIsNotOpenedInPlainText(t *testing.T) {
 // TestASubscriberReadsWhatItsSinkForwards goes from an event of an organization, over its sink, to a
 // client that has the organization's key; another's events are not among them.
 func TestASubscriberReadsWhatItsSinkForwards(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	port := freePort(t)
 	files := t.TempDir()
 	r := launch(t, t.TempDir(), "--nats-listen", fmt.Sprintf("127.0.0.1:%d", port), "--sink-files", files)

@@ -23,6 +23,7 @@ const (
 // owners. At no position of the ledger an owner has more keys than the keyspace allows, and
 // what a crash has left reserved is given back.
 func TestAQuotaHoldsThroughCrashes(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	data := t.TempDir()
 	r := launch(t, data)
 	r.call(t, "POST", "/v1/keyspaces", map[string]any{"name": "few", "bounds": map[string]any{"keys_per_owner": quotaBound},

@@ -24,6 +24,7 @@ func (r *running) forwards(t testing.TB) bool {
 // TestSinksAreTakenOver when the process that forwards stops, is killed, or is frozen; one that is
 // thawed does no harm.
 func TestSinksAreTakenOver(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	_, urls := natsCluster(t, 3)
 	first := launch(t, t.TempDir(), "--nats-url", urls, "--replicas", "3", "--sink-networks", "127.0.0.0/8")
 	nodes := []*running{first}

@@ -130,6 +130,7 @@ func (r *running) newSink(t *testing.T, org, url string, more map[string]any) st
 // random. At the end each has everything that it is to have, in order for each key, and nothing
 // else.
 func TestSinksLoseNothingInCrashes(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	data := t.TempDir()
 	serve := func() *running { return launch(t, data, "--sink-networks", "127.0.0.0/8") }
 	r := serve()

@@ -46,6 +46,7 @@ func (r *running) acknowledged(t testing.TB) float64 {
 // heartbeats of the ledger. When it goes on, they are there together with the revocation:
 // none may be answered from before.
 func TestAServiceThatWasFrozenAnswersFromTheNewState(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	_, urls := natsProcesses(t, 1)
 	r := launch(t, t.TempDir(), "--nats-url", urls)
 	frozen := launch(t, t.TempDir(), "--nats-url", urls, "--root-key-file", filepath.Join(r.data, "root.key"), "--keyring", filepath.Join(r.data, "keyring"))
