@@ -93,6 +93,7 @@ func (a *auditor) signedPast(size int64) {
 
 // TestCheckpointsGoOnAfterKills: whatever a kill -9 leaves, an auditor sees one log.
 func TestCheckpointsGoOnAfterKills(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	data := t.TempDir()
 	r := launch(t, data)
 	org := r.newOrg(t)
