@@ -140,12 +140,13 @@ func TestSinksLoseNothingInCrashes(t *testing.T) {
 	r.newSink(t, a, ofA.URL, nil)
 	r.newSink(t, b, changesOfB.URL, map[string]any{"event_types": []string{"key.created", "key.revoked"}})
 	for round := range *crashRounds {
+		until(t, "it forwards, which is to be cut off", func() bool { return r.forwards(t) })
 		var clients sync.WaitGroup
 		for n, org := range []string{a, b, a, b} {
 			url, key := r.url, r.rootKey(t)
 			clients.Go(func() { useKeys(t, url, key, org, fmt.Sprintf("%d-%d", round, n)) })
 		}
-		timer := time.NewTimer(2*time.Second + rand.N(3*time.Second))
+		timer := time.NewTimer(time.Second + rand.N(2*time.Second))
 		<-timer.C
 		r.end(t, syscall.SIGKILL)
 		clients.Wait()
