@@ -37,7 +37,7 @@ type subscriber struct{ pass *pass }
 // Subscribe begins to read. It ends with ctx, or with the end of a replay.
 func (s *subscriber) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
 	batches, out := make(chan *batch), make(chan *message.Message)
-	r := &reader{pass: s.pass, limits: s.pass.receiver.sender.Limits(), out: batches}
+	r := &reader{pass: s.pass, limits: s.pass.receiver.sender.Limits(), share: s.pass.tenure.share(), out: batches}
 	go r.run(ctx)
 	go s.give(ctx, batches, out)
 	return out, nil
@@ -85,6 +85,7 @@ func (s *subscriber) giveOne(ctx context.Context, b *batch, out chan<- *message.
 type reader struct {
 	pass   *pass
 	limits transport.Limits
+	share  int // bytes that a batch may have, whatever limits says
 	out    chan<- *batch
 	cursor eventstore.Cursor // after what was taken from the trail
 	sums   *sums             // nil: uses are not summed up
@@ -148,7 +149,8 @@ func (r *reader) read(ctx context.Context) error {
 	s := r.pass.engine().Trail.SubscribeSink(r.pass.sink.Org, filterOf(r.pass.sink), r.cursor)
 	defer s.Close()
 	for limit := min(max(r.limits.Events, minPage), maxPage); ctx.Err() == nil && !r.done; {
-		page, err := s.Next(ctx, r.until(), limit)
+		r.share = r.pass.tenure.share()
+		page, err := s.Next(ctx, r.until(), min(limit, r.share/eventBytes))
 		if err == nil {
 			err = r.take(ctx, page)
 		}
@@ -276,7 +278,7 @@ func (r *reader) safeBefore(uses eventstore.Cursor) eventstore.Cursor {
 
 // add puts an item into the batch, and sends that on when it is full.
 func (r *reader) add(ctx context.Context, i item) {
-	if r.batch != nil && r.limits.Bytes > 0 && r.batch.bytes+len(i.event.Body) > r.limits.Bytes {
+	if r.batch != nil && r.limits.Bytes > 0 && r.batch.bytes+len(i.event.Body) > min(r.limits.Bytes, r.share) {
 		r.flush(ctx)
 	}
 	if r.batch == nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -27,6 +28,8 @@ type tenure struct {
 	breakers *breakers
 	turns    chan struct{} // slots for reading and putting checkpoints, and for making streams
 
+	sinks atomic.Int64 // how many there are
+
 	mu    sync.Mutex
 	slots map[domain.SinkID]*slot
 	tasks sync.WaitGroup
@@ -36,6 +39,20 @@ type tenure struct {
 // those of ten thousand sinks that get something at the same time must not keep the lease's
 // renewal, nor uses, waiting until it is too late for them.
 const maxTurns = 32
+
+// The memory of what was read for sinks and not delivered yet. Each sink has an equal share, so that
+// as many receivers as there are may hang, and keep no other waiting.
+const (
+	sinksMemory = 512 << 20
+	minShare    = 64 << 10 // of a sink's batch
+	copies      = 4        // of a batch: one on its way, the next, and the page that it is made of, read and written
+	eventBytes  = 1 << 10  // of an event, about
+)
+
+// share is how many bytes a batch may have.
+func (t *tenure) share() int {
+	return max(minShare, sinksMemory/copies/int(max(1, t.sinks.Load())))
+}
 
 // runTenure runs the sinks until soft or hard ends.
 func (e *Engine) runTenure(soft, hard context.Context, l *lease) {
@@ -281,6 +298,7 @@ func (c *changes) Subscribe(ctx context.Context, _ string) (<-chan *message.Mess
 		defer close(out)
 		for ctx.Err() == nil {
 			now, changed := c.tenure.engine.Catalog.Sinks()
+			c.tenure.sinks.Store(int64(len(now)))
 			for _, id := range c.differing(now) {
 				if !c.give(ctx, id, out) {
 					return
