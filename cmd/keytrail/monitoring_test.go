@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,19 +64,15 @@ func absentWitness(t *testing.T) (policy string) {
 // TestMonitoringAsksForWhatThereIs compares the alerts and the board with what a service
 // exposes: each metric and each label in them is there, from the first scrape on.
 func TestMonitoringAsksForWhatThereIs(t *testing.T) {
-	r := launch(t, t.TempDir(), "--witness-policy", absentWitness(t))
+	r := launch(t, t.TempDir(), "--witness-policy", absentWitness(t), "--sink-files", t.TempDir())
 	m := r.newKey(t, r.newOrg(t))
 	expect(t, r.command(t, m.Secret, "verify"), exitOK)
-	res, err := web.Get(r.url + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	exposed := string(text)
+	r.call(t, "POST", "/v1/sinks", map[string]any{"name": "all", "type": "file", "settings": map[string]any{"path": "all.ndjson"}}, nil)
+	var exposed string
+	until(t, "the metrics of a sink", func() bool {
+		_, exposed = r.get(t, "/metrics")
+		return strings.Contains(exposed, "keytrail_sink_state{")
+	})
 	exprs := boardExprs(t)
 	for _, m := range exprLine.FindAllStringSubmatch(example(t, "alerts.yml"), -1) {
 		exprs = append(exprs, m[1])
