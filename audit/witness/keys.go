@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unicode"
 
 	formats "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
@@ -23,6 +24,9 @@ type Keys struct {
 // CreateKeys writes the keys of a new witness to a file that its owner alone can read. The name is
 // the witness's, like witness.example.com/1.
 func CreateKeys(path, name string) error {
+	if strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || r == '+' }) {
+		return fmt.Errorf("the witness's name %q: it must have no space and no +", name)
+	}
 	ed, edPublic, err := note.GenerateKey(rand.Reader, name)
 	if err != nil {
 		return fmt.Errorf("the witness's name %q: %w", name, err)

@@ -157,6 +157,10 @@ func TestAWitnessDoesNotForget(t *testing.T) {
 	log := "keytrail/0a1b2c3d/events+f21a2fa7+Aeua2kfmBSUuRvHMxyTuEO0RqiOzNtmTOJUA7SrLHP6f"
 	args := []string{"witness", "--listen", "127.0.0.1:0", "--key-file", filepath.Join(dir, "witness.key"), "--state", filepath.Join(dir, "state"), "--log", log}
 	expect(t, cli(t, "", environ(), args...), exitUsage) // the first start needs a name
+	expect(t, cli(t, "", environ(), append(args, "--name", "our witness")...), exitUsage, "no space and no +")
+	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "witness.key"), []byte("PRIVATE+KEY+x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
