@@ -24,7 +24,7 @@ type AtParam struct {
 // clock of the server that stores, and is itself what expiries are held to.
 type moment struct {
 	Position eventstore.Position `json:"position"`
-	Time     time.Time           `json:"time"`
+	Time     time.Time           `json:"time,omitzero" doc:"Of the position 0, which is before the first event, there is none."`
 }
 
 var (

@@ -124,6 +124,9 @@ func TestATimeIsThePositionThatWasStoredByThen(t *testing.T) {
 			}
 		}
 	}
+	if told := s.must(s.root, "GET", "/v1/keys?at=0", "")["at"].(map[string]any); len(told) != 1 || told["position"] != 0.0 {
+		t.Errorf("before the first event is %v", told)
+	}
 	if told := s.must(s.root, "GET", "/v1/keys?at=1969-07-20T20:17:40Z", "")["at"].(map[string]any); told["position"] != 0.0 {
 		t.Errorf("before everything is %v", told)
 	}
