@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/keytrail/keytrail/internal/backoff"
 )
@@ -117,6 +120,11 @@ type sinkLoad struct {
 	each  bool // each sink takes the uses of one organization, and not of all
 }
 
+// profile names the profile of a service beside the sinks.
+func (l sinkLoad) profile(uses state) string {
+	return "sinks-" + string(uses) + "-" + strings.ReplaceAll(strings.ReplaceAll(l.name, ",", ""), " ", "-")
+}
+
 // sinkLoads are all of them. The first one is what the others are compared with.
 var sinkLoads = []sinkLoad{
 	{name: "none"},
@@ -169,7 +177,12 @@ func (e *env) sinksTrial(ctx context.Context, l sinkLoad) (t sinksTrial, err err
 	}
 	w := e.evenly(slices.Max(e.connections), e.duration)
 	w.WarmUp = e.warmUp
+	var profiled errgroup.Group
+	if file := e.profile(l.profile(e.service.uses)); file != "" {
+		profiled.Go(func() error { return e.service.saveProfile(ctx, file, e.warmUp+e.duration) })
+	}
 	t.measurement, _, err = e.load(ctx, e.service.server, w)
+	err = errors.Join(err, profiled.Wait())
 	for _, r := range all {
 		t.Sent += r.events.Load()
 	}

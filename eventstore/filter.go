@@ -19,15 +19,28 @@ type Filter struct {
 	Codes    []domain.Outcome // uses with one of these outcomes
 	Network  netip.Prefix     // uses from there; an IPv4 network is not written as an IPv6 one
 	Resource string           // uses for it, see matchesResource
+	OneIn    int              // of the valid uses one in so many, see samples
 }
 
 // Matches reports whether f chooses r.
 func (f *Filter) Matches(r *Record) bool {
-	return f.Reach.Includes(r.Org) && (f.Key == "" || r.Subject == string(f.Key)) &&
+	return (f.samples(r.Position, r.Index) || outcome(r.Event) != domain.UseValid) && f.Reach.Includes(r.Org) && (f.Key == "" || r.Subject == string(f.Key)) &&
 		(f.Types == nil || slices.Contains(f.Types, r.Type)) && (f.Actor == "" || r.Actor == f.Actor) &&
 		(f.From.IsZero() || !r.Time.Before(f.From)) && (f.To.IsZero() || r.Time.Before(f.To)) &&
 		(f.Codes == nil || slices.Contains(f.Codes, outcome(r.Event))) && (!f.Network.IsValid() || f.cameFrom(r.Event)) &&
 		(f.Resource == "" || f.wasFor(r.Event))
+}
+
+// samples reports whether f chooses the valid use at a place: which, follows from the place alone, so
+// that a repeat chooses the same. The mixing is that of SplitMix64.
+func (f *Filter) samples(p Position, index int) bool {
+	if f.OneIn <= 1 {
+		return true
+	}
+	x := uint64(p)<<20 + uint64(index)
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return (x^x>>31)%uint64(f.OneIn) == 0
 }
 
 // outcome is a use's. Presented secrets of no key had one too.
@@ -100,14 +113,14 @@ func (f *Filter) keyRef() *Ref {
 	return &ref
 }
 
-// wants looks at the beginning of a use's line, so that the rest of most is not read; nil: f may
-// choose any.
-func (f *Filter) wants() func(*useLine) bool {
-	if f.Reach.All && f.Key == "" && f.Codes == nil {
+// wants looks at the place of a use and the beginning of its line, so that the rest of most is not
+// read; nil: f may choose any.
+func (f *Filter) wants() wantsUse {
+	if f.Reach.All && f.Key == "" && f.Codes == nil && f.OneIn <= 1 {
 		return nil
 	}
-	return func(u *useLine) bool {
-		return f.Reach.Includes(u.Org) && (f.Key == "" || u.ID == string(f.Key)) && (f.Codes == nil || slices.Contains(f.Codes, u.Code))
+	return func(message Position, index int, u *useLine) bool {
+		return (f.samples(message, index) || u.Code != domain.UseValid) && f.Reach.Includes(u.Org) && (f.Key == "" || u.ID == string(f.Key)) && (f.Codes == nil || slices.Contains(f.Codes, u.Code))
 	}
 }
 

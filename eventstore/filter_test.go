@@ -72,3 +72,27 @@ func TestAFilterOfUsesChoosesUsesAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestASampleHasAllButMostValidUses: the same whether a use is decoded or only the beginning of its line.
+func TestASampleHasAllButMostValidUses(t *testing.T) {
+	f := Filter{Reach: domain.All, OneIn: 10}
+	const messages, each = 100, 300
+	chosen := 0
+	for p := range Position(messages) {
+		for index := range each {
+			r := Record{Stream: Uses, Position: p, Index: index, Event: domain.KeyUsed{Code: domain.UseValid}}
+			if f.Matches(&r) != f.wants()(p, index, &useLine{Code: domain.UseValid}) {
+				t.Fatalf("a use in the ring is not chosen as on the ledger: %s", r.Identity())
+			}
+			if f.Matches(&r) {
+				chosen++
+			}
+			if r.Event = (domain.KeyUsed{Code: domain.UseRevoked}); !f.Matches(&r) || !f.wants()(p, index, &useLine{Code: domain.UseRevoked}) {
+				t.Fatal("a refusal is left out")
+			}
+		}
+	}
+	if chosen < messages*each/11 || chosen > messages*each/9 {
+		t.Errorf("of %d valid uses %d are chosen", messages*each, chosen)
+	}
+}

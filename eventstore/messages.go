@@ -45,7 +45,7 @@ func OrgOf(subject string) domain.OrgID {
 // UseOrg is the organization that a use belongs to, by its line.
 func UseOrg(line string) (domain.OrgID, error) {
 	var u useLine
-	_, err := u.read(line, nil)
+	_, err := u.read(line, nil, nil)
 	if err == nil && u.Org == "" {
 		err = errors.New("the use has no organization")
 	}

@@ -17,7 +17,7 @@ type Query struct {
 	Max      int  // messages in a batch at most; 0: 500
 	Prefetch int  // messages that are asked for ahead; 0: 500
 
-	uses func(*useLine) bool // chooses among the uses of a message; nil: those within Reach
+	uses wantsUse // chooses among the uses of a message; nil: those within Reach
 }
 
 // subject is what the subjects of the messages that q finds match.
@@ -32,11 +32,11 @@ func (q *Query) subject() string {
 }
 
 // wants chooses the uses of a message; nil: all of them.
-func (q *Query) wants() func(*useLine) bool {
+func (q *Query) wants() wantsUse {
 	if q.uses != nil || q.Reach.All {
 		return q.uses
 	}
-	return func(u *useLine) bool { return q.Reach.Includes(u.Org) }
+	return func(_ Position, _ int, u *useLine) bool { return q.Reach.Includes(u.Org) }
 }
 
 // consumerConfig is that of a consumer that gets what q finds.

@@ -167,18 +167,19 @@ func (s *Subscription) fill(u unseen, limit int) Page {
 
 // mayMatch reports whether the filter may choose an entry of c.
 func (s *Subscription) mayMatch(c *chunk) bool {
-	if s.types&c.types == 0 {
-		return false
-	}
+	return s.types&c.types != 0 && len(s.reached(c)) > 0
+}
+
+// reached are the entries of c within the filter's reach.
+func (s *Subscription) reached(c *chunk) []*Entry {
 	if s.filter.Reach.All {
-		return true
+		return c.entries
 	}
-	_, ok := c.orgs[s.filter.Reach.Org]
-	return ok
+	return c.orgs[s.filter.Reach.Org]
 }
 
 func (s *Subscription) appendMatches(page *Page, c *chunk, limit int) (full bool) {
-	for _, e := range c.entries {
+	for _, e := range s.reached(c) {
 		if page.Next.covers(&e.Record) || !s.filter.Matches(&e.Record) {
 			continue
 		}
@@ -194,7 +195,7 @@ func (s *Subscription) appendMatches(page *Page, c *chunk, limit int) (full bool
 // matchesIn reports whether the chunks have an entry for s after c.
 func (s *Subscription) matchesIn(chunks []*chunk, c Cursor) bool {
 	return slices.ContainsFunc(chunks, func(ch *chunk) bool {
-		return s.mayMatch(ch) && slices.ContainsFunc(ch.entries, func(e *Entry) bool { return !c.covers(&e.Record) && s.filter.Matches(&e.Record) })
+		return s.mayMatch(ch) && slices.ContainsFunc(s.reached(ch), func(e *Entry) bool { return !c.covers(&e.Record) && s.filter.Matches(&e.Record) })
 	})
 }
 

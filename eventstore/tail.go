@@ -36,9 +36,9 @@ type tail struct {
 type chunk struct {
 	entries []*Entry
 	bytes   int
-	after   Cursor // after it, in both streams
-	types   uint64 // a bit for each type of event in it
-	orgs    map[domain.OrgID]struct{}
+	after   Cursor                    // after it, in both streams
+	types   uint64                    // a bit for each type of event in it
+	orgs    map[domain.OrgID][]*Entry // the entries of each
 }
 
 // The bounds of the ring, and how long a chunk may wait for others to come with it, for each
@@ -217,16 +217,12 @@ func (tl *tail) evict() {
 
 func newChunk(b Batch) *chunk {
 	all := make([]Entry, len(b.Records))
-	c := &chunk{entries: make([]*Entry, len(b.Records)), bytes: b.Bytes, orgs: map[domain.OrgID]struct{}{}}
-	var last domain.OrgID
+	c := &chunk{entries: make([]*Entry, len(b.Records)), bytes: b.Bytes, orgs: map[domain.OrgID][]*Entry{}}
 	for i, r := range b.Records {
 		all[i].Record = r
 		c.entries[i] = &all[i]
 		c.types |= typeBit[r.Type]
-		if r.Org != last {
-			c.orgs[r.Org] = struct{}{}
-			last = r.Org
-		}
+		c.orgs[r.Org] = append(c.orgs[r.Org], c.entries[i])
 	}
 	return c
 }

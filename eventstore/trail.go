@@ -10,21 +10,6 @@ import (
 	"github.com/keytrail/keytrail/internal/inflight"
 )
 
-// An Entry is a record of the trail.
-type Entry struct {
-	Record
-
-	once  sync.Once
-	event []byte
-	err   error
-}
-
-// CloudEvent is the record's, made once for all subscriptions that are sent it.
-func (e *Entry) CloudEvent() ([]byte, error) {
-	e.once.Do(func() { e.event, e.err = e.Record.CloudEvent() })
-	return e.event, e.err
-}
-
 // A Page is some entries of the trail, in order, and where to go on.
 type Page struct {
 	Entries []*Entry

@@ -191,9 +191,12 @@ type useLine struct {
 // bodies are buffers for bodies before they are compressed and after.
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
-// appendUses adds the uses of a message that wants takes, by organization, id and outcome, to
-// records; nil: all.
-func appendUses(records []Record, m *Raw, wants func(*useLine) bool) ([]Record, error) {
+// A wantsUse chooses a use by its place, and by its organization, id and outcome: no more of its line
+// has been read.
+type wantsUse func(message Position, index int, u *useLine) bool
+
+// appendUses adds the uses of a message that wants takes to records; nil: all.
+func appendUses(records []Record, m *Raw, wants wantsUse) ([]Record, error) {
 	body, err := readBody(m)
 	if err == nil {
 		records, err = appendLines(records, m, body, wants)
@@ -216,7 +219,7 @@ func readBody(m *Raw) (string, error) {
 	return string(*buffer), err
 }
 
-func appendLines(records []Record, m *Raw, body string, wants func(*useLine) bool) ([]Record, error) {
+func appendLines(records []Record, m *Raw, body string, wants wantsUse) ([]Record, error) {
 	line, body, _ := strings.Cut(body, "\n")
 	head, err := readHead(line)
 	if err != nil {
@@ -226,7 +229,7 @@ func appendLines(records []Record, m *Raw, body string, wants func(*useLine) boo
 	var u useLine
 	for ; body != ""; base.Index++ {
 		line, body, _ = strings.Cut(body, "\n")
-		wanted, err := u.read(line, wants)
+		wanted, err := u.read(line, &base, wants)
 		if err != nil {
 			return records, err
 		}
@@ -252,12 +255,12 @@ func readHead(line string) (h useHead, err error) {
 	return h, json.Unmarshal([]byte(line), &h)
 }
 
-// read reads a line, or as much of it as shows that it is not wanted.
-func (u *useLine) read(line string, wants func(*useLine) bool) (wanted bool, err error) {
+// read reads the line of a use, or as much of it as shows that it is not wanted.
+func (u *useLine) read(line string, of *Record, wants wantsUse) (wanted bool, err error) {
 	*u = useLine{}
 	s := fastjson.NewScanner(line)
 	if u.scanHead(&s) {
-		if wants != nil && !wants(u) {
+		if wants != nil && !wants(of.Position, of.Index, u) {
 			return false, nil
 		}
 		if u.scanRest(&s) && s.End() {
@@ -269,7 +272,7 @@ func (u *useLine) read(line string, wants func(*useLine) bool) (wanted bool, err
 	if err := json.Unmarshal([]byte(line), u); err != nil {
 		return false, err
 	}
-	return wants == nil || wants(u), nil
+	return wants == nil || wants(of.Position, of.Index, u), nil
 }
 
 func (u *useLine) scanHead(s *fastjson.Scanner) bool {

@@ -93,7 +93,7 @@ func TestUsesAreReadAsTheyWereWritten(t *testing.T) {
 		}
 	}
 
-	some, err := appendUses(nil, stored, func(u *useLine) bool { return u.Org == all[4].org && u.Code == "REVOKED" })
+	some, err := appendUses(nil, stored, func(_ Position, _ int, u *useLine) bool { return u.Org == all[4].org && u.Code == "REVOKED" })
 	if err != nil || len(some) != 1 || !reflect.DeepEqual(some[0], records[5]) {
 		t.Errorf("of one organization and outcome: %+v, %v", some, err)
 	}

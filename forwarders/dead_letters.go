@@ -66,7 +66,7 @@ func (r *reader) readDeadLetters(ctx context.Context) error {
 		}
 		for _, l := range letters {
 			event := transport.Event{ID: l.Event, Key: l.Key, Type: l.Type, Org: l.Org, Time: l.Time, Sequence: l.Sequence, Body: l.Body}
-			r.add(ctx, item{event: event, letter: l.position})
+			r.add(ctx, item{written: &written{event: event}, letter: l.position})
 			after = l.position
 		}
 		more = len(letters) == lettersPage

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -72,19 +73,36 @@ func (u *undelivered) unreachable() bool {
 	return !u.progress && (u.failure.Status == 0 || u.failure.Status >= 500)
 }
 
-// item writes a record as the sink's receiver is to get it.
-func (p *pass) item(r eventstore.Record, after eventstore.Cursor) item {
-	id := eventID(p.engine().Origin(), &r)
-	i := item{record: r, after: after, event: transport.Event{ID: id, Key: r.Subject, Type: r.Type, Org: r.Org, Time: r.Time, Sequence: r.Identity()}}
+// item is an entry as the sink's receiver is to get it.
+func (p *pass) item(e *eventstore.Entry, after eventstore.Cursor) item {
+	origin := p.engine().Origin()
+	w := e.Memo(string(p.sink.Format), func(r *eventstore.Record) any { return p.writeDown(origin, r) }).(*written)
+	if w.origin != origin { // the logs were renewed since
+		w = p.writeDown(origin, &e.Record)
+	}
+	return item{written: w, after: after}
+}
+
+// A written event is one in a format, for all sinks of that format.
+type written struct {
+	origin string
+	event  transport.Event
+	stored time.Time
+	fault  *transport.Failure // it cannot be written in the format
+}
+
+// writeDown writes a record in the sink's format.
+func (p *pass) writeDown(origin string, r *eventstore.Record) *written {
+	w := &written{origin: origin, event: eventOf(origin, r), stored: r.Stored}
 	if p.write == nil {
-		i.fault = &transport.Failure{Kind: transport.Rejected, Text: fmt.Sprintf("there is no format %q", p.sink.Format)}
-		return i
+		w.fault = &transport.Failure{Kind: transport.Rejected, Text: fmt.Sprintf("there is no format %q", p.sink.Format)}
+		return w
 	}
 	var err error
-	if i.event.Body, err = p.body(id, &r); err != nil {
-		i.fault = &transport.Failure{Kind: transport.Rejected, Text: "it cannot be written in the sink's format: " + err.Error()}
+	if w.event.Body, err = p.body(w.event.ID, r); err != nil {
+		w.fault = &transport.Failure{Kind: transport.Rejected, Text: "it cannot be written in the sink's format: " + err.Error()}
 	}
-	return i
+	return w
 }
 
 // body is the record in the sink's format. A panic there is an error of that record alone.
@@ -98,13 +116,22 @@ func (p *pass) body(id string, r *eventstore.Record) (body []byte, err error) {
 	return p.write(id, r)
 }
 
-// eventID is the id by which a receiver drops repeats: <origin>-<events|uses>-<position>[-<index>].
-func eventID(origin string, r *eventstore.Record) string {
-	id := origin + "-" + r.Stream.String() + "-" + strconv.FormatUint(uint64(r.Position), 10)
+// eventOf is a record without a body. The id by which a receiver drops repeats is
+// <origin>-<events|uses>-<position>[-<index>]. Its texts are in memory of their own: those of a record
+// of a use hold the whole message that it came in, which a batch may wait with for days.
+func eventOf(origin string, r *eventstore.Record) transport.Event {
+	var memory [256]byte
+	b := append(append(memory[:0], r.Subject...), r.Org...)
+	id := len(b)
+	b = append(append(append(append(b, origin...), '-'), r.Stream.String()...), '-')
+	b = strconv.AppendUint(b, uint64(r.Position), 10)
 	if r.Stream == eventstore.Uses {
-		id += "-" + strconv.Itoa(r.Index)
+		b = strconv.AppendInt(append(b, '-'), int64(r.Index), 10)
 	}
-	return id
+	sequence := len(b)
+	b = append(b, r.Identity()...)
+	all := string(b)
+	return transport.Event{Key: all[:len(r.Subject)], Org: domain.OrgID(all[len(r.Subject):id]), ID: all[id:sequence], Sequence: all[sequence:], Type: r.Type, Time: r.Time}
 }
 
 // began notes that a batch is under way.
@@ -113,7 +140,7 @@ func (p *pass) began(b *batch) {
 	defer p.mu.Unlock()
 	var oldest time.Time
 	if len(b.items) > 0 {
-		oldest = b.items[0].record.Stored
+		oldest = b.items[0].stored
 	}
 	p.underWay = append(p.underWay, oldest)
 }
@@ -166,6 +193,9 @@ func (p *pass) attempt(b *batch) error {
 
 // setFaultsAside makes dead letters of what cannot be written.
 func (p *pass) setFaultsAside(b *batch) error {
+	if !slices.ContainsFunc(b.items, func(i item) bool { return i.fault != nil }) {
+		return nil
+	}
 	left := b.items[:0:0]
 	for _, i := range b.items {
 		if i.fault == nil {

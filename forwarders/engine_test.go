@@ -218,18 +218,23 @@ type receiver struct {
 	id     domain.SinkID
 	limits transport.Limits
 
-	mu     sync.Mutex
-	answer func([]transport.Event) transport.Result // nil: it takes everything
-	got    []transport.Event                        // each once, in the order in which it came first
-	seen   map[string]bool
-	sends  int
+	mu      sync.Mutex
+	answer  func([]transport.Event) transport.Result // nil: it takes everything
+	discard func([]transport.Event)                  // instead: what comes is looked at and not kept
+	got     []transport.Event                        // each once, in the order in which it came first
+	seen    map[string]bool
+	sends   int
 }
 
 func (r *receiver) Send(ctx context.Context, events []transport.Event) transport.Result {
 	r.mu.Lock()
-	answer := r.answer
+	answer, discard := r.answer, r.discard
 	r.sends++
 	r.mu.Unlock()
+	if discard != nil {
+		discard(events)
+		return transport.Result{Status: 200}
+	}
 	result := transport.Result{Status: 200}
 	if answer != nil {
 		result = answer(events)
@@ -253,6 +258,13 @@ func (r *receiver) answers(f func([]transport.Event) transport.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer = f
+}
+
+// discards makes it take everything and keep nothing.
+func (r *receiver) discards(f func([]transport.Event)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.discard = f
 }
 
 // sequences are the places of what came.

@@ -73,6 +73,9 @@ func (p *pass) log() *slog.Logger {
 // installation.
 func filterOf(s Sink) eventstore.Filter {
 	f := eventstore.Filter{Reach: domain.Only(s.Org), Types: eventTypes(s.SinkDefinition)}
+	if s.Uses.Mode == usesSampled {
+		f.OneIn = s.Uses.OneIn
+	}
 	if s.Org == domain.Installation {
 		f.Reach = domain.All
 	}

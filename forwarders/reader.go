@@ -15,10 +15,8 @@ import (
 
 // An item is an event on its way.
 type item struct {
-	event  transport.Event
-	record eventstore.Record   // whence it comes; of a sum, its first use
+	*written
 	after  eventstore.Cursor   // where the sink is once this and all before it are done
-	fault  *transport.Failure  // it cannot be written in the sink's format
 	letter eventstore.Position // of the dead letter that it is; 0: it is none
 }
 
@@ -157,9 +155,17 @@ func (r *reader) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if r.limits.Linger > 0 && page.AtEnd && len(page.Entries) > 0 {
+			_ = backoff.Sleep(ctx, min(r.limits.Linger, gatherPause)) // the loop ends with ctx
+		}
 	}
 	return nil
 }
+
+// gatherPause is how long what comes next gathers, for a sink whose batches wait for more anyway: it
+// wakes twenty times a second and not for each message of uses. The ring holds what comes meanwhile,
+// up to some hundred thousand uses a second.
+const gatherPause = 50 * time.Millisecond
 
 // until is when something is due though nothing comes.
 func (r *reader) until() time.Time {
@@ -204,7 +210,7 @@ func (r *reader) take(ctx context.Context, page eventstore.Page) error {
 		}
 		before := r.cursor
 		r.cursor.Move(&e.Record)
-		r.addRecord(ctx, &e.Record, before)
+		r.addEntry(ctx, e, before)
 	}
 	r.cursor, r.atEnd = page.Next, page.AtEnd
 	r.done = r.pass.upto != nil && page.Next.Reaches(*r.pass.upto)
@@ -228,36 +234,37 @@ func (r *reader) within(record *eventstore.Record) bool {
 	return r.pass.upto == nil || record.Position <= r.pass.upto.At[record.Stream]
 }
 
-// addRecord puts an event, or what the sink wants of a use, into the batch.
-func (r *reader) addRecord(ctx context.Context, record *eventstore.Record, before eventstore.Cursor) {
-	use, isUse := record.Event.(domain.KeyUsed)
-	switch {
-	case !isUse:
-		r.add(ctx, r.pass.item(*record, r.safe()))
-	case r.sums != nil:
-		if r.sums.closes(record) {
-			after := r.cursor
-			r.cursor = before
-			r.addSums(ctx)
-			r.cursor = after
-		}
-		r.sums.add(record, &use, before)
-	case wantsUse(r.pass.sink.Uses, record, &use):
-		r.add(ctx, r.pass.item(*record, r.safe()))
+// addEntry puts an event into the batch, or a use into the sums if the sink has them.
+func (r *reader) addEntry(ctx context.Context, e *eventstore.Entry, before eventstore.Cursor) {
+	if r.sums == nil {
+		r.add(ctx, r.pass.item(e, r.cursor))
+		return
 	}
+	use, isUse := e.Event.(domain.KeyUsed)
+	if !isUse {
+		r.add(ctx, r.pass.item(e, r.safe()))
+		return
+	}
+	if r.sums.closes(&e.Record) {
+		after := r.cursor
+		r.cursor = before
+		r.addSums(ctx)
+		r.cursor = after
+	}
+	r.sums.add(&e.Record, &use, before)
 }
 
 // addSums ends the minute that is being summed up. Until the last of its sums is done the sink
 // stays before its first use: a crash sums up the same again.
 func (r *reader) addSums(ctx context.Context) {
-	records := r.sums.take()
-	for i := range records {
+	all := r.sums.take()
+	for i, e := range all {
 		after := r.safeBefore(r.sums.begun)
-		if i == len(records)-1 {
+		if i == len(all)-1 {
 			r.sums.reset()
 			after = r.safe()
 		}
-		r.add(ctx, r.pass.item(records[i], after))
+		r.add(ctx, r.pass.item(e, after))
 	}
 }
 
@@ -282,7 +289,7 @@ func (r *reader) add(ctx context.Context, i item) {
 		r.flush(ctx)
 	}
 	if r.batch == nil {
-		r.batch = &batch{begun: time.Now()}
+		r.batch = &batch{begun: time.Now(), items: make([]item, 0, min(max(1, r.limits.Events), fewItems))}
 	}
 	r.batch.items = append(r.batch.items, i)
 	r.batch.bytes += len(i.event.Body)
@@ -291,6 +298,9 @@ func (r *reader) add(ctx context.Context, i item) {
 		r.flush(ctx)
 	}
 }
+
+// fewItems is the room that a batch begins with.
+const fewItems = 64
 
 // flush sends the batch on, when the one before is done.
 func (r *reader) flush(ctx context.Context) {

@@ -2,9 +2,8 @@ package forwarders
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -18,24 +17,20 @@ const (
 	usesNone    = "none"
 )
 
-// wantsUse reports whether a sink gets the use: if it samples, every refusal, and of the valid ones
-// those that their place in the ledger chooses, so that a repeat chooses the same.
-func wantsUse(s domain.SinkUses, r *eventstore.Record, u *domain.KeyUsed) bool {
-	if s.Mode != usesSampled || u.Code != domain.UseValid || s.OneIn <= 1 {
-		return true
-	}
-	hash := sha256.Sum256([]byte(r.Identity()))
-	return binary.BigEndian.Uint64(hash[:])%uint64(s.OneIn) == 0
-}
-
 // sums are the uses of a minute, by key and outcome. What minute it is, and where it ends, follows
 // from when the server stored the messages and not from a clock of ours, so that reading again
 // from before its first use gives the same sums.
 type sums struct {
 	minute time.Time
 	begun  eventstore.Cursor // before the first use
-	of     map[sumOf]int     // by index in records
-	all    []eventstore.Record
+	of     map[sumOf]*sum
+	all    []*sum
+}
+
+// A sum is an entry whose event is use once the minute ends.
+type sum struct {
+	eventstore.Entry
+	use domain.KeyUsed
 }
 
 type sumOf struct {
@@ -65,25 +60,42 @@ func (s *sums) closes(r *eventstore.Record) bool {
 // add counts a use; before is the place before it.
 func (s *sums) add(r *eventstore.Record, u *domain.KeyUsed, before eventstore.Cursor) {
 	if !s.open() {
-		s.minute, s.begun, s.of = r.Stored.Truncate(time.Minute), before, map[sumOf]int{}
+		s.minute, s.begun, s.of = r.Stored.Truncate(time.Minute), before, map[sumOf]*sum{}
 	}
-	of := sumOf{u.Key, u.Code}
-	i, ok := s.of[of]
-	if !ok {
-		s.of[of] = len(s.all)
-		s.all = append(s.all, *r)
+	if of := s.of[sumOf{u.Key, u.Code}]; of != nil {
+		addUse(&of.use, u)
 		return
 	}
-	sum := s.all[i].Event.(domain.KeyUsed)
-	addUse(&sum, u)
-	s.all[i].Event, s.all[i].Time = sum, sum.At
+	of := newSum(r, u)
+	s.of[sumOf{of.use.Key, of.use.Code}] = of
+	s.all = append(s.all, of)
+}
+
+// newSum is that of one use. Its texts are in memory of their own: those of a record hold the whole
+// message that it came in.
+func newSum(r *eventstore.Record, u *domain.KeyUsed) *sum {
+	s := &sum{Entry: eventstore.Entry{Record: *r}, use: *u}
+	for _, text := range []*string{(*string)(&s.Org), &s.Subject, &s.Node, &s.Actor, &s.Correlation,
+		(*string)(&s.use.Key), (*string)(&s.use.Code), &s.use.IP, &s.use.Principal, &s.use.RequestID, &s.use.Resource} {
+		*text = strings.Clone(*text)
+	}
+	s.use.Scopes, s.use.Addresses, s.use.Resources = cloned(u.Scopes), cloned(u.Addresses), cloned(u.Resources)
+	return s
+}
+
+func cloned(texts []string) []string {
+	texts = slices.Clone(texts)
+	for i := range texts {
+		texts[i] = strings.Clone(texts[i])
+	}
+	return texts
 }
 
 // addUse makes a sum stand for a use as well.
 func addUse(sum *domain.KeyUsed, u *domain.KeyUsed) {
 	if sum.First.IsZero() { // it was a use: what it alone had is no longer true of all
 		sum.First = sum.At
-		sum.Addresses, sum.Resources = details(nil, sum.IP), details(nil, sum.Resource)
+		sum.Addresses, sum.Resources = detail(nil, sum.IP), detail(nil, sum.Resource)
 		sum.IP, sum.Resource, sum.RequestID, sum.Principal, sum.Scopes, sum.Windows = "", "", "", "", nil, nil
 	}
 	cost := max(sum.Cost, sum.Uses()) + max(u.Cost, u.Uses())
@@ -97,23 +109,35 @@ func addUse(sum *domain.KeyUsed, u *domain.KeyUsed) {
 	if first := cmp.Or(u.First, u.At); first.Before(sum.First) {
 		sum.First = first
 	}
-	sum.Addresses = details(sum.Addresses, append([]string{u.IP}, u.Addresses...)...)
-	sum.Resources = details(sum.Resources, append([]string{u.Resource}, u.Resources...)...)
+	sum.Addresses = details(detail(sum.Addresses, u.IP), u.Addresses)
+	sum.Resources = details(detail(sum.Resources, u.Resource), u.Resources)
 }
 
-// details adds some that are new. all may be others' as well.
-func details(all []string, some ...string) []string {
-	all = slices.Clip(all)
+// details adds those that are new.
+func details(all, some []string) []string {
 	for _, d := range some {
-		if d != "" && len(all) < maxSumDetails && !slices.Contains(all, d) {
-			all = append(all, d)
-		}
+		all = detail(all, d)
 	}
 	return all
 }
 
+// detail adds one if it is new.
+func detail(all []string, d string) []string {
+	if d == "" || len(all) == maxSumDetails || slices.Contains(all, d) {
+		return all
+	}
+	return append(all, strings.Clone(d))
+}
+
 // take are the sums, in the order of their first uses.
-func (s *sums) take() []eventstore.Record { return s.all }
+func (s *sums) take() []*eventstore.Entry {
+	all := make([]*eventstore.Entry, len(s.all))
+	for i, of := range s.all {
+		of.Event, of.Time = of.use, of.use.At
+		all[i] = &of.Entry
+	}
+	return all
+}
 
 // reset begins another minute.
 func (s *sums) reset() { s.all, s.of = nil, nil }

@@ -17,7 +17,7 @@ func usedAt(p eventstore.Position, key string, code domain.Outcome, second int) 
 }
 
 // sumUp sums up uses as a reader does, and tells each minute's.
-func sumUp(records []*eventstore.Record) (minutes [][]eventstore.Record) {
+func sumUp(records []*eventstore.Record) (minutes [][]*eventstore.Entry) {
 	var s sums
 	for _, r := range records {
 		if s.closes(r) {
@@ -83,7 +83,7 @@ func TestASinkStaysBeforeAMinuteUntilItsLastSum(t *testing.T) {
 	add := func(record *eventstore.Record) {
 		before := r.cursor
 		r.cursor.Move(record)
-		r.addRecord(t.Context(), record, before)
+		r.addEntry(t.Context(), &eventstore.Entry{Record: *record}, before)
 	}
 	event := &eventstore.Record{Stream: eventstore.Events, Position: 9, Event: domain.KeyRevoked{}}
 	for _, record := range []*eventstore.Record{usedAt(1, "k", domain.UseValid, 1), usedAt(2, "l", domain.UseValid, 2), event, usedAt(3, "k", domain.UseValid, 61)} {

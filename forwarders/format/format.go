@@ -3,6 +3,9 @@
 package format
 
 import (
+	"bytes"
+	"sync"
+
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
@@ -22,8 +25,12 @@ var formats = map[domain.SinkFormat]Format{
 
 // cloudEvent is a CloudEvents 1.0 event in structured JSON, as the trail shows it.
 func cloudEvent(_ string, r *eventstore.Record) ([]byte, error) {
-	return r.AppendCloudEvent(make([]byte, 0, eventBytes))
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	var err error
+	*buffer, err = r.AppendCloudEvent((*buffer)[:0])
+	return bytes.Clone(*buffer), err
 }
 
-// eventBytes is the room for an event; most have less.
-const eventBytes = 1024
+// buffers are what events are written in, before they are given memory of their size.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
