@@ -25,7 +25,7 @@ const secret = "hunter2"
 
 var loopback = Environment{Origin: "0123abcd", Version: "test", Outbound: outbound.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
 
-func newSender(t *testing.T, r Receiver) Sender {
+func newSender(t testing.TB, r Receiver) Sender {
 	t.Helper()
 	s, err := New(r, loopback)
 	if err != nil {
