@@ -58,7 +58,7 @@ func consumed(t *testing.T, c *kfake.Cluster, n int) map[string][]string {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			have++
-			if len(r.Headers) != 2 || string(r.Headers[0].Value) != fmt.Sprintf("0123abcd-events-%s", strings.Trim(string(r.Value), `{"n":}`)) || string(r.Headers[1].Value) != "key.revoked" {
+			if len(r.Headers) != 2 || string(r.Headers[0].Value) != fmt.Sprintf("0123abcd-events-%s", strings.Trim(string(r.Value), `{"n:}`)) || string(r.Headers[1].Value) != "key.revoked" {
 				t.Errorf("%s has the headers %q", r.Value, r.Headers)
 			}
 			all[string(r.Key)] = append(all[string(r.Key)], string(r.Value))
