@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore/eventstoretest"
 )
 
 // TestReadingTheTrailIsOnTheTrail in every form, of the reader's organization, and what is
@@ -57,12 +58,25 @@ func TestReadingEvidenceIsOnTheTrail(t *testing.T) {
 			t.Errorf("GET %s is not on the trail: %s", path, reads)
 		}
 	}
+	// A new reader's reads cannot be written where the ledger takes no events; uses it takes.
 	_, unread := s.create(s.root, `{"keyspace":"keytrail","name":"second","scopes":["audit:read","keys:read"]}`)
-	s.ledger.Suspend(domain.ErrStorageFull)
-	defer s.ledger.Suspend(nil)
-	for _, path := range paths {
-		if status, _, text := s.do(unread, "GET", path, ""); status != 503 {
-			t.Errorf("GET %s, which cannot be written: %d %s", path, status, text)
+	js := eventstoretest.JetStream(t, s.nats)
+	stream, err := js.Stream(t.Context(), "KEYTRAIL_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := stream.CachedInfo().Config
+	full.MaxMsgSize = 1
+	if _, err := js.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	paths["page"] = "/v1/events?limit=1"
+	for access, path := range paths {
+		if status, _, text := s.do(unread, "GET", path, ""); status < 500 {
+			t.Errorf("GET %s, whose %s cannot be written: %d %s", path, access, status, text)
 		}
+	}
+	if status, _, text := s.do(unread, "GET", "/v1/keys", ""); status != 200 {
+		t.Errorf("what is no reading of the trail: %d %s", status, text)
 	}
 }
