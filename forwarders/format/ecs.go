@@ -3,6 +3,7 @@ package format
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -148,16 +149,13 @@ func (f *facts) ecsCategory() (category, types []string) {
 // key.
 func (f *facts) users() []string {
 	all := []string{f.Subject, f.by}
-	if f.Type != typeUsed {
+	switch {
+	case f.Type == typeRefused:
+		all = []string{f.by}
+	case f.Type != typeUsed:
 		all = []string{f.by, f.Subject}
 	}
-	if f.Type == typeRefused || f.Subject == f.by {
-		all = []string{f.by}
-	}
-	if all[0] == "" {
-		return all[1:]
-	}
-	return all
+	return slices.Compact(slices.DeleteFunc(all, func(id string) bool { return id == "" }))
 }
 
 // known is t, nil if it is zero.

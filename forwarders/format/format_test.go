@@ -2,6 +2,8 @@ package format
 
 import (
 	"encoding/json"
+	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -198,5 +200,52 @@ func TestCEF(t *testing.T) {
 	b, _ = cef("id", all["key.used REVOKED"])
 	if header, fields := readCEF(t, string(b)); header[6] != "8" || fields["outcome"] != "failure" || fields["reason"] != "REVOKED" || fields["src"] != "192.0.2.7" || fields["duid"] != key {
 		t.Errorf("%q %q", header, fields)
+	}
+}
+
+var writeFormats = flag.Bool("formats.write", false, "write testdata/written.txt")
+
+// TestWhatIsWritten compares what each format makes of some records with testdata/written.txt: each
+// field is there that a SIEM's query goes by.
+func TestWhatIsWritten(t *testing.T) {
+	all := records(t)
+	var text strings.Builder
+	for _, name := range []string{"key.created", "key.revoked", "key.leaked", "organization.suspended", "sink.paused", "audit.read", "credentials.refused", "key.used VALID", "key.used REVOKED", "key.used sum",
+		"management keys:read", "management keys:write"} {
+		for _, format := range []domain.SinkFormat{domain.FormatOCSF, domain.FormatECS, domain.FormatCEF} {
+			r := *all[name]
+			r.Stored = noon.Add(time.Second) // another time than it happened at
+			b, err := Of(format)("id", &r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&text, "%s as %s\n%s\n\n", name, format, b)
+		}
+	}
+	const file = "testdata/written.txt"
+	if *writeFormats {
+		if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text.String(); got != string(want) {
+		for i, line := range strings.Split(got, "\n") {
+			if lines := strings.Split(string(want), "\n"); i >= len(lines) || lines[i] != line {
+				t.Fatalf("line %d is\n%s", i+1, line)
+			}
+		}
+		t.Error("it is shorter")
+	}
+}
+
+// TestTheHeaderOfCEFIsEscaped: no type or sentence of ours needs it, and one that does must not end
+// its field.
+func TestTheHeaderOfCEFIsEscaped(t *testing.T) {
+	if got := cefHeader.Replace("a|b\\c\r\nd"); got != `a\|b\\c  d` {
+		t.Errorf("%q", got)
 	}
 }
