@@ -485,6 +485,70 @@ func TestWhatIsRejectedIsSetAside(t *testing.T) {
 	}
 }
 
+// TestWhatCannotBeWrittenIsSetAside, and is no reason to stop.
+func TestWhatCannotBeWrittenIsSetAside(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, func(s *forwarders.Sink) { s.Format = "nonsense" })
+	i.happen(acme, "k")
+	i.happen(acme, "k")
+	e, _ := i.run("a")
+	until(t, "both are set aside", func() bool {
+		letters, err := e.SinkDeadLetters(t.Context(), r.id, 0, 10)
+		return err == nil && len(letters) == 2 && letters[1].Event == "0123abcd-events-2" && strings.Contains(letters[1].Error, "no format")
+	})
+	if r.attempts() > 0 {
+		t.Error("something was sent")
+	}
+}
+
+// TestASinkPausesAtOnce when its receiver is gone, though it answered something else to an event
+// before.
+func TestASinkPausesAtOnce(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	r.limits.Events = 10
+	r.answers(func(events []transport.Event) transport.Result {
+		all := transport.All(len(events), &transport.Failure{Kind: transport.Again, Status: 500, Text: "failing"})
+		all.Failed[len(events)-1] = &transport.Failure{Kind: transport.Gone, Status: 410, Text: "no more"}
+		return all
+	})
+	i.happen(acme, "k")
+	i.happen(acme, "k")
+	i.run("a")
+	until(t, "it has paused", func() bool { i.mu.Lock(); defer i.mu.Unlock(); return i.stopped[r.id] == "gone: no more" })
+	if r.attempts() != 1 {
+		t.Errorf("after %d attempts", r.attempts())
+	}
+}
+
+// TestALostLeaseEndsTheForwarding, until it can be had again.
+func TestALostLeaseEndsTheForwarding(t *testing.T) {
+	i := install(t)
+	r := i.sink("r", acme, nil)
+	i.run("a")
+	i.happen(acme, "k")
+	demand(t, r, "events-1")
+	take := func(holder string) {
+		t.Helper()
+		until(t, "the lease is changed", func() bool {
+			now, err := i.ledger.SinkState(t.Context(), eventstore.LeaseState)
+			if err != nil {
+				return false
+			}
+			_, err = i.ledger.PutSinkState(t.Context(), eventstore.LeaseState, now.Revision, fmt.Appendf(nil, `{"holder":%q,"node":"b","term":7}`, holder))
+			return err == nil
+		})
+	}
+	take("another")
+	until(t, "it forwards no more", func() bool { return i.metric("keytrail_sinks_leader", "") == 0 })
+	i.happen(acme, "k")
+	if got := r.sequences(); len(got) != 1 {
+		t.Errorf("it got %v", got)
+	}
+	take("")
+	demand(t, r, "events-1", "events-2")
+}
+
 // TestASinkPauses when its receiver is gone, or has failed for five days, and goes on from where it
 // stopped.
 func TestASinkPauses(t *testing.T) {

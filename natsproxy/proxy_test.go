@@ -311,11 +311,18 @@ func TestARevocationEndsTheConnection(t *testing.T) {
 	f := start(t)
 	closed := make(chan struct{})
 	nc, said := f.connect(t, "secret of A", nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	quiet := make(chan struct{}) // of a client that is sent nothing
+	f.connect(t, "secret of A", nats.ClosedHandler(func(*nats.Conn) { close(quiet) }))
 	other, _ := f.connect(t, "secret of B")
 	f.publish(t, orgA, 0, 1)
 	take(t, consumer(t, nc, streamOf(orgA), eventstore.SinkConsumer), 1)
 	f.end("secret of A")
 	<-closed
+	select {
+	case <-quiet:
+	case <-time.After(20 * time.Second): // the server pings each minute
+		t.Error("a client that is sent nothing stays")
+	}
 	if err := <-said; !errors.Is(err, nats.ErrAuthRevoked) {
 		t.Error(err)
 	}
@@ -383,7 +390,7 @@ func TestNothingElseIsAllowed(t *testing.T) {
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO." + own, "$JS.API.STREAM.DELETE." + own, "$JS.API.STREAM.PURGE." + own,
 		"$JS.API.STREAM.UPDATE." + own, "$JS.API.STREAM.MSG.GET." + own, "$JS.API.STREAM.MSG.DELETE." + own, "$JS.API.DIRECT.GET." + own, "$JS.API.STREAM.SNAPSHOT." + own,
 		"$JS.API.STREAM.CREATE.MINE", "$JS.API.CONSUMER.CREATE." + own, "$JS.API.CONSUMER.CREATE." + own + ".mine", "$JS.API.CONSUMER.CREATE." + own + ".mine.keytrail.>",
-		"$JS.API.CONSUMER.DURABLE.CREATE." + own + ".mine", "$JS.API.CONSUMER.DELETE." + own + own2, "$JS.API.CONSUMER.PAUSE." + own + own2, "$JS.API.CONSUMER.RESET." + own + own2,
+		"$JS.API.CONSUMER.DURABLE.CREATE." + own + ".mine", "$JS.API.CONSUMER.CREATE." + own + own2, "$JS.API.CONSUMER.DURABLE.CREATE." + own + own2, "$JS.API.CONSUMER.DELETE." + own + own2, "$JS.API.CONSUMER.PAUSE." + own + own2, "$JS.API.CONSUMER.RESET." + own + own2,
 		"$JS.API.CONSUMER.NAMES." + own, "$JS.API.CONSUMER.LIST." + own, "$JS.API.CONSUMER.UNPIN." + own + own2,
 		"$JS.API.CONSUMER.INFO." + own + ".other", "$JS.API.CONSUMER.MSG.NEXT." + own + ".other", "$JS.API.CONSUMER.MSG.NEXT." + own, "$JS.API.CONSUMER.MSG.NEXT." + own + own2 + ".x",
 		"$JS.API.CONSUMER.MSG.NEXT." + streamOf(orgB) + own2, "$JS.API.CONSUMER.INFO." + streamOf(orgB) + own2, "$JS.ACK." + streamOf(orgB) + own2 + ".1.1.1.1.0",
