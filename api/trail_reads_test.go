@@ -48,6 +48,7 @@ func TestReadingEvidenceIsOnTheTrail(t *testing.T) {
 	s := startSigned(t)
 	reader, auditor := s.create(s.root, `{"keyspace":"keytrail","name":"auditor","scopes":["audit:read","keys:read"]}`)
 	s.signed(auditor, "events", 3)
+	s.signed(auditor, "uses", 1)
 	paths := map[string]string{"tiles": "/v1/trail/events/tile/entries/000.p/1", "proof": "/v1/events/1/proof", "bundle": "/v1/trail/bundle", "state": "/v1/keys?at=2"}
 	for access, path := range paths {
 		if status, _, text := s.do(auditor, "GET", path, ""); status != 200 {
