@@ -18,10 +18,10 @@ const (
 	scrubEvery = 24 * time.Hour
 	scrubLooks = time.Minute // how often a process looks whether it is the one that signs
 
-	// scrubPause is between two pieces of a tile's messages each: some 20,000 messages a second at
-	// most, a tenth of what a server can send.
-	scrubPause  = 100 * time.Millisecond
-	scrubPieces = 8 * tileWidth
+	// scrubRest is how many times as long as a piece took is waited before the next one. A message
+	// has one use or thousands: a bound of messages a second would be none of processor time.
+	scrubRest  = 100
+	scrubPiece = tileWidth
 )
 
 // scrubDaily scrubs the stream while this process signs it.
@@ -82,11 +82,12 @@ func (s *streamSigner) scrub(ctx context.Context) error {
 		return err
 	}
 	for after := ends.First - 1; after < eventstore.Position(c.Size); {
-		through := min(after+scrubPieces, eventstore.Position(c.Size))
+		begun := time.Now()
+		through := min(after+scrubPiece, eventstore.Position(c.Size))
 		if err := s.compareMessages(ctx, c, after, through); err != nil {
 			return err
 		}
-		if after = through; backoff.Sleep(ctx, scrubPause) != nil {
+		if after = through; backoff.Sleep(ctx, scrubRest*time.Since(begun)) != nil {
 			return ctx.Err()
 		}
 	}
@@ -99,7 +100,7 @@ func (s *streamSigner) compareMessages(ctx context.Context, c Checkpoint, after,
 	for i := int64(after); i < int64(through); i++ {
 		indexes = append(indexes, tlog.StoredHashIndex(0, i))
 	}
-	reader := hashReader{ctx: ctx, ledger: s.ledger, of: c, full: newTileCache(2 * scrubPieces / tileWidth)} // the log's cache would hide damage
+	reader := hashReader{ctx: ctx, ledger: s.ledger, of: c, full: newTileCache(16)} // the log's cache would hide damage
 	hashes, err := reader.ReadHashes(indexes)
 	if err != nil && !errors.Is(err, domain.ErrLedgerUnavailable) && ctx.Err() == nil {
 		s.logger.ErrorContext(ctx, "tiles are damaged and will be computed again", "stream", s.stream.String(), "after", after, "through", through, "err", err)
