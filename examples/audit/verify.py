@@ -32,6 +32,7 @@ def hashes_of(text):  # of a JSON array, without its brackets
     demand(all(len(h) == 32 for h in hashes), "a hash has not 32 bytes")
     return hashes
 
+def whose(keys): return "" if keys else "(but whose log it is, the keys that the file names do not tell)"
 def payload(text): return unbase64(text[1:-1]) if text[:1] == b'"' else text
 def leaf_hash(data): return hashlib.sha256(b"\0" + data).digest()
 def node_hash(left, right): return hashlib.sha256(b"\1" + left + right).digest()
@@ -174,7 +175,7 @@ def verify_bundle(file, keys):
     events, uses = sections
     counts = b'{"end":{"events":%d,"messages":%d,"uses":%d}}\n' % (events.leaves, uses.leaves, uses.uses)
     demand(not left and line == counts and not file.readline(1 << 20), "the end is not that of what came before")
-    print("good:", events.leaves, "events,", uses.uses, "uses")
+    print("good:", events.leaves, "events,", uses.uses, "uses", whose(keys))
 
 def verify_proof(proof, keys):
     stream, position, use, (head, note) = proof["stream"], proof["position"], proof.get("use"), proof["tlog_proof"].split("\n\n", 1)
@@ -189,8 +190,7 @@ def verify_proof(proof, keys):
         demand(root_by_path(use["index"], use["count"], h, list(map(b64decode, use["path"]))) == uses_root, "the use is not what was logged")
         h = uses_leaf(position, id, subject, use["head"].encode(), use["count"], uses_root)
     demand(root_by_path(position - 1, size, h, list(map(b64decode, path))) == root, f"{stream} position {position}: it is not what was logged")
-    print("good:", stream, position)
-
+    print("good:", stream, position, whose(keys))
 try:
     with open(sys.argv[1], "rb") as file:
         proof = b"keytrail-proof-v1" in file.read(128)
