@@ -48,7 +48,7 @@ func (h *Handler) CreateSink(ctx context.Context, c CreateSink) (SinkResult, err
 		return SinkResult{}, err
 	}
 	if h.sinks != nil {
-		create.OfOrg, create.All = h.sinks.SinkCounts(c.Org)
+		create.Counts = h.sinks.SinkCounts(c.Org)
 	}
 	r, err := h.onSink(ctx, c.Org, create.ID, c.Request, func(s domain.Sink) (domain.Event, error) { return s.Create(create) })
 	if err != nil || d.Type != domain.SinkWebhook || !r.Sink.Exists() {

@@ -16,7 +16,7 @@ import (
 
 // A SinkIndex counts the sinks of an organization, and all. The read model does.
 type SinkIndex interface {
-	SinkCounts(domain.OrgID) (ofOrg, all int)
+	SinkCounts(domain.OrgID) domain.SinkCounts
 }
 
 // A SinkResult is a sink after a command. Position is its revision.

@@ -67,6 +67,7 @@ var (
 	ErrRebuildRunning   = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
 
 	ErrTooManySinks          = refusal(Conflict, "too_many_sinks", "an organization can have 50 sinks; delete one first")
+	ErrTooManySinkStreams    = refusal(Conflict, "too_many_sinks", "an organization can have 4 sinks of type stream; delete one first").In("type")
 	ErrTooManySinksInAll     = refusal(Conflict, "too_many_sinks", "the installation has 10,000 sinks, which is as many as it can have; delete one first")
 	ErrTooManySigningSecrets = refusal(Conflict, "too_many_secrets", "four signing secrets of this sink are still valid; wait for an overlap to end, or rotate without one").In("overlap")
 	ErrSinkUnsigned          = refusal(Conflict, "sink_unsigned", "only webhooks have a signing secret; give other credentials anew with an update")

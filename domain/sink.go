@@ -148,9 +148,13 @@ func (e SinkSecretRotated) WithPrivate(p Private) Event { e.Sealed = p.Sealed; r
 // The numbers of sinks that there can be. Of those that are created at the same moment some more
 // may come to be.
 const (
-	MaxSinksPerOrganization = 50
-	MaxSinks                = 10_000
+	MaxSinksPerOrganization   = 50
+	MaxStreamsPerOrganization = 4 // sinks of type stream, each of which may take a gibibyte of the ledger's servers
+	MaxSinks                  = 10_000
 )
+
+// SinkCounts are how many sinks there are.
+type SinkCounts struct{ OfOrg, StreamsOfOrg, All int }
 
 // CreateSink asks for a new sink. Credentials are sealed, and checked with the definition.
 type CreateSink struct {
@@ -161,7 +165,7 @@ type CreateSink struct {
 	PublicKey   string
 	Sealed      []byte
 	After       TrailPlace
-	OfOrg, All  int // how many sinks there are
+	Counts      SinkCounts
 	At          time.Time
 	By          Principal
 }
@@ -173,9 +177,11 @@ func (s Sink) Create(c CreateSink) (Event, error) {
 		return nil, nil
 	case !c.By.Reaches(c.Org):
 		return nil, ErrOrganizationNotFound
-	case c.OfOrg >= MaxSinksPerOrganization:
+	case c.Counts.OfOrg >= MaxSinksPerOrganization:
 		return nil, ErrTooManySinks
-	case c.All >= MaxSinks:
+	case c.Definition.Type == SinkStream && c.Counts.StreamsOfOrg >= MaxStreamsPerOrganization:
+		return nil, ErrTooManySinkStreams
+	case c.Counts.All >= MaxSinks:
 		return nil, ErrTooManySinksInAll
 	}
 	if err := c.Definition.mayBelongTo(c.Org); err != nil {

@@ -24,9 +24,10 @@ func TestSinkDecisions(t *testing.T) {
 	renamed := hook
 	renamed.Name = "renamed"
 	file := SinkDefinition{Name: "f", Type: SinkFile, Format: FormatCloudEvents, Settings: SinkSettings{Path: "f"}}
-	create := func(org OrgID, d SinkDefinition, by Principal, ofOrg, all int) func(Sink) (Event, error) {
+	stream := SinkDefinition{Name: "s", Type: SinkStream, Format: FormatCloudEvents}
+	create := func(org OrgID, d SinkDefinition, by Principal, have SinkCounts) func(Sink) (Event, error) {
 		return func(s Sink) (Event, error) {
-			return s.Create(CreateSink{ID: sinkOf, Org: org, Definition: d, Credentials: []string{"headers"}, PublicKey: "whpk_1", Sealed: []byte("1"), After: TrailPlace{5, 3}, OfOrg: ofOrg, All: all, At: noon, By: by})
+			return s.Create(CreateSink{ID: sinkOf, Org: org, Definition: d, Credentials: []string{"headers"}, PublicKey: "whpk_1", Sealed: []byte("1"), After: TrailPlace{5, 3}, Counts: have, At: noon, By: by})
 		}
 	}
 	update := func(d SinkDefinition, sealed []byte, by Principal) func(Sink) (Event, error) {
@@ -68,12 +69,13 @@ func TestSinkDecisions(t *testing.T) {
 		then  Event
 		err   error
 	}{
-		"creating":                              {when: create(tenant.Org, hook, tenant, 49, 9999), then: sinkCreated},
-		"creating twice is news once":           {given: []Event{sinkCreated}, when: create(tenant.Org, hook, tenant, 50, 10_000)},
-		"creating for another organization":     {when: create(tenant.Org, hook, elsewhere, 0, 0), err: ErrOrganizationNotFound},
-		"creating the 51st":                     {when: create(tenant.Org, hook, tenant, 50, 50), err: ErrTooManySinks},
-		"creating the 10,001st":                 {when: create(tenant.Org, hook, tenant, 0, 10_000), err: ErrTooManySinksInAll},
-		"a file of an organization":             {when: create(tenant.Org, file, operator, 0, 0), err: InvalidField("type", "")},
+		"creating":                              {when: create(tenant.Org, hook, tenant, SinkCounts{OfOrg: 49, All: 9999}), then: sinkCreated},
+		"creating twice is news once":           {given: []Event{sinkCreated}, when: create(tenant.Org, hook, tenant, SinkCounts{OfOrg: 50, All: 10_000})},
+		"creating for another organization":     {when: create(tenant.Org, hook, elsewhere, SinkCounts{}), err: ErrOrganizationNotFound},
+		"creating the 51st":                     {when: create(tenant.Org, hook, tenant, SinkCounts{OfOrg: 50, All: 50}), err: ErrTooManySinks},
+		"creating the fifth stream":             {when: create(tenant.Org, stream, tenant, SinkCounts{OfOrg: 4, StreamsOfOrg: 4, All: 4}), err: ErrTooManySinkStreams},
+		"creating the 10,001st":                 {when: create(tenant.Org, hook, tenant, SinkCounts{OfOrg: 0, All: 10_000}), err: ErrTooManySinksInAll},
+		"a file of an organization":             {when: create(tenant.Org, file, operator, SinkCounts{}), err: InvalidField("type", "")},
 		"updating":                              {given: []Event{sinkCreated}, when: update(renamed, nil, tenant), then: SinkUpdated{renamed, []string{"headers"}, []byte("1"), by}},
 		"updating credentials":                  {given: []Event{sinkCreated}, when: update(hook, []byte("3"), tenant), then: SinkUpdated{hook, []string{"headers"}, []byte("3"), by}},
 		"updating nothing":                      {given: []Event{sinkCreated}, when: update(hook, nil, tenant)},

@@ -121,7 +121,7 @@ func (d *SinkDefinition) mayBelongTo(org OrgID) error {
 
 // SameReceiver reports whether what is sent with d's credentials goes where it goes with e's.
 func (d *SinkDefinition) SameReceiver(e *SinkDefinition) bool {
-	return origin(d.URL) == origin(e.URL) && slices.Equal(d.Settings.Brokers, e.Settings.Brokers)
+	return receiver(d.URL) == receiver(e.URL) && slices.Equal(d.Settings.Brokers, e.Settings.Brokers)
 }
 
 // Hosts are the receivers that the sink names, without ports.
@@ -137,13 +137,15 @@ func (d *SinkDefinition) Hosts() (hosts []string) {
 	return hosts
 }
 
-// origin is the scheme and the host of a URL.
-func origin(text string) string {
+// receiver is a URL with its host spelled in one way. Its path counts: a host may have receivers of
+// many tenants.
+func receiver(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return text
 	}
-	return strings.ToLower(u.Scheme + "://" + u.Host)
+	u.Host = strings.ToLower(u.Host)
+	return u.String()
 }
 
 func (d SinkDefinition) equals(e SinkDefinition) bool {

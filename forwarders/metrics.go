@@ -29,7 +29,7 @@ var (
 	leader      = prometheus.NewDesc("keytrail_sinks_leader", "1 while this process forwards to sinks.", nil, nil)
 	lagEvents   = prometheus.NewDesc("keytrail_sink_lag_events", "Positions of the ledger between a sink and the end; 0 if it has all that it is to get.", []string{"sink", "type"}, nil)
 	lagSeconds  = prometheus.NewDesc("keytrail_sink_lag_seconds", "How old the oldest event is that a sink has under way.", []string{"sink", "type"}, nil)
-	lastSuccess = prometheus.NewDesc("keytrail_sink_last_success_timestamp_seconds", "When a receiver last took something; of sinks that are summed up, the longest ago.", []string{"sink", "type"}, nil)
+	lastSuccess = prometheus.NewDesc("keytrail_sink_last_success_timestamp_seconds", "When a receiver last took something; of sinks that are summed up, the longest ago of those that took anything.", []string{"sink", "type"}, nil)
 	sinkState   = prometheus.NewDesc("keytrail_sink_state", "Sinks in a state: active, failing or paused.", []string{"sink", "type", "state"}, nil)
 )
 
@@ -114,7 +114,9 @@ func summedUp(all []figures) map[series]figures {
 		}
 		sum.lagEvents += f.lagEvents
 		sum.lagSeconds = max(sum.lagSeconds, f.lagSeconds)
-		sum.lastSuccess = min(sum.lastSuccess, f.lastSuccess)
+		if sum.lastSuccess == 0 || f.lastSuccess > 0 && f.lastSuccess < sum.lastSuccess { // 0: never
+			sum.lastSuccess = f.lastSuccess
+		}
 		for state, n := range f.states {
 			sum.states[state] += n
 		}

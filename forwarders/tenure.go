@@ -154,6 +154,7 @@ func (s *slot) converge(id domain.SinkID, want Sink, exists bool) {
 	case !exists:
 		s.stop()
 		s.closed = true
+		s.tenure.breakers.forget(s.sink)
 		s.tenure.forget(id)
 		if err := s.tenure.engine.Ledger.DeleteSink(s.tenure.soft, id); err != nil {
 			s.tenure.engine.Logger.Warn("what was kept of a deleted sink is still there", "sink", string(id), "err", err)
@@ -167,6 +168,7 @@ func (s *slot) converge(id domain.SinkID, want Sink, exists bool) {
 	s.set(func() { s.now.id, s.now.of = want.Sink, want.Type })
 	// A sink that was paused and resumed since may never have been seen paused, and its pass has ended.
 	if !reflect.DeepEqual(before.Receiver, want.Receiver) || before.Paused != want.Paused || !before.Resumed.Equal(want.Resumed) {
+		s.tenure.breakers.forget(before) // its host may have been another one
 		s.restart()
 	}
 	s.followReplay(want)

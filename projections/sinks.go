@@ -39,14 +39,19 @@ func (s *SinkRow) compare(o *SinkRow) int {
 // do its rows: one that is the same pointer in two sets is the same sink.
 type SinkSet struct {
 	byID    map[domain.SinkID]*SinkRow
-	perOrg  map[domain.OrgID]int
-	changed chan struct{} // closed when a newer set is published
+	perOrg  map[domain.OrgID]domain.SinkCounts // without All
+	changed chan struct{}                      // closed when a newer set is published
 }
 
 func newSinkSet(rows map[domain.SinkID]*SinkRow) *SinkSet {
-	s := &SinkSet{byID: rows, perOrg: map[domain.OrgID]int{}, changed: make(chan struct{})}
+	s := &SinkSet{byID: rows, perOrg: map[domain.OrgID]domain.SinkCounts{}, changed: make(chan struct{})}
 	for _, row := range rows {
-		s.perOrg[row.Org]++
+		counts := s.perOrg[row.Org]
+		counts.OfOrg++
+		if row.Type == domain.SinkStream {
+			counts.StreamsOfOrg++
+		}
+		s.perOrg[row.Org] = counts
 	}
 	return s
 }
@@ -160,9 +165,11 @@ func sinkRow(id domain.SinkID) []byte { return row(rowSink, []byte(id)) }
 func (s *Store) SinkSet() *SinkSet { return s.sinkSet.Load() }
 
 // SinkCounts are how many sinks an organization has, and how many there are.
-func (s *Store) SinkCounts(org domain.OrgID) (ofOrg, all int) {
+func (s *Store) SinkCounts(org domain.OrgID) domain.SinkCounts {
 	set := s.SinkSet()
-	return set.perOrg[org], len(set.byID)
+	counts := set.perOrg[org]
+	counts.All = len(set.byID)
+	return counts
 }
 
 // Sink finds one sink within reach; domain.ErrSinkNotFound.

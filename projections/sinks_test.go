@@ -62,8 +62,8 @@ func TestSinksArePublished(t *testing.T) {
 		if _, err := s.SinkOrg(domain.Only(globex), third); !errors.Is(err, domain.ErrSinkNotFound) {
 			t.Errorf("the deleted one for another: %v", err)
 		}
-		if ofOrg, all := s.SinkCounts(acme); ofOrg != 1 || all != 2 {
-			t.Errorf("%d of %d sinks", ofOrg, all)
+		if got := s.SinkCounts(acme); got != (domain.SinkCounts{OfOrg: 1, StreamsOfOrg: 1, All: 2}) {
+			t.Errorf("%+v", got)
 		}
 	}
 	check(s)
