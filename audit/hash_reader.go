@@ -4,27 +4,49 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A tileCache has full tiles by their hash, the one in the tile above. It holds none that was not
-// compared with it: whatever checkpoint leads to that hash has proved the tile.
-type tileCache = lru.Cache[tlog.Hash, []byte]
+// compared with it: whatever checkpoint leads to that hash has proved the tile. It is safe for
+// concurrent use.
+type tileCache struct {
+	max   int
+	mu    sync.Mutex
+	tiles map[tlog.Hash][]byte
+}
 
 // cachedTiles is how many tiles a Log keeps in memory, 8 KiB each. A bundle goes through them from
 // the left to the right, and each of those that are made at once needs one of each level.
 const cachedTiles = 512
 
 func newTileCache(tiles int) *tileCache {
-	c, err := lru.New[tlog.Hash, []byte](tiles)
-	if err != nil {
-		panic(err) // of a number that is not positive
+	return &tileCache{max: tiles, tiles: map[tlog.Hash][]byte{}}
+}
+
+func (c *tileCache) get(hash tlog.Hash) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data, ok := c.tiles[hash]
+	return data, ok
+}
+
+// add takes a tile in, for any other one if the cache is full: which of them is wanted next, their
+// ages do not tell.
+func (c *tileCache) add(hash tlog.Hash, data []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.tiles) >= c.max {
+		for other := range c.tiles {
+			delete(c.tiles, other)
+			break
+		}
 	}
-	return c
+	c.tiles[hash] = data
 }
 
 // A hashReader reads hashes of one checkpoint's tree, each proved by the checkpoint's root: the tiles
@@ -88,7 +110,7 @@ func (r *hashReader) tile(level int, index int64) ([]byte, error) {
 		return nil, err
 	}
 	hash := tlog.Hash(above[index%tileWidth*tlog.HashSize:])
-	if data, ok := r.full.Get(hash); ok {
+	if data, ok := r.full.get(hash); ok {
 		return data, nil
 	}
 	kept, err := r.ledger.Tile(r.ctx, eventstore.NewTileRef(r.of.log, r.of.stream, level, index))
@@ -98,7 +120,7 @@ func (r *hashReader) tile(level int, index int64) ([]byte, error) {
 	if len(kept.Data) != tileBytes || subtreeHash(kept.Data) != hash {
 		return nil, errTile
 	}
-	r.full.Add(hash, kept.Data)
+	r.full.add(hash, kept.Data)
 	return kept.Data, nil
 }
 
