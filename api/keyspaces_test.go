@@ -121,7 +121,7 @@ func TestLargeAndOddDefinitions(t *testing.T) {
 		}
 		return string(text)
 	}
-	const odd = "日本語 😀 e\u0301 \u2028 \ufeff <&> ßﬁ \\ \" '"
+	const odd = "日本語 😀 e\u0301 \u00a0 \ufeff <&> ßﬁ \\ \" '"
 	if status, _, text := s.do(s.root, "PUT", "/v1/keyspaces/odd", definition(60, strings.Repeat("x", 500))); status != 201 {
 		t.Errorf("31 KiB: %d %.200s", status, text)
 	}

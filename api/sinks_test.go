@@ -237,7 +237,8 @@ func TestAnotherReceiverDoesNotGetTheCredentials(t *testing.T) {
 		{`{"url":"https://evil.example.com/in"}`, 400},
 		{`{"url":"https://evil.example.com/in","settings":{"sign_asymmetric":true}}`, 400},
 		{`{"url":"http://siem.example.com/in"}`, 400},
-		{`{"url":"https://siem.example.com/other"}`, 200},
+		{`{"url":"https://siem.example.com/other"}`, 400},
+		{`{"url":"https://SIEM.example.com/in"}`, 200},
 		{`{"url":"https://next.example.com","settings":{"headers":{"X-A":"2"}}}`, 200},
 		{`{"url":"https://after-next.example.com","settings":{"headers":null}}`, 200},
 		{`{"url":"https://last.example.com"}`, 200},
@@ -294,12 +295,23 @@ func size(m *sync.Map) (n int) {
 func TestSinksAreBounded(t *testing.T) {
 	s := start(t)
 	admin := s.admin(s.org("acme"), "sinks:read", "sinks:write")
+	refused := func(of, why string) {
+		t.Helper()
+		if status, _, text := s.do(admin, "POST", "/v1/sinks", `{"name":"n",`+of+`}`); status != 409 || !strings.Contains(text, why) {
+			t.Errorf("%s: %d %s", of, status, text)
+		}
+	}
 	for i := range domain.MaxSinksPerOrganization {
-		s.sink(admin, fmt.Sprintf(`{"name":"n%d","type":"stream"}`, i))
+		of := hook
+		if i < domain.MaxStreamsPerOrganization {
+			of = `"type":"stream"`
+		}
+		s.sink(admin, fmt.Sprintf(`{"name":"n%d",%s}`, i, of))
+		if i == domain.MaxStreamsPerOrganization {
+			refused(`"type":"stream"`, "sinks of type stream")
+		}
 	}
-	if status, _, text := s.do(admin, "POST", "/v1/sinks", `{"name":"n","type":"stream"}`); status != 409 || !strings.Contains(text, "too_many_sinks") {
-		t.Errorf("the 51st: %d %s", status, text)
-	}
+	refused(hook, "50 sinks")
 	s.sink(s.root, `{"name":"n","type":"stream"}`)
 	seen, cursor := 0, ""
 	for {
@@ -324,13 +336,13 @@ func TestWhereASinkBegins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for from, want := range map[string]uint64{`"beginning"`: 0, `1`: 1, `"1"`: 1, `"2020-01-01T00:00:00Z"`: 0} {
-		after := s.must(s.root, "POST", "/v1/sinks", `{"org_id":"`+org+`","name":"n","type":"stream","from":`+from+`}`)["sink"].(map[string]any)["after"].(map[string]any)
+		after := s.must(s.root, "POST", "/v1/sinks", `{"org_id":"`+org+`","name":"n",`+hook+`,"from":`+from+`}`)["sink"].(map[string]any)["after"].(map[string]any)
 		if uint64(after["events"].(float64)) != want {
 			t.Errorf("from %s begins after %v", from, after)
 		}
 	}
 	for _, from := range []string{``, `,"from":"now"`} {
-		after := s.must(s.root, "POST", "/v1/sinks", `{"org_id":"`+org+`","name":"n","type":"stream"`+from+`}`)["sink"].(map[string]any)["after"].(map[string]any)
+		after := s.must(s.root, "POST", "/v1/sinks", `{"org_id":"`+org+`","name":"n",`+hook+from+`}`)["sink"].(map[string]any)["after"].(map[string]any)
 		if uint64(after["events"].(float64)) < uint64(end) {
 			t.Errorf("%s begins after %v", from, after)
 		}

@@ -57,7 +57,7 @@ var rules = []rule{
 	{"media_type", func(f reflect.Value) bool { return headerValue.MatchString(f.String()) && mediaType(f.String()) }, "must be a media type, like application/json or text/plain; charset=utf-8"},
 	{"body_text", func(f reflect.Value) bool { return plain(strings.Map(lineBreak, f.String())) }, "must be valid UTF-8 without control characters but line breaks and tabs"},
 	{"token_ttl", func(f reflect.Value) bool { return f.Int() == 0 || within(f, time.Second, maxTokenTTL) }, "must be from 1s to 24h"},
-	{"text", func(f reflect.Value) bool { return plain(f.String()) }, "must be valid UTF-8 without control characters, those of bidirectional text included"},
+	{"text", func(f reflect.Value) bool { return plain(f.String()) }, "must be valid UTF-8 without control characters, those of bidirectional text and separators of lines included"},
 	{"scope", func(f reflect.Value) bool { return domain.ValidScope(f.String()) },
 		"must be resource:action, resource:* or *, each word of letters, digits, '_', '-' and '.', in all at most 100 characters"},
 	{"cidr_or_ip", func(f reflect.Value) bool { _, err := parseCIDR(f.String()); return err == nil }, "must be a network like 192.0.2.0/24 or 2001:db8::/32, or one address"},
