@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,6 +55,9 @@ func TestEveryLineIsJSON(t *testing.T) {
 }
 
 func TestSIGHUPStopsInGoodOrder(t *testing.T) {
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP) // else the service would inherit from nohup that it is ignored
+	defer signal.Stop(caught)
 	r := launch(t, t.TempDir())
 	if code := r.end(t, syscall.SIGHUP); code != exitOK {
 		t.Errorf("exit code %d: %s", code, r.said)
