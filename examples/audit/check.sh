@@ -9,8 +9,7 @@ command -v curl > /dev/null || apt-get install -y -qq curl
 test "$(wc -l < verify.py)" -le 200
 
 dir=$(mktemp -d)
-serve=
-trap 'test -z "$serve" || kill "$serve"; rm -rf "$dir"' EXIT
+trap 'kill $(jobs -p) 2> /dev/null || true; wait; rm -rf "$dir"' EXIT
 
 (cd ../.. && go test -count=1 ./audit/evidence -run TestTheFirstWrongPositionIsNamed -bundles.write "$dir" > /dev/null)
 mapfile -t keys < "$dir/keys"
