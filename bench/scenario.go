@@ -114,7 +114,7 @@ func (o *options) plans() (all []plan) {
 	all = append(all, plan{name: "evidence", keys: largest, orgs: spread(largest), scenarios: []scenario{
 		setup, filling, {name: "evidence", service: stopped, run: evidence},
 	}})
-	// Few keys: what the scrub of a start compares is no part of the load.
+	// Few keys: what is compared is verification and signing, and not the size of the read model.
 	signingKeys := min(10_000, largest)
 	all = append(all, plan{name: "signing", keys: signingKeys, orgs: spread(signingKeys), scenarios: []scenario{
 		setup, filling, {name: "signing", service: stopped, run: signing}, account,
