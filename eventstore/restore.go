@@ -43,12 +43,8 @@ func checkRestored(c jetstream.StreamConfig, allowed bool) error {
 // CheckVacant refuses a server that has a stream of a ledger: nothing of it is touched by a
 // restoration, and no message advises its removal.
 func CheckVacant(ctx context.Context, nc *nats.Conn) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
 	for _, c := range configs(Options{}) {
-		if _, err := js.Stream(ctx, c.Name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		if _, err := streamOn(ctx, nc, c.Name); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return errors.Join(fmt.Errorf("the stream %s is there already: restore into NATS servers that hold nothing of Keytrail", c.Name), err)
 		}
 	}
@@ -83,15 +79,20 @@ func Restore(ctx context.Context, nc *nats.Conn, o Options, s Stream, ends Ends,
 
 // CopyRestored is Copy for a ledger that Open still refuses.
 func CopyRestored(ctx context.Context, nc *nats.Conn, s Stream, through Position, handle func(*Raw) error) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	stream, err := js.Stream(ctx, s.name())
+	stream, err := streamOn(ctx, nc, s.name())
 	if err != nil {
 		return err
 	}
 	return copyStream(ctx, stream, s, 0, through, handle)
+}
+
+// streamOn is a stream of a server whose ledger is not opened.
+func streamOn(ctx context.Context, nc *nats.Conn, name string) (jetstream.Stream, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	return js.Stream(ctx, name)
 }
 
 // Restored is when the restoration that this ledger comes from was confirmed, as text; "": it

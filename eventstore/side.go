@@ -83,11 +83,7 @@ func RestoreSide(ctx context.Context, nc *nats.Conn, o Options, s Side, each fun
 
 // CopyRestoredSide is CopySide for a ledger that Open still refuses.
 func CopyRestoredSide(ctx context.Context, nc *nats.Conn, s Side, handle func(*Raw) error) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	stream, err := js.Stream(ctx, s.name())
+	stream, err := streamOn(ctx, nc, s.name())
 	if err != nil {
 		return err
 	}
