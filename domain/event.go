@@ -38,8 +38,9 @@ type Confidential interface {
 
 // Private is what a confidential event keeps out of its JSON.
 type Private struct {
-	Digest Digest `json:"digest,omitzero"`
-	Sealed []byte `json:"sealed,omitempty"` // a key's secret, under a data key that is not on the ledger; a sink's credentials
+	Digest   Digest       `json:"digest,omitzero"`
+	Password PasswordHash `json:"password,omitempty"`
+	Sealed   []byte       `json:"sealed,omitempty"` // a key's secret, under a data key that is not on the ledger; a sink's credentials
 }
 
 // An EventType is an entry of the registry of events.
@@ -92,6 +93,27 @@ var EventTypes = []EventType{
 	{Name: "sink.replay_ended", Zero: SinkReplayEnded{}},
 	{Name: "sink.gap", Zero: SinkGap{}},
 	{Name: "sink.deleted", Zero: SinkDeleted{}},
+	{Name: "user.created", Zero: UserCreated{}},
+	{Name: "user.updated", Zero: UserUpdated{}},
+	{Name: "user.disabled", Zero: UserDisabled{}},
+	{Name: "user.enabled", Zero: UserEnabled{}},
+	{Name: "user.removed", Zero: UserRemoved{}},
+	{Name: "password.changed", Zero: PasswordChanged{}},
+	{Name: "password.reset_requested", Zero: PasswordResetRequested{}},
+	{Name: "sessions.revoked", Zero: SessionsRevoked{}},
+	{Name: "identity.linked", Zero: IdentityLinked{}},
+	{Name: "identity.unlinked", Zero: IdentityUnlinked{}},
+	{Name: "address.claimed", Zero: AddressClaimed{}},
+	{Name: "address.released", Zero: AddressReleased{}},
+	{Name: "membership.created", Zero: MembershipCreated{}},
+	{Name: "membership.updated", Zero: MembershipUpdated{}},
+	{Name: "membership.removed", Zero: MembershipRemoved{}},
+	{Name: "role.defined", Zero: RoleDefined{}},
+	{Name: "role.removed", Zero: RoleRemoved{}},
+	{Name: "invitation.created", Zero: InvitationCreated{}},
+	{Name: "invitation.revoked", Zero: InvitationRevoked{}},
+	{Name: "session.created", Zero: SessionCreated{}},
+	{Name: "session.ended", Zero: SessionEnded{}},
 }
 
 var typeNames = func() map[reflect.Type]string {

@@ -19,15 +19,26 @@ type (
 	OwnerID string
 	// A SinkID names one sink, also in the names of files and objects at receivers.
 	SinkID string
+	// A UserID names one person.
+	UserID string
+	// A SessionID names one session of a user.
+	SessionID string
+	// An InvitationID names one invitation of an organization.
+	InvitationID string
 )
 
 const (
-	keyPrefix    = "key_"
-	orgPrefix    = "org_"
-	ownerPrefix  = "own_"
-	sinkPrefix   = "snk_"
-	readerPrefix = "rdr_"
-	idLength     = 26 // base32 characters of 128 bits
+	keyPrefix        = "key_"
+	orgPrefix        = "org_"
+	ownerPrefix      = "own_"
+	sinkPrefix       = "snk_"
+	readerPrefix     = "rdr_"
+	userPrefix       = "user_"
+	sessionPrefix    = "ses_"
+	invitationPrefix = "inv_"
+	membersPrefix    = "mbr_"
+	addressPrefix    = "adr_"
+	idLength         = 26 // base32 characters of 128 bits
 )
 
 // Installation is the organization of the keys that serve every organization: the root
@@ -60,6 +71,30 @@ func ParseSinkID(s string) (SinkID, error) {
 	return SinkID(s), nil
 }
 
+// ParseUserID is the only way from outside text to a UserID.
+func ParseUserID(s string) (UserID, error) {
+	if _, ok := parseID(userPrefix, s); !ok {
+		return "", InvalidField("user_id", "a user's id is user_ and 26 characters of 0-9 and a-z without i, l, o and u")
+	}
+	return UserID(s), nil
+}
+
+// ParseSessionID is the only way from outside text to a SessionID.
+func ParseSessionID(s string) (SessionID, error) {
+	if _, ok := parseID(sessionPrefix, s); !ok {
+		return "", InvalidField("id", "a session's id is ses_ and 26 characters of 0-9 and a-z without i, l, o and u")
+	}
+	return SessionID(s), nil
+}
+
+// ParseInvitationID is the only way from outside text to an InvitationID.
+func ParseInvitationID(s string) (InvitationID, error) {
+	if _, ok := parseID(invitationPrefix, s); !ok {
+		return "", InvalidField("id", "an invitation's id is inv_ and 26 characters of 0-9 and a-z without i, l, o and u")
+	}
+	return InvitationID(s), nil
+}
+
 // NewKeyID is the id of the key that the command creates for the organization. The same
 // command yields the same id, so that a repeated create finds the key that the first one
 // made. For another organization it yields another id: no two keys share one.
@@ -72,6 +107,23 @@ func NewOrgID(command string) OrgID { return OrgID(newID(orgPrefix, command)) }
 func NewSinkID(org OrgID, command string) SinkID {
 	return SinkID(newID(sinkPrefix, string(org), command))
 }
+
+// NewUserID is the id of the user that the command creates.
+func NewUserID(command string) UserID { return UserID(newID(userPrefix, command)) }
+
+// NewSessionID is the id of the session that the command begins.
+func NewSessionID(command string) SessionID { return SessionID(newID(sessionPrefix, command)) }
+
+// NewInvitationID is the id of the invitation that the command makes for the organization.
+func NewInvitationID(org OrgID, command string) InvitationID {
+	return InvitationID(newID(invitationPrefix, string(org), command))
+}
+
+// MembersID is the id of the aggregate that has the members of an organization.
+func MembersID(org OrgID) string { return spell(membersPrefix, org.Bytes()) }
+
+// AddressID is the id of the aggregate of an e-mail address, which follows from NormalEmail of it.
+func AddressID(email string) string { return newID(addressPrefix, email) }
 
 // NewOwnerID is the id of an owner, which follows from the organization and its name for it:
 // that may have any characters.
@@ -113,6 +165,21 @@ func (id OwnerID) Bytes() [16]byte { b, _ := parseID(ownerPrefix, string(id)); r
 // Bytes is the id's 128 bits, for cursors.
 func (id SinkID) Bytes() [16]byte { b, _ := parseID(sinkPrefix, string(id)); return b }
 
+// Bytes is the id's 128 bits, for compact rows.
+func (id UserID) Bytes() [16]byte { b, _ := parseID(userPrefix, string(id)); return b }
+
+// Bytes is the id's 128 bits, for compact rows.
+func (id SessionID) Bytes() [16]byte { b, _ := parseID(sessionPrefix, string(id)); return b }
+
+// Bytes is the id's 128 bits, for cursors.
+func (id InvitationID) Bytes() [16]byte { b, _ := parseID(invitationPrefix, string(id)); return b }
+
+// UserIDFromBytes is the inverse of UserID.Bytes.
+func UserIDFromBytes(b [16]byte) UserID { return UserID(spell(userPrefix, b)) }
+
+// SessionIDFromBytes is the inverse of SessionID.Bytes.
+func SessionIDFromBytes(b [16]byte) SessionID { return SessionID(spell(sessionPrefix, b)) }
+
 // KeyIDFromBytes is the inverse of KeyID.Bytes.
 func KeyIDFromBytes(b [16]byte) KeyID { return KeyID(spell(keyPrefix, b)) }
 
@@ -120,9 +187,9 @@ func KeyIDFromBytes(b [16]byte) KeyID { return KeyID(spell(keyPrefix, b)) }
 func OrgIDFromBytes(b [16]byte) OrgID { return OrgID(spell(orgPrefix, b)) }
 
 func spell(prefix string, bits [16]byte) string {
-	var id [len(keyPrefix) + idLength]byte
-	crockford.Encode(id[copy(id[:], prefix):], bits[:])
-	return string(id[:])
+	var id [len(userPrefix) + idLength]byte // the longest there is
+	crockford.Encode(id[copy(id[:], prefix):][:idLength], bits[:])
+	return string(id[:len(prefix)+idLength])
 }
 
 // parseID accepts only the one spelling that encoding the bits gives back: base32 of 128

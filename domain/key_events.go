@@ -78,8 +78,8 @@ type KeyAbandoned struct {
 	Header
 }
 
-func (e KeyCreated) Private() Private { return Private{e.Digest, e.Sealed} }
-func (e KeyRotated) Private() Private { return Private{e.Digest, e.Sealed} }
+func (e KeyCreated) Private() Private { return Private{Digest: e.Digest, Sealed: e.Sealed} }
+func (e KeyRotated) Private() Private { return Private{Digest: e.Digest, Sealed: e.Sealed} }
 
 func (e KeyCreated) WithPrivate(p Private) Event { e.Digest, e.Sealed = p.Digest, p.Sealed; return e }
 func (e KeyRotated) WithPrivate(p Private) Event { e.Digest, e.Sealed = p.Digest, p.Sealed; return e }

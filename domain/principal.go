@@ -1,10 +1,13 @@
 package domain
 
-// A Principal is the actor of a command or a question: a management key, or the system itself.
+// A Principal is the actor of a command or a question: a management key, a user's session, or the
+// system itself.
 type Principal struct {
-	ID     string // the key's id, or "system"
-	Org    OrgID  // the organization that it serves; Installation: every one
-	Scopes []string
+	ID      string // the key's or the user's id, or "system"
+	Org     OrgID  // the organization that it serves; Installation: every one; "": none
+	Scopes  []string
+	User    UserID    // whose session it is; "": it is none
+	Session SessionID // that; "": it is none
 }
 
 // System acts for the service itself: the first root key, the expiry pass.

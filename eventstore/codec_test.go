@@ -63,6 +63,27 @@ func samples() []domain.Event {
 		domain.SinkReplayEnded{Number: 1, SinkReplayResult: domain.SinkReplayResult{Delivered: 12, Rejected: 1}, Header: domain.Header{At: at, By: "system"}},
 		domain.SinkGap{SinkSpan: domain.SinkSpan{Stream: "uses", From: 1, To: 9, Reason: domain.GapPruned}, Header: domain.Header{At: at, By: "system"}},
 		domain.SinkDeleted{Header: domain.Header{At: at, By: "system"}},
+		domain.UserCreated{ID: sampleUser, Email: "ada@example.com", Directory: org, Name: "Ada", Attributes: domain.Attributes{"plan": "pro"}, Password: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA", Header: domain.Header{At: at, By: "system"}},
+		domain.UserUpdated{Email: new("ada@example.org"), Name: new("Ada L."), Attributes: &domain.Attributes{"plan": "free"}, Header: domain.Header{At: at, By: "system"}},
+		domain.UserDisabled{Header: domain.Header{At: at, By: "system"}},
+		domain.UserEnabled{Header: domain.Header{At: at, By: "system"}},
+		domain.UserRemoved{Email: "ada@example.com", Header: domain.Header{At: at, By: "system"}},
+		domain.PasswordChanged{Reset: true, Kept: sampleSession, Password: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA", Header: domain.Header{At: at, By: "system"}},
+		domain.PasswordResetRequested{ExpiresAt: at, Digest: digest, Header: domain.Header{At: at, By: "system"}},
+		domain.SessionsRevoked{Kept: sampleSession, Header: domain.Header{At: at, By: "system"}},
+		domain.IdentityLinked{Identity: domain.Identity{Org: org, Issuer: "https://id.example.com", Subject: "00u1"}, Header: domain.Header{At: at, By: "system"}},
+		domain.IdentityUnlinked{Identity: domain.Identity{Org: org, Issuer: "https://id.example.com", Subject: "00u1"}, Header: domain.Header{At: at, By: "system"}},
+		domain.AddressClaimed{Email: "ada@example.com", User: sampleUser, Header: domain.Header{At: at, By: "system"}},
+		domain.AddressReleased{Email: "ada@example.com", User: sampleUser, Header: domain.Header{At: at, By: "system"}},
+		domain.MembershipCreated{User: sampleUser, Role: "admin", Invitation: sampleInvitation, Directory: "00u1", Header: domain.Header{At: at, By: "system"}},
+		domain.MembershipUpdated{User: sampleUser, Role: "owner", Former: "admin", Header: domain.Header{At: at, By: "system"}},
+		domain.MembershipRemoved{User: sampleUser, Role: "owner", Reason: "directory", Header: domain.Header{At: at, By: "system"}},
+		domain.RoleDefined{Role: "auditor", Scopes: []string{"audit:read"}, Header: domain.Header{At: at, By: "system"}},
+		domain.RoleRemoved{Role: "auditor", Header: domain.Header{At: at, By: "system"}},
+		domain.InvitationCreated{ID: sampleInvitation, Email: "ada@example.com", Role: "member", ExpiresAt: at, Digest: digest, Header: domain.Header{At: at, By: "system"}},
+		domain.InvitationRevoked{ID: sampleInvitation, Header: domain.Header{At: at, By: "system"}},
+		domain.SessionCreated{ID: sampleSession, User: sampleUser, Org: org, Method: domain.BySSO, Issuer: "https://id.example.com", IP: "192.0.2.7", UserAgent: "curl/8", ExpiresAt: at, Switched: domain.NewSessionID("t"), Replaced: []domain.SessionID{domain.NewSessionID("r")}, Header: domain.Header{At: at, By: string(sampleUser)}},
+		domain.SessionEnded{ID: sampleSession, User: sampleUser, Reason: domain.SignedOut, Header: domain.Header{At: at, By: string(sampleUser)}},
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailBegun{Log: 2, Origin: "keytrail/0123456789abcdef0123/89abcdef", Reason: domain.TrailRestored, Comment: "a disk was lost", Restored: "2026-11-20T11:00:00Z", Previous: map[string]string{"events": sampleNote}, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
 		domain.TrailKeysRotated{Log: 2, Generation: 2, OldUntil: at, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
@@ -91,6 +112,12 @@ var sampleDefinition = domain.KeyspaceDefinition{
 	Requirements: []domain.Requirement{{Attribute: "plan", Of: "organization", Reply: &domain.ReplyText{Status: 403, Body: "{}"}}},
 	Replies:      []domain.Reply{{For: []domain.ReplyCase{domain.ReplyMissing}, ReplyText: domain.ReplyText{Status: 401, ContentType: "text/plain", Headers: map[string]string{"X-A": "b"}, Body: "no"}}},
 }
+
+var (
+	sampleUser       = domain.NewUserID("u")
+	sampleSession    = domain.NewSessionID("s")
+	sampleInvitation = domain.NewInvitationID("", "i")
+)
 
 var sampleSink = domain.NewSinkID("", "s")
 

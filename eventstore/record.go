@@ -39,8 +39,9 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
 	Org  domain.OrgID
-	Kind string // "key", "organization", "keyspace", "quota", "reader", "sink", "keyring" or "trail"
-	ID   string
+	Kind string // "key", "organization", "keyspace", "quota", "reader", "sink", "keyring", "trail",
+	// "user", "address", "members" or "sessions"
+	ID string
 }
 
 // KeyRef names a key.
@@ -65,6 +66,25 @@ func ReaderRef(p domain.Principal) Ref { return Ref{p.Org, "reader", domain.NewR
 
 // SinkRef names a sink.
 func SinkRef(org domain.OrgID, id domain.SinkID) Ref { return Ref{org, "sink", string(id)} }
+
+// UserRef names a user.
+func UserRef(id domain.UserID) Ref { return Ref{domain.Installation, "user", string(id)} }
+
+// AddressRef names an e-mail address, which is domain.NormalEmail of itself.
+func AddressRef(email string) Ref {
+	return Ref{domain.Installation, "address", domain.AddressID(email)}
+}
+
+// MembersRef names the members of an organization.
+func MembersRef(org domain.OrgID) Ref { return Ref{org, "members", domain.MembersID(org)} }
+
+// SessionsRef names the sessions of a user in an organization; "": those in none.
+func SessionsRef(org domain.OrgID, user domain.UserID) Ref {
+	if org == "" {
+		org = domain.Installation
+	}
+	return Ref{org, "sessions", string(user)}
+}
 
 // KeyringRef names what the ledger knows of the installation's keyring.
 func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }
