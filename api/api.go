@@ -63,6 +63,8 @@ type server struct {
 
 	trail *eventstore.Trail
 
+	permissions []routePermission // of every route
+
 	bulk chan struct{} // the slots of bulk requests' parts
 
 	backingUp sync.Mutex // held while a back-up is made
@@ -155,7 +157,7 @@ func (s *server) managementRoutes() {
 	route(s, "replaySink", "POST /v1/sinks/{id}/replay", scoped("sinks:write"), 202, "Forward a part of the trail again", s.replaySink)
 	route(s, "listDeadLetters", "GET /v1/sinks/{id}/dead-letters", scoped("sinks:read"), 200, "List what the receiver rejected for good", s.listDeadLetters)
 	route(s, "replayDeadLetters", "POST /v1/sinks/{id}/dead-letters/replay", scoped("sinks:write"), 202, "Forward again what the receiver rejected", s.replayDeadLetters)
-	route(s, "readPrincipal", "GET /v1/principal", noScope, 200, "Tell who is calling", s.principal)
+	route(s, "readPrincipal", "GET /v1/principal", withoutScope("it tells of the caller alone"), 200, "Tell who is calling", s.principal)
 	route(s, "listProjections", "GET /v1/projections", ofInstallation("projections:read"), 200, "Tell how far the read model is", s.listProjections)
 	route(s, "startRebuild", "POST /v1/projections/{name}/rebuild", ofInstallation("projections:write"), 202, "Begin to rebuild a projection beside the old one", s.startRebuild)
 	route(s, "cancelRebuild", "DELETE /v1/projections/{name}/rebuild", ofInstallation("projections:write"), 200, "Cancel a rebuild", s.cancelRebuild)
@@ -187,29 +189,37 @@ func (s *server) streamingRoutes() {
 
 // openRoutes are those that ask for no management key, or look at it on the hot path.
 func (s *server) openRoutes() {
-	s.open("introspect", "POST /v1/introspect", s.documentIntrospect(), s.introspect)
-	s.open("revokeSelf", "POST /v1/keys/self/revoke", s.documentRevokeSelf(), s.revokeSelf)
-	s.open("reportLeaks", "POST /v1/leaks", s.documentLeaks(), s.reportLeaks)
-	s.open("reportGitHubLeaks", "POST /v1/leaks/github", s.documentGitHubLeaks(), s.reportGitHubLeaks)
-	s.open("deriveToken", "POST /v1/tokens", s.documentDeriveToken(), s.deriveToken)
+	presentedKey := openTo("the key that is presented is the one that it is about")
+	report := openTo("whoever has found a secret can report it; the answer tells nothing of the key")
+	s.open("introspect", "POST /v1/introspect", scoped("keys:verify"), s.documentIntrospect(), s.introspect)
+	s.open("revokeSelf", "POST /v1/keys/self/revoke", presentedKey, s.documentRevokeSelf(), s.revokeSelf)
+	s.open("reportLeaks", "POST /v1/leaks", report, s.documentLeaks(), s.reportLeaks)
+	s.open("reportGitHubLeaks", "POST /v1/leaks/github", openTo("GitHub signs the report"), s.documentGitHubLeaks(), s.reportGitHubLeaks)
+	s.open("deriveToken", "POST /v1/tokens", presentedKey, s.documentDeriveToken(), s.deriveToken)
+	keySet := openTo("public keys, for whoever checks a token")
 	if s.Tokens != nil {
-		s.mux.HandleFunc("GET /.well-known/jwks.json", s.keySet)
+		s.handle("keySet", "GET /.well-known/jwks.json", keySet, s.keySet)
 	}
-	s.document("keySet", "GET /.well-known/jwks.json", noScope, documentKeySet())
-	s.mux.Handle(verifyRoute, http.NotFoundHandler()) // the middleware answers; it is here for the 405
+	s.document("keySet", "GET /.well-known/jwks.json", keySet, documentKeySet())
+	// The middleware answers these two; verifyKey is here for the 405.
+	gateway := openTo("a gateway passes its client's request on, with the key that it is about")
+	s.handle("verifyKey", verifyRoute, scoped("keys:verify"), http.NotFound)
 	s.document("verifyKey", verifyRoute, scoped("keys:verify"), s.documentVerify())
-	s.document("authorize", "GET /v1/authorize/{keyspace}", noScope, s.documentAuthorize())
+	s.handle("authorize", authorizeRoute, gateway, http.NotFound)
+	s.document("authorize", "GET "+authorizeRoute, gateway, s.documentAuthorize())
 }
 
 // operationRoutes are those of operators and of the documentation.
 func (s *server) operationRoutes() {
-	s.mux.HandleFunc("GET /livez", s.livez)
-	s.mux.HandleFunc("GET /readyz", s.readyz)
-	s.mux.Handle("GET /metrics", newScrape(s.Registry))
-	s.document("livez", "GET /livez", noScope, documentLive())
-	s.document("readyz", "GET /readyz", noScope, documentReady())
-	s.document("metrics", "GET /metrics", noScope, documentMetrics())
-	s.mux.HandleFunc("GET /openapi.json", s.serveOpenAPI())
-	s.mux.HandleFunc("GET /docs", s.docs)
-	s.mux.HandleFunc("GET /docs/{file}", s.docs)
+	probe := openTo("for probes and monitoring, which carry no key; they tell of no organization")
+	s.handle("livez", "GET /livez", probe, s.livez)
+	s.document("livez", "GET /livez", probe, documentLive())
+	s.handle("readyz", "GET /readyz", probe, s.readyz)
+	s.document("readyz", "GET /readyz", probe, documentReady())
+	s.handle("metrics", "GET /metrics", probe, newScrape(s.Registry).ServeHTTP)
+	s.document("metrics", "GET /metrics", probe, documentMetrics())
+	contract := openTo("the contract, the same for everyone")
+	s.handle("openapi", "GET /openapi.json", contract, s.serveOpenAPI())
+	s.handle("docs", "GET /docs", contract, s.docs)
+	s.handle("docsFile", "GET /docs/{file}", contract, s.docs)
 }

@@ -83,6 +83,8 @@ func textHeaders(details map[string]string) map[string]*huma.Param {
 
 func describe(details string, need permission) string {
 	switch {
+	case need.open:
+		return details
 	case need.scope == "":
 		return cmp.Or(details, "Any management key may ask.")
 	case need.installation:

@@ -18,21 +18,38 @@ import (
 // each with a deadline.
 const bulkRevocation = "revokeKeys"
 
-// A permission is what a route demands of its caller's key.
+// A permission is what a route demands of its caller.
 type permission struct {
-	scope        string // "": none
-	installation bool   // the key must serve the whole installation
+	scope        string // "": none, and why says why not
+	installation bool   // the caller must serve the whole installation
+	open         bool   // no management credentials are asked for
+	why          string
 }
-
-// noScope is the permission of a route that any management key may ask, or that needs none.
-var noScope permission
 
 // scoped is the permission of a route that keeps to its caller's reach.
 func scoped(scope string) permission { return permission{scope: scope} }
 
 // ofInstallation is the permission of a route that shows or changes what belongs to no
 // organization alone.
-func ofInstallation(scope string) permission { return permission{scope, true} }
+func ofInstallation(scope string) permission { return permission{scope: scope, installation: true} }
+
+// withoutScope is the permission of a route that any caller who is known may ask.
+func withoutScope(why string) permission { return permission{why: why} }
+
+// openTo is the permission of a route that asks for no management credentials.
+func openTo(why string) permission { return permission{open: true, why: why} }
+
+// A routePermission is a line of the table of who may what, docs/permissions.md.
+type routePermission struct {
+	id, pattern string
+	permission
+}
+
+// handle adds a route that is written by hand. No route is added without its permission.
+func (s *server) handle(id, pattern string, need permission, f http.HandlerFunc) {
+	s.permissions = append(s.permissions, routePermission{id, pattern, need})
+	s.mux.HandleFunc(pattern, f)
+}
 
 // route adds a management route: f is a function of caller and request.
 func route[In, Out any](s *server, id, pattern string, need permission, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
@@ -45,6 +62,7 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 		BodyReadTimeout: -1,
 		Middlewares:     huma.Middlewares{s.prologue(method, need, id != bulkRevocation)},
 	}
+	s.permissions = append(s.permissions, routePermission{id, pattern, need})
 	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
 		out, err := f(ctx, callerOf(ctx).Principal, in)
 		if err != nil {
@@ -99,20 +117,20 @@ func cutPattern(pattern string) (method, path string) {
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
-// open adds a route that is written by hand and asks for no management key.
-func (s *server) open(id, pattern string, d description, f func(http.ResponseWriter, *http.Request) error) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+// open adds a route that is written by hand and asks for no management key before its handler.
+func (s *server) open(id, pattern string, need permission, d description, f func(http.ResponseWriter, *http.Request) error) {
+	s.handle(id, pattern, need, func(w http.ResponseWriter, r *http.Request) {
 		if err := f(w, r); err != nil {
 			s.problem(w, r, err)
 		}
 	})
-	s.document(id, pattern, noScope, d)
+	s.document(id, pattern, need, d)
 }
 
 // raw adds a route that is written by hand: f writes the answer, or returns a refusal before it
 // has begun to.
 func (s *server) raw(id, pattern string, need permission, d description, f func(http.ResponseWriter, *http.Request, domain.Principal) error) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	s.handle(id, pattern, need, func(w http.ResponseWriter, r *http.Request) {
 		caller, err := s.authenticate(w, r, need)
 		if err == nil {
 			err = f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)

@@ -1,0 +1,67 @@
+package api
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keytrail/keytrail/internal/token"
+)
+
+var writePermissions = flag.Bool("permissions.write", false, "write docs/permissions.md")
+
+// permissions are those of every route of a service that has all of them.
+func permissions(t *testing.T) []routePermission {
+	t.Helper()
+	tokens, err := token.NewIssuer([32]byte{1}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(Options{Tokens: tokens}).(*middleware).permissions
+}
+
+// TestPermissionsAreDocumented holds docs/permissions.md to the routes and what each demands.
+func TestPermissionsAreDocumented(t *testing.T) {
+	file := filepath.Join("..", "docs", "permissions.md")
+	text := permissionsPage(permissions(t))
+	if *writePermissions {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(file)
+	if err != nil || string(page) != text {
+		t.Errorf("%s is not what the routes demand now; go test ./api -run TestPermissionsAreDocumented -args -permissions.write writes it: %v", file, err)
+	}
+}
+
+// TestEachRouteDemandsSomethingOrSaysWhyNot as the table must.
+func TestEachRouteDemandsSomethingOrSaysWhyNot(t *testing.T) {
+	for _, r := range permissions(t) {
+		if (r.scope == "") != (r.why != "") || r.installation && r.scope == "" || r.open && r.scope != "" {
+			t.Errorf("%s: %+v", r.pattern, r.permission)
+		}
+	}
+}
+
+func permissionsPage(routes []routePermission) string {
+	var b strings.Builder
+	b.WriteString("# Who may what\n\nWritten by a test from the routes themselves. A caller needs the scope of the route, and reaches its own organization alone, or,\n" +
+		"installation-wide, all: what another organization has is answered as if it did not exist.\n\n" +
+		"| route | scope | installation-wide only |\n|---|---|---|\n")
+	for _, r := range routes {
+		if r.scope != "" {
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", r.pattern, r.scope, map[bool]string{true: "yes"}[r.installation])
+		}
+	}
+	b.WriteString("\nRoutes without a scope:\n\n| route | who may | why |\n|---|---|---|\n")
+	for _, r := range routes {
+		if r.scope == "" {
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.pattern, map[bool]string{true: "anyone", false: "any caller who is known"}[r.open], r.why)
+		}
+	}
+	return b.String()
+}
