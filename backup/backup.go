@@ -2,8 +2,9 @@
 //
 // It is a tar, readable with ordinary tools. manifest.json comes first and has the positions
 // up to which the streams are in it. Then come sinks/00000001.ndjson.zst and so on, how far each
-// sink has come, events/… and uses/…, the two streams, and tiles/…, the hashes of the Merkle logs and
-// their last checkpoints: a message a line, as its stream holds it, with its position and its time.
+// sink has come, reactions/…, how far reactions have, events/… and uses/…, the two streams, and
+// tiles/…, the hashes of the Merkle logs and their last checkpoints: a message a line, as its
+// stream holds it, with its position and its time.
 // summary.json comes last: counts, ends and a SHA-256 of the lines of each stream. A file
 // without it was cut off. The installation's keyring, which is never sent over the network, may
 // come before everything.
@@ -24,7 +25,7 @@ import (
 )
 
 // format is the version of the file's layout.
-const format = 3
+const format = 4
 
 // The entries of the tar that are not messages.
 const (
@@ -32,6 +33,10 @@ const (
 	manifestName = "manifest.json"
 	summaryName  = "summary.json"
 )
+
+// Before are the sides that are read, and written, before the events: who goes on from what they say
+// finds the events after it.
+var Before = [...]eventstore.Side{eventstore.Sinks, eventstore.Reactions}
 
 // A Manifest is what a file is to hold. It is written before the messages are read.
 type Manifest struct {

@@ -21,6 +21,9 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 func filled(t testing.TB, n int) *eventstore.Ledger {
 	t.Helper()
 	l := eventstoretest.New(t)
+	if _, err := l.PutState(t.Context(), eventstore.Reactions, "checkpoint", 0, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
 	for i := range n {
 		org := domain.NewOrgID(fmt.Sprint(i))
 		if _, err := l.Append(t.Context(), eventstore.OrganizationRef(org), 0, eventstore.Command{ID: fmt.Sprint(i)}, domain.OrganizationCreated{ID: org, Name: "Größe", Header: domain.Header{At: noon}}); err != nil {
@@ -64,8 +67,8 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 		l := filled(t, n)
 		file := written(t, l)
 		_, summary, err := backup.Verify(bytes.NewReader(file), nil)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || summary.Sides[eventstore.Reactions.String()].Messages != 1 {
+			t.Fatalf("%+v: %v", summary, err)
 		}
 		nc, err := eventstoretest.Server(t).Connect()
 		if err != nil {
@@ -75,6 +78,11 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 		r, err := backup.Open(bytes.NewReader(file))
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, s := range backup.Before {
+			if err := eventstore.RestoreSide(t.Context(), nc, eventstore.Options{}, s, func(handle func(*eventstore.Raw) error) error { return r.Side(s, handle) }); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for _, s := range eventstore.Streams {
 			if err := eventstore.Restore(t.Context(), nc, eventstore.Options{}, s, summary.Streams[s.String()].Ends(), func(handle func(*eventstore.Raw) error) error { return r.Stream(s, handle) }); err != nil {
@@ -96,6 +104,9 @@ func TestAFileHoldsTheLedger(t *testing.T) {
 		restored, err := eventstore.Open(t.Context(), nc, eventstore.Options{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if state, err := restored.State(t.Context(), eventstore.Reactions, "checkpoint"); err != nil || string(state.Data) != "{}" {
+			t.Errorf("how far reactions have come was restored as %q, %v", state.Data, err)
 		}
 		of := func(l *eventstore.Ledger) []string {
 			return messages(t, func(s eventstore.Stream, handle func(*eventstore.Raw) error) error {

@@ -112,7 +112,7 @@ func (r *Reader) Stream(s eventstore.Stream, handle func(*eventstore.Raw) error)
 	return err
 }
 
-// Side calls handle with the messages of s: the sinks' before both streams, the tiles after them. Of
+// Side calls handle with the messages of s: those of Before before both streams, the tiles after them. Of
 // a subject that comes twice the later message counts.
 func (r *Reader) Side(s eventstore.Side, handle func(*eventstore.Raw) error) error {
 	content, err := r.read(s.String(), NewDigester(0), handle)
@@ -201,8 +201,10 @@ func Verify(from io.Reader, handle func(*eventstore.Raw) error) (Manifest, Summa
 	if handle == nil {
 		handle = ignore
 	}
-	if err := r.Side(eventstore.Sinks, ignore); err != nil {
-		return r.Manifest, Summary{}, err
+	for _, s := range Before {
+		if err := r.Side(s, ignore); err != nil {
+			return r.Manifest, Summary{}, err
+		}
 	}
 	if err := r.Stream(eventstore.Events, handle); err != nil {
 		return r.Manifest, Summary{}, err

@@ -21,11 +21,14 @@ var chunkBytes = 1 << 20
 
 // Write writes a back-up of the ledger as it is now. What is appended meanwhile is left out. The
 // ends of the streams are asked for backwards, so that a key that is in the uses is in the events.
-// How far sinks have come is read before: a sink whose events are restored goes on at one of them.
+// How far sinks and reactions have come is read before: when they are restored they go on at events
+// that are there.
 func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version string, now time.Time) error {
-	sinks, err := sinkStates(ctx, l)
-	if err != nil {
-		return err
+	var before [len(Before)][]*eventstore.Raw
+	for i, s := range Before {
+		if err := l.CopySide(ctx, s, func(m *eventstore.Raw) error { before[i] = append(before[i], m); return nil }); err != nil {
+			return fmt.Errorf("back up the %s: %w", s, err) // some kilobyte for each
+		}
 	}
 	m := Manifest{Format: format, Version: version, At: now.UTC(), Last: map[string]eventstore.Position{}}
 	for _, s := range slices.Backward(eventstore.Streams[:]) {
@@ -45,8 +48,10 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 	if summary.Manifest, err = w.json(manifestName, m); err != nil {
 		return err
 	}
-	if summary.Sides[eventstore.Sinks.String()], err = w.lines(eventstore.Sinks.String(), 0, sinks); err != nil {
-		return err
+	for i, s := range Before {
+		if summary.Sides[s.String()], err = w.lines(s.String(), 0, eachOf(before[i])); err != nil {
+			return err
+		}
 	}
 	for _, s := range eventstore.Streams {
 		last := m.Last[s.String()]
@@ -65,16 +70,8 @@ func Write(ctx context.Context, to io.Writer, l *eventstore.Ledger, version stri
 	return w.tar.Close()
 }
 
-// sinkStates reads how far sinks have come, some kilobyte each, and gives what goes through it.
-func sinkStates(ctx context.Context, l *eventstore.Ledger) (func(func(*eventstore.Raw) error) error, error) {
-	var all []*eventstore.Raw
-	err := l.CopySide(ctx, eventstore.Sinks, func(m *eventstore.Raw) error {
-		all = append(all, m)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("back up the sinks: %w", err)
-	}
+// eachOf gives messages one by one.
+func eachOf(all []*eventstore.Raw) func(func(*eventstore.Raw) error) error {
 	return func(handle func(*eventstore.Raw) error) error {
 		for _, m := range all {
 			if err := handle(m); err != nil {
@@ -82,7 +79,7 @@ func sinkStates(ctx context.Context, l *eventstore.Ledger) (func(func(*eventstor
 			}
 		}
 		return nil
-	}, nil
+	}
 }
 
 // WriteKeyring writes a keyring, as its file has it; Write is to be called next.

@@ -52,6 +52,8 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 			l.dataKeys = s
 		case want.Name == tilesName:
 			l.tiles = s
+		case want.Name == reactionsName:
+			l.reactions = s
 		case want.Name == sinksName:
 			l.sinks = s
 		case want.Name == attemptsName:

@@ -16,30 +16,53 @@ type Side uint8
 
 // The sides.
 const (
-	Sinks Side = iota // how far they have come
-	Tiles             // of the Merkle logs
+	Sinks     Side = iota // how far they have come
+	Reactions             // how far they have come
+	Tiles                 // of the Merkle logs
 )
 
 // Sides are all of them.
-var Sides = [...]Side{Sinks, Tiles}
+var Sides = [...]Side{Sinks, Reactions, Tiles}
 
-func (s Side) String() string { return [...]string{"sinks", "tiles"}[s] }
+func (s Side) String() string { return [...]string{"sinks", "reactions", "tiles"}[s] }
 
-func (s Side) name() string { return [...]string{sinksName, tilesName}[s] }
+func (s Side) name() string { return [...]string{sinksName, reactionsName, tilesName}[s] }
 
-func (s Side) root() string { return [...]string{sinksRoot, tilesRoot}[s] }
+func (s Side) root() string { return [...]string{sinksRoot, reactionsRoot, tilesRoot}[s] }
 
 func (s Side) config(o Options) jetstream.StreamConfig {
-	if s == Tiles {
+	switch s {
+	case Reactions:
+		return reactionsConfig(o)
+	case Tiles:
 		return tilesConfig(o)
 	}
 	return sinkConfigs(o)[0]
 }
 
+func (l *Ledger) side(s Side) jetstream.Stream {
+	return [...]jetstream.Stream{l.sinks, l.reactions, l.tiles}[s]
+}
+
+// The stream of reactions has the lease of the process that reacts, and how far it has come.
+const (
+	reactionsName = "KEYTRAIL_REACTIONS"
+	reactionsRoot = "keytrail.reactions."
+)
+
+// reactionsConfig is that of the stream of reactions: the last message of each subject. Nothing ends
+// otherwise: nothing can be deleted or purged, and a full disk refuses the new and not the old.
+func reactionsConfig(o Options) jetstream.StreamConfig {
+	return keptAlike(o, jetstream.StreamConfig{
+		Name: reactionsName, Subjects: []string{reactionsRoot + "*"}, DenyDelete: true, DenyPurge: true,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
+	})
+}
+
 // CopySide calls handle with every message of s, in the order in which they were put. One that is
 // replaced meanwhile may come twice: the later one counts.
 func (l *Ledger) CopySide(ctx context.Context, s Side, handle func(*Raw) error) error {
-	return copySide(ctx, [...]jetstream.Stream{l.sinks, l.tiles}[s], handle)
+	return copySide(ctx, l.side(s), handle)
 }
 
 func copySide(ctx context.Context, stream jetstream.Stream, handle func(*Raw) error) error {

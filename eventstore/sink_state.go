@@ -1,17 +1,14 @@
 package eventstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -55,60 +52,11 @@ func sinkConfigs(o Options) []jetstream.StreamConfig {
 	}
 }
 
-// A SinkState is what is kept under a name: the last that was put.
-type SinkState struct {
-	Data     []byte
-	Revision Position // 0: nothing was put
-}
-
-// LeaseState is the name of the lease of the process that forwards.
-const LeaseState = "lease"
-
 // CheckpointState is the name of how far a sink has come.
 func CheckpointState(id domain.SinkID) string { return string(id) + ".checkpoint" }
 
 // ReplayState is the name of how far the replay of a sink has come.
 func ReplayState(id domain.SinkID) string { return string(id) + ".replay" }
-
-// SinkState is what the stream's leader has under a name.
-func (l *Ledger) SinkState(ctx context.Context, name string) (SinkState, error) {
-	var m *jetstream.RawStreamMsg
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		m, err = l.sinks.GetLastMsgForSubject(ctx, sinksRoot+name)
-		return err
-	})
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return SinkState{}, nil
-	case err != nil:
-		return SinkState{}, fmt.Errorf("read %s: %w", name, err)
-	}
-	return SinkState{Data: m.Data, Revision: Position(m.Sequence)}, nil
-}
-
-// PutSinkState replaces the state of revision after, 0: none, and gives the new revision.
-// ErrConflict: it has another one, which another process has put. It is put whatever suspends
-// appends: a state takes the place of the one before.
-func (l *Ledger) PutSinkState(ctx context.Context, name string, after Position, data []byte) (Position, error) {
-	m := nats.NewMsg(sinksRoot + name)
-	m.Data = data
-	m.Header.Set(jetstream.MsgIDHeader, nuid.Next())
-	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(uint64(after), 10))
-	var ack *jetstream.PubAck
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		ack, err = l.publishOnce(ctx, m)
-		return err
-	})
-	if err == nil {
-		return Position(ack.Sequence), nil
-	}
-	if FailureOf(err) == Conflict { // with an earlier try of ours, perhaps, whose acknowledgement was lost
-		if now, readErr := l.SinkState(ctx, name); readErr == nil && now.Revision > after && bytes.Equal(now.Data, data) {
-			return now.Revision, nil
-		}
-	}
-	return 0, fmt.Errorf("put %s after %d: %w", name, after, err)
-}
 
 // KeptSinks are the sinks of which something is kept, be it that they were deleted.
 func (l *Ledger) KeptSinks(ctx context.Context) (map[domain.SinkID]bool, error) {

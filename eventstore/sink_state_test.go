@@ -12,34 +12,6 @@ import (
 
 var sinkID = domain.NewSinkID(org, "a")
 
-// TestASinksStateIsComparedAndSet: a process that was frozen does not overwrite what another has
-// put since.
-func TestASinksStateIsComparedAndSet(t *testing.T) {
-	l := eventstoretest.New(t)
-	name := eventstore.CheckpointState(sinkID)
-	if s, err := l.SinkState(t.Context(), name); err != nil || s.Revision != 0 {
-		t.Fatalf("nothing was put, and there is %+v: %v", s, err)
-	}
-	first, err := l.PutSinkState(t.Context(), name, 0, []byte("first"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.PutSinkState(t.Context(), name, first, []byte("second")); err != nil {
-		t.Fatal(err)
-	}
-	for _, after := range []eventstore.Position{0, first} {
-		if _, err := l.PutSinkState(t.Context(), name, after, []byte("late")); !errors.Is(err, eventstore.ErrConflict) {
-			t.Errorf("after %d: %v, want a conflict", after, err)
-		}
-	}
-	if s, err := l.SinkState(t.Context(), name); err != nil || string(s.Data) != "second" {
-		t.Errorf("it is %q: %v", s.Data, err)
-	}
-	if _, err := l.PutSinkState(t.Context(), name, first, []byte("second")); err != nil {
-		t.Errorf("a repeat whose acknowledgement was lost: %v", err)
-	}
-}
-
 // TestDeadLettersAreKeptUpToABound: none pushes another out.
 func TestDeadLettersAreKeptUpToABound(t *testing.T) {
 	l := eventstoretest.New(t)

@@ -29,8 +29,8 @@ const (
 )
 
 // configs are the streams as Open makes them: those of a Stream by its number, then those of the
-// heartbeats, of the data keys, of the tiles and of the sinks. Each setting that NATS has a default for and that touches what is kept is written
-// out.
+// heartbeats, of the data keys, of the tiles, of the reactions and of the sinks. Each setting that NATS
+// has a default for and that touches what is kept is written out.
 func configs(o Options) []jetstream.StreamConfig {
 	if o.UsesMaxAge == 0 {
 		o.UsesMaxAge = defaultUsesMaxAge
@@ -59,6 +59,7 @@ func configs(o Options) []jetstream.StreamConfig {
 			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
 		}),
 		tilesConfig(o),
+		reactionsConfig(o),
 	}, sinkConfigs(o)...)
 }
 
@@ -138,7 +139,7 @@ func faults(have, want jetstream.StreamConfig) []fault {
 		{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},
 		{have.Duplicates < duplicateWindow, fmt.Sprintf("forgets message ids before an append is repeated for the last time; set duplicate_window to %v", duplicateWindow)},
 	}
-	if want.Name == tilesName {
+	if want.Name == tilesName || want.Name == reactionsName {
 		return slices.Concat(all, undeletable, kept, []fault{
 			{have.MaxMsgsPerSubject != 1 || have.DiscardNewPerSubject, "does not keep the last message of each subject alone; set max_msgs_per_subject to 1"},
 		})

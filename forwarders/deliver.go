@@ -151,7 +151,7 @@ func (p *pass) deliver(m *message.Message) error {
 	p.sending.Lock()
 	defer p.sending.Unlock()
 	b := m.Context().Value(batchKey{}).(*batch)
-	if p.stopped || !p.tenure.lease.held() {
+	if p.stopped || !p.tenure.lease.Held() {
 		return backoff.Permanent(errStopped)
 	}
 	if err := p.attempt(b); err != nil {

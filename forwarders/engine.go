@@ -3,7 +3,6 @@ package forwarders
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/forwarders/transport"
+	"github.com/keytrail/keytrail/internal/lease"
 )
 
 // Options are what an Engine stands on.
@@ -32,7 +32,6 @@ type Options struct {
 // asks of sinks whether it holds it or not. It is safe for concurrent use.
 type Engine struct {
 	Options
-	holder  string // tells this Engine from every other
 	metrics *metrics
 }
 
@@ -42,7 +41,7 @@ func New(o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &Engine{Options: o, holder: rand.Text()}
+	e := &Engine{Options: o}
 	e.metrics = newMetrics(o.Metrics)
 	return e
 }
@@ -53,35 +52,6 @@ func (e *Engine) now() time.Time { return e.Now().UTC().Truncate(time.Millisecon
 // Run runs the sinks whenever it can get the lease, until ctx ends. What is on its way to a
 // receiver then has a moment to arrive; the next holder goes on from the checkpoints.
 func (e *Engine) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		l, err := e.acquire(ctx)
-		if err != nil {
-			return nil // ctx has ended
-		}
-		e.Logger.InfoContext(ctx, "this process forwards to sinks now", "term", l.term)
-		e.hold(ctx, l)
-	}
+	lease.Run(ctx, lease.Options{Ledger: e.Ledger, Side: eventstore.Sinks, Node: e.Node, Alone: e.Alone, Logger: e.Logger, Now: e.Now}, e.runTenure)
 	return nil
-}
-
-// hold runs the sinks until ctx ends or the lease is lost.
-func (e *Engine) hold(ctx context.Context, l *lease) {
-	hard, lose := context.WithCancel(context.WithoutCancel(ctx))
-	defer lose()
-	renewing, stopRenewing := context.WithCancel(hard)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		l.renew(renewing)
-		if renewing.Err() == nil {
-			e.Logger.WarnContext(ctx, "this process has lost the lease of sinks: another one forwards", "term", l.term)
-			lose()
-		}
-	}()
-	e.runTenure(ctx, hard, l)
-	stopRenewing()
-	<-done
-	if hard.Err() == nil {
-		l.release()
-	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore/eventstoretest"
 	"github.com/keytrail/keytrail/forwarders"
 	"github.com/keytrail/keytrail/forwarders/transport"
+	"github.com/keytrail/keytrail/internal/lease"
 )
 
 var (
@@ -531,11 +532,11 @@ func TestALostLeaseEndsTheForwarding(t *testing.T) {
 	take := func(holder string) {
 		t.Helper()
 		until(t, "the lease is changed", func() bool {
-			now, err := i.ledger.SinkState(t.Context(), eventstore.LeaseState)
+			now, err := i.ledger.State(t.Context(), eventstore.Sinks, lease.Name)
 			if err != nil {
 				return false
 			}
-			_, err = i.ledger.PutSinkState(t.Context(), eventstore.LeaseState, now.Revision, fmt.Appendf(nil, `{"holder":%q,"node":"b","term":7}`, holder))
+			_, err = i.ledger.PutState(t.Context(), eventstore.Sinks, lease.Name, now.Revision, fmt.Appendf(nil, `{"holder":%q,"node":"b","term":7}`, holder))
 			return err == nil
 		})
 	}
@@ -742,7 +743,7 @@ func TestAProcessThatIsAloneTakesTheLease(t *testing.T) {
 	i.happen(acme, "k")
 	var at eventstore.Position
 	renew := func() (err error) {
-		at, err = i.ledger.PutSinkState(t.Context(), eventstore.LeaseState, at, fmt.Appendf(nil, `{"holder":"another","term":3,"at":%q}`, time.Now().Format(time.RFC3339Nano)))
+		at, err = i.ledger.PutState(t.Context(), eventstore.Sinks, lease.Name, at, fmt.Appendf(nil, `{"holder":"another","term":3,"at":%q}`, time.Now().Format(time.RFC3339Nano)))
 		return err
 	}
 	if err := renew(); err != nil {
@@ -763,20 +764,20 @@ func TestALaterHoldersCheckpointFences(t *testing.T) {
 	i.happen(acme, "k")
 	demand(t, r, "events-1")
 	name := eventstore.CheckpointState(r.id)
-	var own eventstore.SinkState
+	var own eventstore.State
 	until(t, "it has put its own", func() bool {
 		var err error
-		own, err = i.ledger.SinkState(t.Context(), name)
+		own, err = i.ledger.State(t.Context(), eventstore.Sinks, name)
 		return err == nil && strings.Contains(string(own.Data), `"delivered":1`)
 	})
 	later := []byte(`{"cursor":{"p":[0,0],"i":0},"delivered":7,"term":1000}`)
-	if _, err := i.ledger.PutSinkState(t.Context(), name, own.Revision, later); err != nil {
+	if _, err := i.ledger.PutState(t.Context(), eventstore.Sinks, name, own.Revision, later); err != nil {
 		t.Fatal(err)
 	}
 	i.happen(acme, "k")
 	until(t, "it goes on from the later one's", func() bool { return r.attempts() == 4 })
 	until(t, "it has counted on", func() bool {
-		now, err := i.ledger.SinkState(t.Context(), name)
+		now, err := i.ledger.State(t.Context(), eventstore.Sinks, name)
 		return err == nil && strings.Contains(string(now.Data), `"delivered":9`)
 	})
 	demand(t, r, "events-1", "events-2")
@@ -891,7 +892,7 @@ func TestADeletedSinkLeavesNothing(t *testing.T) {
 	i.changed = make(chan struct{})
 	i.mu.Unlock()
 	until(t, "its checkpoint is gone", func() bool {
-		s, err := i.ledger.SinkState(t.Context(), eventstore.CheckpointState(r.id))
+		s, err := i.ledger.State(t.Context(), eventstore.Sinks, eventstore.CheckpointState(r.id))
 		return err == nil && s.Revision == 0
 	})
 	i.happen(acme, "k")
@@ -907,8 +908,8 @@ func TestWhatIsLeftOfADeletedSinkIsSwept(t *testing.T) {
 	for _, what := range []string{"checkpoint", "replay", "attempts", "dead letters", "stream"} {
 		left[what] = domain.NewSinkID(acme, what)
 	}
-	_, err := i.ledger.PutSinkState(t.Context(), eventstore.CheckpointState(left["checkpoint"]), 0, []byte("{}"))
-	_, errReplay := i.ledger.PutSinkState(t.Context(), eventstore.ReplayState(left["replay"]), 0, []byte("{}"))
+	_, err := i.ledger.PutState(t.Context(), eventstore.Sinks, eventstore.CheckpointState(left["checkpoint"]), 0, []byte("{}"))
+	_, errReplay := i.ledger.PutState(t.Context(), eventstore.Sinks, eventstore.ReplayState(left["replay"]), 0, []byte("{}"))
 	_, errStream := i.ledger.SinkStream(t.Context(), acme, left["stream"], time.Hour)
 	_, errStays := i.ledger.SinkStream(t.Context(), acme, stays, time.Hour)
 	if err := errors.Join(err, errReplay, errStream, errStays, i.ledger.AddAttempt(left["attempts"], []byte("{}")), i.ledger.AddAttempt(stays, []byte("{}")),

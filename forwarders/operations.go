@@ -43,7 +43,7 @@ func (e *Engine) SinkStatus(ctx context.Context, id domain.SinkID) (st domain.Si
 }
 
 func (e *Engine) readCheckpoint(ctx context.Context, name string, c *Checkpoint) error {
-	s, err := e.Ledger.SinkState(ctx, name)
+	s, err := e.Ledger.State(ctx, eventstore.Sinks, name)
 	if err != nil || s.Revision == 0 {
 		return err
 	}

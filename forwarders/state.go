@@ -48,7 +48,7 @@ var errFenced = errors.New("another process forwards")
 func (p *pass) load(ctx context.Context) error {
 	p.tenure.turns <- struct{}{}
 	defer func() { <-p.tenure.turns }()
-	s, err := p.engine().Ledger.SinkState(ctx, p.stateName)
+	s, err := p.engine().Ledger.State(ctx, eventstore.Sinks, p.stateName)
 	if err != nil {
 		return err
 	}
@@ -163,23 +163,23 @@ func (p *pass) save() {
 func (p *pass) put(c Checkpoint) error {
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
-	c.Node, c.Term, c.Origin = p.engine().Node, p.tenure.lease.term, p.engine().Origin()
+	c.Node, c.Term, c.Origin = p.engine().Node, p.tenure.lease.Term, p.engine().Origin()
 	data, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
 	for {
-		if !p.tenure.lease.held() {
+		if !p.tenure.lease.Held() {
 			return errFenced
 		}
-		revision, err := p.engine().Ledger.PutSinkState(ctx, p.stateName, p.revision, data)
+		revision, err := p.engine().Ledger.PutState(ctx, eventstore.Sinks, p.stateName, p.revision, data)
 		if err == nil {
 			p.revision = revision
 		}
 		if !errors.Is(err, eventstore.ErrConflict) {
 			return err
 		}
-		s, err := p.engine().Ledger.SinkState(ctx, p.stateName)
+		s, err := p.engine().Ledger.State(ctx, eventstore.Sinks, p.stateName)
 		if err != nil {
 			return err
 		}

@@ -15,12 +15,13 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/forwarders/transport"
 	"github.com/keytrail/keytrail/internal/backoff"
+	"github.com/keytrail/keytrail/internal/lease"
 )
 
 // A tenure is the time in which this process has the lease: a router with a handler for each sink.
 type tenure struct {
 	engine   *Engine
-	lease    *lease
+	lease    *lease.Lease
 	soft     context.Context // ends when nothing more is to be begun
 	hard     context.Context // ends when the lease is lost, or what was begun has had its time
 	fence    context.CancelFunc
@@ -55,7 +56,7 @@ func (t *tenure) share() int {
 }
 
 // runTenure runs the sinks until soft or hard ends.
-func (e *Engine) runTenure(soft, hard context.Context, l *lease) {
+func (e *Engine) runTenure(soft, hard context.Context, l *lease.Lease) {
 	hard, fence := context.WithCancel(hard)
 	defer fence()
 	soft, end := context.WithCancel(soft)

@@ -66,11 +66,11 @@ func showBackup(w io.Writer, file string, m backup.Manifest, s backup.Summary) {
 	fmt.Fprintf(w, "%s holds the ledger of %s\n", file, m.At.Format("2006-01-02T15:04:05Z"))
 	for _, stream := range eventstore.Streams {
 		content := s.Streams[stream.String()]
-		fmt.Fprintf(w, "%-6s  %d messages, positions %d to %d, sha-256 %s\n", stream, content.Messages, content.First, content.Last, content.SHA256)
+		fmt.Fprintf(w, "%-9s  %d messages, positions %d to %d, sha-256 %s\n", stream, content.Messages, content.First, content.Last, content.SHA256)
 	}
 	for _, side := range eventstore.Sides {
 		content := s.Sides[side.String()]
-		fmt.Fprintf(w, "%-6s  %d messages, sha-256 %s\n", side, content.Messages, content.SHA256)
+		fmt.Fprintf(w, "%-9s  %d messages, sha-256 %s\n", side, content.Messages, content.SHA256)
 	}
 }
 

@@ -133,7 +133,10 @@ func (r *restoration) restore(ctx context.Context) error {
 	if err := r.begin(); err != nil {
 		return err
 	}
-	written := restored{streams: map[eventstore.Stream]*backup.Digester{}, sides: map[eventstore.Side]sideSums{eventstore.Sinks: {}, eventstore.Tiles: {}}}
+	written := restored{streams: map[eventstore.Stream]*backup.Digester{}, sides: map[eventstore.Side]sideSums{}}
+	for _, s := range eventstore.Sides {
+		written.sides[s] = sideSums{}
+	}
 	for _, s := range eventstore.Streams {
 		written.streams[s] = backup.NewDigester(summary.Streams[s.String()].Last)
 	}
@@ -223,8 +226,10 @@ func (r *restoration) write(ctx context.Context, nc *nats.Conn, summary backup.S
 		if err != nil {
 			return err
 		}
-		if err := r.writeSide(ctx, nc, file, eventstore.Sinks, written); err != nil {
-			return err
+		for _, s := range backup.Before {
+			if err := r.writeSide(ctx, nc, file, s, written); err != nil {
+				return err
+			}
 		}
 		for _, s := range eventstore.Streams {
 			each := func(handle func(*eventstore.Raw) error) error {
