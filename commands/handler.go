@@ -37,6 +37,7 @@ type Options struct {
 	Index     RequestIndex                    // nil: none but what this handler carried out itself
 	Keys      KeyIndex                        // nil: none
 	Keyspaces KeyspaceIndex                   // nil: those that are built in
+	People    PeopleIndex                     // nil: none
 	DataKeys  DataKeyStore                    // nil: no secret is recoverable
 	Tokens    *token.Issuer                   // nil: no tokens are derived
 	Sealing   [32]byte                        // seals data keys
@@ -58,6 +59,7 @@ type Handler struct {
 	requests  requests
 	keys      KeyIndex
 	keyspaces KeyspaceIndex
+	people    PeopleIndex
 	dataKeys  DataKeyStore
 	sealing   aead.Key
 	tokens    *token.Issuer
@@ -97,7 +99,7 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
 		reads: newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

@@ -37,6 +37,7 @@ const (
 var rules = []rule{
 	{"keyspace_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) && !isID(f.String()) },
 		"must begin with a letter and be lower-case letters, digits, '-' and '_', and must not be an id"},
+	{"role_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) }, "must begin with a letter and be lower-case letters, digits, '-' and '_'"},
 	{"secret_text", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) || f.String() == "" }, "must be letters, digits, '_', '-' and '.'"},
 	{"place", func(f reflect.Value) bool { return place.MatchString(f.String()) && !notPlaces.MatchString(f.String()) },
 		"must be bearer, basic, header:NAME or query:NAME, and the header none that HTTP, proxies, cookies or this service use"},

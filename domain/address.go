@@ -7,7 +7,7 @@ import (
 
 // An Address is an e-mail address of the installation: it is that of one user at most, by which they
 // log in. It is claimed before a user has it, so that no two ever share one.
-type Address struct{ User UserID } // "": nobody's
+type Address struct{ User UserID } // "": no user has it
 
 // AddressClaimed made an address a user's.
 type AddressClaimed struct {

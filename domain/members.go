@@ -6,13 +6,13 @@ import (
 
 // Members are the people of one organization: who they are is of the installation (User), what they
 // may do there is of the organization. One aggregate decides about all of them, so that there always
-// is an owner, and every role that somebody has exists.
+// is an owner, and every role that a member has exists.
 //
 // Of an organization's members and invitations it need not have all: those that a command is
 // about are enough, beside the counts.
 type Members struct {
 	Org         OrgID                       `json:"org_id"`
-	Roles       map[string]Role             `json:"roles,omitempty"` // by name, with those built in that somebody has
+	Roles       map[string]Role             `json:"roles,omitempty"` // by name, with those built in that members have
 	People      map[UserID]Member           `json:"-"`
 	Invitations map[InvitationID]Invitation `json:"-"`
 	Pending     int                         `json:"pending,omitempty"` // how many invitations there are
@@ -110,7 +110,7 @@ type SetMember struct {
 	Asserted  bool   // the organization's own provider or directory says so: the user may be no member yet
 }
 
-// Set decides whether the user may be a member with that role. A tenant adds nobody in this way: the
+// Set decides whether the user may be a member with that role. A tenant adds no strangers in this way: the
 // user would not be asked, and the tenant would see who that is.
 func (m Members) Set(c SetMember) (Event, error) {
 	if err := m.reachable(c.By); err != nil {

@@ -122,7 +122,7 @@ func encodedOrg(e string) string { return e[credentialOrg:credentialState] }
 
 // decode reads what encodeCredential wrote. The strings of c share e.
 func (c *Credential) decode(e string) {
-	c.encoded = e
+	c.encoded, c.ofSession = e, ofSession{}
 	c.Key = domain.KeyIDFromBytes([idSize]byte([]byte(e[credentialKey:credentialOrg])))
 	c.Org = domain.OrgIDFromBytes([idSize]byte([]byte(encodedOrg(e))))
 	c.State = domain.State(e[credentialState])

@@ -2,21 +2,34 @@ package projections
 
 import (
 	"errors"
+	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A Credential is a key as one of its secrets' digests finds it, in one look-up.
+// A Credential is a key as one of its secrets' digests finds it, in one look-up; or a session.
 type Credential struct {
 	domain.Credential
 	Environment string
-	Owner       string
-	Name        string
+	Owner       string // of a session: the user's id
+	Name        string // of a session: the user's e-mail address
 	Metadata    string // as a JSON object
+	ofSession
 
 	encoded string // what it was decoded from
+}
+
+// ofSession is what a session has beside.
+type ofSession struct {
+	Session   domain.SessionID // "": it is a key
+	User      domain.UserID
+	UserName  string
+	Role      string // in Org; "": the user is no member, or the session has no organization
+	Issuer    string // of the provider that the user came by; "": none
+	Method    domain.SessionMethod
+	CreatedAt time.Time
 }
 
 // Credential finds the key with that digest within reach and puts it into c, whose slices it

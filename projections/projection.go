@@ -25,6 +25,7 @@ var projections = []projection{
 	{"owners", 1, eventstore.Events, newOwnersTable},
 	{"keyspaces", 1, eventstore.Events, newKeyspacesTable},
 	{"sinks", 1, eventstore.Events, newSinksTable},
+	{"people", 1, eventstore.Events, newPeopleTable},
 	{"quotas", 1, eventstore.Events, direct(applyQuotas)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
 	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},

@@ -17,7 +17,7 @@ import (
 
 // Options of a store. The zero value is usable.
 type Options struct {
-	CacheBytes uint64 // of memory for credentials at most, 2 MiB at least; and an eighth for attributes, if keyspaces require some
+	CacheBytes uint64 // of memory for credentials at most, 2 MiB at least; an eighth for attributes, if keyspaces require some, and an eighth for sessions
 	Logger     *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
 }
@@ -36,14 +36,15 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks view // of the events
-	usage, postings, messages                                                  view // of the uses
+	keys, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people view // of the events
+	usage, postings, messages                                                          view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces] // as they are published; of the table of keyspaces
 	sinkSet     atomic.Pointer[SinkSet]          // as they are published; of the table of sinks
 	suspended   atomic.Pointer[orgSet]           // as they are published; of the table of organizations
 	credentials *cache                           // kept in line with the published rows of keys by its table
 	attributes  *cache                           // names of attributes, kept in line by the tables of owners and organizations
+	peopleCache *cache                           // what sessions are decided from, kept in line by the table of people
 }
 
 // Open opens or creates the read model in dir. Run brings it up to date.
@@ -51,7 +52,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare)}
+	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare), peopleCache: newCache(o.CacheBytes / attributesShare)}
 	s.keyspaceSet.Store(domain.NewKeyspaces(nil))
 	s.suspended.Store(new(orgSet))
 	s.sinkSet.Store(newSinkSet(nil))
@@ -64,7 +65,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.keys, s.organizations, s.owners, s.keyspaces = s.find("keys"), s.find("organizations"), s.find("owners"), s.find("keyspaces")
 	s.quotas, s.requests, s.orgEvents = s.find("quotas"), s.find("requests"), s.find("org_events")
-	s.sinks = s.find("sinks")
+	s.sinks, s.people = s.find("sinks"), s.find("people")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

@@ -1,0 +1,63 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
+)
+
+// A PeopleIndex gives the state of aggregates whose histories grow with every member and every
+// log-in, so that a command loads only what came since. The read model is one. Its answer may be
+// stale: that costs the command that goes by it a conflict.
+type PeopleIndex interface {
+	// MembersOf are an organization's members with those users and that invitation alone.
+	MembersOf(domain.OrgID, []domain.UserID, domain.InvitationID) (domain.Members, eventstore.Position, error)
+	// SessionsOf are the sessions of a user in an organization.
+	SessionsOf(domain.OrgID, domain.UserID) (domain.Sessions, eventstore.Position, error)
+}
+
+// MembersResult are an organization's members, as far as a command was about them. Position is
+// their revision.
+type MembersResult struct {
+	Members  domain.Members
+	Position eventstore.Position
+	Replayed bool
+	Changed  bool
+}
+
+// concerned are the people whom a command on members is about.
+type concerned struct {
+	users      []domain.UserID
+	invitation domain.InvitationID
+}
+
+// onMembers carries out a command on an organization's members.
+func (h *Handler) onMembers(ctx context.Context, org domain.OrgID, r Request, about concerned, decide func(domain.Members) (domain.Event, error)) (MembersResult, error) {
+	var known *assumption[domain.Members]
+	if h.people != nil {
+		m, at, err := h.people.MembersOf(org, about.users, about.invitation)
+		if err != nil {
+			return MembersResult{}, err
+		}
+		known = &assumption[domain.Members]{state: m, position: at, base: true}
+	}
+	o, err := executeOnce(ctx, h, eventstore.MembersRef(org), r, known, func(m domain.Members) (domain.Event, error) {
+		m.Org = org
+		return decide(m)
+	})
+	return MembersResult{o.state, o.position, o.replayed, o.changed}, err
+}
+
+// onSessions carries out a command on the sessions of a user in an organization.
+func (h *Handler) onSessions(ctx context.Context, org domain.OrgID, user domain.UserID, r Request, decide func(domain.Sessions) (domain.Event, error)) (result[domain.Sessions], error) {
+	var known *assumption[domain.Sessions]
+	if h.people != nil {
+		s, at, err := h.people.SessionsOf(org, user)
+		if err != nil {
+			return result[domain.Sessions]{}, err
+		}
+		known = &assumption[domain.Sessions]{state: s, position: at, base: true}
+	}
+	return execute(ctx, h, eventstore.SessionsRef(org, user), r, known, decide)
+}
