@@ -133,21 +133,34 @@ func (f *Filter) useQuery() UseQuery {
 	return q
 }
 
-// typeBit is the bit of a type of event, by its name.
-var typeBit = func() map[string]uint64 {
-	bits := map[string]uint64{}
-	for i, t := range domain.EventTypes {
-		bits[t.Name] = 1 << i
+// A typeSet is a set of types of events: a bit for each, by its place in the registry.
+type typeSet [2]uint64
+
+// add adds the type of a name.
+func (s *typeSet) add(name string) {
+	if i, known := typePlace[name]; known {
+		s[i/64] |= 1 << (i % 64)
 	}
-	return bits
+}
+
+// meets reports whether some type is in both sets.
+func (s *typeSet) meets(o typeSet) bool { return s[0]&o[0] != 0 || s[1]&o[1] != 0 }
+
+// typePlace is the place of each type in the registry, by its name.
+var typePlace = func() map[string]int {
+	places := map[string]int{}
+	for i, t := range domain.EventTypes {
+		places[t.Name] = i
+	}
+	return places
 }()
 
-// typeBits are the bits of the types that f chooses.
-func (f *Filter) typeBits() (bits uint64) {
+// typeSet are the types that f chooses.
+func (f *Filter) typeSet() (chosen typeSet) {
 	for _, t := range domain.EventTypes {
 		if (f.Types == nil || slices.Contains(f.Types, t.Name)) && (t.Use || !f.usesAlone()) {
-			bits |= typeBit[t.Name]
+			chosen.add(t.Name)
 		}
 	}
-	return bits
+	return chosen
 }

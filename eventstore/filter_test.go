@@ -7,14 +7,16 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// A type without a bit of its own would be kept from subscriptions to it.
-func TestEveryTypeHasABit(t *testing.T) {
-	var all uint64
-	for name, bit := range typeBit {
-		if bit == 0 || all&bit != 0 {
-			t.Errorf("%s has the bit %b", name, bit)
+// A type that a set of types cannot hold would be kept from subscriptions to it.
+func TestATypeSetHoldsEveryType(t *testing.T) {
+	var all typeSet
+	for _, one := range domain.EventTypes {
+		var alone typeSet
+		alone.add(one.Name)
+		if alone == (typeSet{}) || all.meets(alone) {
+			t.Errorf("%s has no bit of its own", one.Name)
 		}
-		all |= bit
+		all.add(one.Name)
 	}
 }
 
@@ -63,11 +65,14 @@ func TestAFilterOfUsesChoosesUsesAlone(t *testing.T) {
 		{codes, domain.CredentialsRefused{}, true},
 		{codes, domain.KeyRevoked{}, false},
 	} {
+		var ofUses typeSet
+		ofUses.add("key.used")
+		ofUses.add("credentials.refused")
 		c.filter.Reach = domain.All
 		if got := c.filter.Matches(&Record{Event: c.event}); got != c.want {
 			t.Errorf("%v, %v and %q choose %#v: %t", c.filter.Network, c.filter.Codes, c.filter.Resource, c.event, got)
 		}
-		if !c.filter.excludes(Events) || c.filter.excludes(Uses) || c.filter.typeBits() != typeBit["key.used"]|typeBit["credentials.refused"] {
+		if !c.filter.excludes(Events) || c.filter.excludes(Uses) || c.filter.typeSet() != ofUses {
 			t.Error("what is of uses alone is looked for elsewhere")
 		}
 	}

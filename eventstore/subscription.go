@@ -23,7 +23,7 @@ type Subscription struct {
 	trail  *Trail
 	org    domain.OrgID // that reads
 	filter Filter
-	types  uint64 // the bits of the filter's types
+	types  typeSet // those of the filter
 	tail   *tail
 	awake  chan struct{} // readable: there may be something
 
@@ -49,7 +49,7 @@ func (t *Trail) SubscribeSink(org domain.OrgID, f Filter, c Cursor) *Subscriptio
 }
 
 func (t *Trail) subscribe(s *Subscription) *Subscription {
-	s.trail, s.types, s.awake = t, s.filter.typeBits(), make(chan struct{}, 1)
+	s.trail, s.types, s.awake = t, s.filter.typeSet(), make(chan struct{}, 1)
 	t.join(s)
 	return s
 }
@@ -167,7 +167,7 @@ func (s *Subscription) fill(u unseen, limit int) Page {
 
 // mayMatch reports whether the filter may choose an entry of c.
 func (s *Subscription) mayMatch(c *chunk) bool {
-	return s.types&c.types != 0 && len(s.reached(c)) > 0
+	return s.types.meets(c.types) && len(s.reached(c)) > 0
 }
 
 // reached are the entries of c within the filter's reach.

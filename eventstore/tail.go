@@ -37,7 +37,7 @@ type chunk struct {
 	entries []*Entry
 	bytes   int
 	after   Cursor                    // after it, in both streams
-	types   uint64                    // a bit for each type of event in it
+	types   typeSet                   // those of the events in it
 	orgs    map[domain.OrgID][]*Entry // the entries of each
 }
 
@@ -221,7 +221,7 @@ func newChunk(b Batch) *chunk {
 	for i, r := range b.Records {
 		all[i].Record = r
 		c.entries[i] = &all[i]
-		c.types |= typeBit[r.Type]
+		c.types.add(r.Type)
 		c.orgs[r.Org] = append(c.orgs[r.Org], c.entries[i])
 	}
 	return c
