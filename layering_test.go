@@ -24,6 +24,7 @@ var layers = map[string][]string{
 	"internal/githubscan":       {},
 	"internal/inflight":         {},
 	"internal/password":         {"internal/inflight"},
+	"internal/scim":             {},
 	"internal/token":            {},
 	"internal/tracing":          {},
 	"internal/strictjson":       {},

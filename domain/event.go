@@ -114,6 +114,14 @@ var EventTypes = []EventType{
 	{Name: "invitation.revoked", Zero: InvitationRevoked{}},
 	{Name: "session.created", Zero: SessionCreated{}},
 	{Name: "session.ended", Zero: SessionEnded{}},
+	{Name: "directory.updated", Zero: DirectoryUpdated{}},
+	{Name: "directory.user_created", Zero: DirectoryUserCreated{}},
+	{Name: "directory.user_updated", Zero: DirectoryUserUpdated{}},
+	{Name: "directory.user_removed", Zero: DirectoryUserRemoved{}},
+	{Name: "directory.group_created", Zero: DirectoryGroupCreated{}},
+	{Name: "directory.group_updated", Zero: DirectoryGroupUpdated{}},
+	{Name: "directory.group_members_changed", Zero: DirectoryGroupMembersChanged{}},
+	{Name: "directory.group_removed", Zero: DirectoryGroupRemoved{}},
 }
 
 var typeNames = func() map[reflect.Type]string {

@@ -25,6 +25,8 @@ type (
 	SessionID string
 	// An InvitationID names one invitation of an organization.
 	InvitationID string
+	// A GroupID names one group of an organization's directory.
+	GroupID string
 )
 
 const (
@@ -38,6 +40,8 @@ const (
 	invitationPrefix = "inv_"
 	membersPrefix    = "mbr_"
 	addressPrefix    = "adr_"
+	groupPrefix      = "grp_"
+	directoryPrefix  = "dir_"
 	idLength         = 26 // base32 characters of 128 bits
 )
 
@@ -108,6 +112,22 @@ func NewSinkID(org OrgID, command string) SinkID {
 	return SinkID(newID(sinkPrefix, string(org), command))
 }
 
+// ParseGroupID is the only way from outside text to a GroupID.
+func ParseGroupID(s string) (GroupID, error) {
+	if _, ok := parseID(groupPrefix, s); !ok {
+		return "", InvalidField("id", "a group's id is grp_ and 26 characters of 0-9 and a-z without i, l, o and u")
+	}
+	return GroupID(s), nil
+}
+
+// NewGroupID is the id of the group that the command creates in the organization's directory.
+func NewGroupID(org OrgID, command string) GroupID {
+	return GroupID(newID(groupPrefix, string(org), command))
+}
+
+// DirectoryID is the id of the aggregate that is the directory of an organization.
+func DirectoryID(org OrgID) string { return spell(directoryPrefix, org.Bytes()) }
+
 // NewUserID is the id of the user that the command creates.
 func NewUserID(command string) UserID { return UserID(newID(userPrefix, command)) }
 
@@ -176,6 +196,12 @@ func (id SessionID) Bytes() [16]byte { b, _ := parseID(sessionPrefix, string(id)
 
 // Bytes is the id's 128 bits, for cursors.
 func (id InvitationID) Bytes() [16]byte { b, _ := parseID(invitationPrefix, string(id)); return b }
+
+// Bytes is the id's 128 bits, for compact rows.
+func (id GroupID) Bytes() [16]byte { b, _ := parseID(groupPrefix, string(id)); return b }
+
+// GroupIDFromBytes is the inverse of GroupID.Bytes.
+func GroupIDFromBytes(b [16]byte) GroupID { return GroupID(spell(groupPrefix, b)) }
 
 // UserIDFromBytes is the inverse of UserID.Bytes.
 func UserIDFromBytes(b [16]byte) UserID { return UserID(spell(userPrefix, b)) }

@@ -25,6 +25,7 @@ var (
 	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // to a gateway's client
 
 	// Forbidden: the caller's key does not suffice.
+	ErrNoDirectory     = refusal(Forbidden, "no_directory", "a directory provisions one organization: take a management key of that organization with the scope scim:write")
 	ErrScopeEscalation = refusal(Forbidden, "scope_escalation", "a management key can be given, or changed by, only scopes that you hold yourself")
 	ErrGatewayDemand   = refusal(Forbidden, "gateway_demand", "the keyspace demands this of its gateway, which must be one of the --trusted-proxies")
 	ErrNoTokens        = refusal(Forbidden, "no_tokens", "no tokens can be derived from keys of this keyspace")
@@ -46,6 +47,7 @@ var (
 	ErrUserNotFound         = refusal(NotFound, "user_not_found", "there is no such user within your reach")
 	ErrMemberNotFound       = refusal(NotFound, "member_not_found", "the user is no member of this organization")
 	ErrRoleNotFound         = refusal(NotFound, "role_not_found", "the organization has no such role; define it first, or take owner, admin or member").In("role")
+	ErrGroupNotFound        = refusal(NotFound, "group_not_found", "the directory of this organization has no such group")
 	ErrInvitationNotFound   = refusal(NotFound, "invitation_not_found", "there is no such invitation, or it is over; ask for a new one")
 	ErrResetInvalid         = refusal(NotFound, "reset_not_found", "the link to reset the password is not valid, or was used, or its time is over; ask for a new one")
 	ErrSessionNotFound      = refusal(NotFound, "session_not_found", "there is no such session within your reach")
@@ -82,6 +84,11 @@ var (
 	ErrRoleBuiltIn        = refusal(Conflict, "role_built_in", "this role is built in; define one of another name").In("role")
 	ErrRoleInUse          = refusal(Conflict, "role_in_use", "members have this role; give them another one first")
 	ErrTooManyRoles       = refusal(Conflict, "too_many_roles", "an organization can have 50 roles of its own; remove one first")
+	ErrUserNameTaken      = refusal(Conflict, "user_name_taken", "the directory has this user already").In("userName")
+	ErrGroupNameTaken     = refusal(Conflict, "group_name_taken", "the directory has a group of this name already").In("displayName")
+	ErrGroupMemberUnknown = refusal(Conflict, "group_member_unknown", "one of these is no user of the directory; provision the user first").In("members")
+	ErrGroupFull          = refusal(Conflict, "group_full", "a group can have 20,000 members")
+	ErrDirectoryFull      = refusal(Conflict, "directory_full", "a directory can have 100,000 users and 1,000 groups")
 	ErrTooManyInvitations = refusal(Conflict, "too_many_invitations", "an organization can have 1,000 invitations, those that are over included; revoke some first")
 	ErrTooManyIdentities  = refusal(Conflict, "too_many_identities", "a user can have 50 identities; unlink one first")
 

@@ -84,6 +84,14 @@ func samples() []domain.Event {
 		domain.InvitationRevoked{ID: sampleInvitation, Header: domain.Header{At: at, By: "system"}},
 		domain.SessionCreated{ID: sampleSession, User: sampleUser, Org: org, Method: domain.BySSO, Issuer: "https://id.example.com", IP: "192.0.2.7", UserAgent: "curl/8", ExpiresAt: at, Switched: domain.NewSessionID("t"), Replaced: []domain.SessionID{domain.NewSessionID("r")}, Header: domain.Header{At: at, By: string(sampleUser)}},
 		domain.SessionEnded{ID: sampleSession, User: sampleUser, Reason: domain.SignedOut, Header: domain.Header{At: at, By: string(sampleUser)}},
+		domain.DirectoryUpdated{DirectorySettings: domain.DirectorySettings{GroupRoles: []domain.GroupRole{{Group: "Keytrail admins", Role: "admin"}}, DefaultRole: "member"}, Header: domain.Header{At: at, By: "system"}},
+		domain.DirectoryUserCreated{User: sampleUser, DirectoryProfile: sampleProfile, Adopted: true, Header: domain.Header{At: at, By: "system"}},
+		domain.DirectoryUserUpdated{User: sampleUser, DirectoryProfile: sampleProfile, Header: domain.Header{At: at, By: "system"}},
+		domain.DirectoryUserRemoved{User: sampleUser, UserName: "ada@example.com", Header: domain.Header{At: at, By: "system"}},
+		domain.DirectoryGroupCreated{Group: sampleGroup, DirectoryGroupName: domain.DirectoryGroupName{Name: "Keytrail admins", ExternalID: "g-1"}, Header: domain.Header{At: at, By: "system"}},
+		domain.DirectoryGroupUpdated{Group: sampleGroup, DirectoryGroupName: domain.DirectoryGroupName{Name: "Admins", ExternalID: "g-1"}, Header: domain.Header{At: at, By: "system"}},
+		domain.DirectoryGroupMembersChanged{Group: sampleGroup, Added: []domain.UserID{sampleUser}, Removed: []domain.UserID{domain.NewUserID("r")}, Header: domain.Header{At: at, By: "system"}},
+		domain.DirectoryGroupRemoved{Group: sampleGroup, Name: "Admins", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailBegun{Log: 2, Origin: "keytrail/0123456789abcdef0123/89abcdef", Reason: domain.TrailRestored, Comment: "a disk was lost", Restored: "2026-11-20T11:00:00Z", Previous: map[string]string{"events": sampleNote}, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
 		domain.TrailKeysRotated{Log: 2, Generation: 2, OldUntil: at, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
@@ -95,6 +103,12 @@ func samples() []domain.Event {
 var (
 	sampleNote      = "keytrail/0123456789abcdef0123/76543210/events\n7\nX0bKyS0nGcSjb4NFtGyy+s8EzOkz2zQZ8NWdQk4cVDg=\n\n"
 	sampleVerifiers = map[string][]string{"events": {"keytrail/0123456789abcdef0123/89abcdef/events+530d903a+ARFZ"}, "uses": {"keytrail/0123456789abcdef0123/89abcdef/uses+530d903b+ARFZ"}}
+)
+
+// sampleGroup and sampleProfile are of a directory.
+var (
+	sampleGroup   = domain.NewGroupID(domain.NewOrgID("o"), "g")
+	sampleProfile = domain.DirectoryProfile{UserName: "ada@example.com", ExternalID: "00u1", Email: "ada@example.com", DisplayName: "Ada L.", FullName: "Ada Lovelace", GivenName: "Ada", FamilyName: "Lovelace"}
 )
 
 // sampleDefinition has something of every part of a definition.

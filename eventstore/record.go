@@ -40,7 +40,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 type Ref struct {
 	Org  domain.OrgID
 	Kind string // "key", "organization", "keyspace", "quota", "reader", "sink", "keyring", "trail",
-	// "user", "address", "members" or "sessions"
+	// "user", "address", "members", "directory" or "sessions"
 	ID string
 }
 
@@ -77,6 +77,9 @@ func AddressRef(email string) Ref {
 
 // MembersRef names the members of an organization.
 func MembersRef(org domain.OrgID) Ref { return Ref{org, "members", domain.MembersID(org)} }
+
+// DirectoryRef names the directory of an organization.
+func DirectoryRef(org domain.OrgID) Ref { return Ref{org, "directory", domain.DirectoryID(org)} }
 
 // SessionsRef names the sessions of a user in an organization; "": those in none.
 func SessionsRef(org domain.OrgID, user domain.UserID) Ref {

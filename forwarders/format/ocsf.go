@@ -158,7 +158,7 @@ var (
 var entityTypes = map[string]string{
 	"key": "API Key", "token": "API Key", "quota": "Quota", "organization": "Organization", "owner": "Owner",
 	"keyring": "Keyring", "keyspace": "Keyspace", "sink": "Sink", "trail": "Audit Trail",
-	"user": "User", "password": "User", "identity": "User", "address": "User", "membership": "Organization", "role": "Organization", "invitation": "Organization",
+	"user": "User", "password": "User", "identity": "User", "address": "User", "membership": "Organization", "role": "Organization", "invitation": "Organization", "directory": "Organization",
 	"session": "Session", "sessions": "User",
 }
 

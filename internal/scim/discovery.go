@@ -9,13 +9,13 @@ type object map[string]any
 func ServiceProviderConfig(base string, maxResults int) any {
 	unsupported := object{"supported": false}
 	return object{
-		"schemas":          []string{configSchema},
-		"patch":            object{"supported": true},
-		"bulk":             object{"supported": false, "maxOperations": 0, "maxPayloadSize": 0},
-		"filter":           object{"supported": true, "maxResults": maxResults},
-		"changePassword":   unsupported,
-		"sort":             unsupported,
-		"etag":             unsupported,
+		"schemas":        []string{configSchema},
+		"patch":          object{"supported": true},
+		"bulk":           object{"supported": false, "maxOperations": 0, "maxPayloadSize": 0},
+		"filter":         object{"supported": true, "maxResults": maxResults},
+		"changePassword": unsupported,
+		"sort":           unsupported,
+		"etag":           unsupported,
 		"authenticationSchemes": []object{{"type": "oauthbearertoken", "name": "Management key", "primary": true,
 			"description": "A management key of the organization with the scope scim:write, as Authorization: Bearer."}},
 		"meta": object{"resourceType": "ServiceProviderConfig", "location": base + "/ServiceProviderConfig"},
