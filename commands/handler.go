@@ -19,6 +19,7 @@ import (
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/internal/aead"
+	"github.com/keytrail/keytrail/internal/password"
 	"github.com/keytrail/keytrail/internal/token"
 )
 
@@ -47,6 +48,7 @@ type Options struct {
 	SinkKey   [32]byte                        // seals the credentials of sinks; zero: a random one
 	Trail     TrailSigning                    // nil: there are no Merkle logs
 	Origin    string                          // what the origins of Merkle logs begin with
+	Passwords *password.Pool                  // nil: one of the handler alone
 	ImportIDs [32]byte                        // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
@@ -70,6 +72,7 @@ type Handler struct {
 	sinkKey   aead.Key
 	importIDs [32]byte
 	reads     *trailReads
+	passwords *password.Pool
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 
 	trail       TrailSigning
@@ -96,11 +99,15 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.SinkKey == [32]byte{} {
 		o.SinkKey = aead.NewKey()
 	}
+	if o.Passwords == nil {
+		o.Passwords = password.NewPool()
+	}
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
 	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
-		reads: newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
+		passwords: o.Passwords,
+		reads:     newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
 // A KeyResult is a key after a command. Position is its revision.

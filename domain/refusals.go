@@ -22,6 +22,7 @@ var (
 	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "the request carries no key") // to a gateway's client
 	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key is not valid, or not from this address")
 	ErrNotGitHub          = refusal(Unauthenticated, "signature_invalid", "the body is not signed by a key of GitHub's secret scanning")
+	ErrLogInFailed        = refusal(Unauthenticated, "invalid_credentials", "there is no user with this e-mail address and password")
 	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // to a gateway's client
 
 	// Forbidden: the caller's key does not suffice.
@@ -114,6 +115,8 @@ var (
 
 	// Exhausted: the caller asks too often, or for too much at once.
 	ErrRateLimited       = refusal(Exhausted, "rate_limited", "your key's rate limit is used up; wait")
+	ErrLogInHeld         = refusal(Exhausted, "too_many_log_ins", "wrong passwords came for this user, or from this address; wait, log in from where you did before, or reset the password")
+	ErrTooManyPasswords  = refusal(Exhausted, "too_many_passwords", "too many passwords wait to be checked; try again in a moment").After(10 * time.Second)
 	ErrTooManyTokens     = refusal(Exhausted, "too_many_tokens", "60 tokens were derived from the key in this minute; use one of them, or wait").After(time.Minute)
 	ErrTooManyRequests   = refusal(Exhausted, "too_many_requests", "too many requests at once from this address; try again in a moment")
 	ErrTooManyPages      = refusal(Exhausted, "too_many_pages", "this organization reads too many pages of events at once; try again in a moment")

@@ -24,8 +24,8 @@ const burst = time.Second
 // The bounds of those who wait for a turn. One address that sends many passwords at once is not to
 // have the queue for itself; and what waits longer than maxWait has been given up by its person.
 const (
-	maxWaiting           = 256 // of each lane
-	maxWaitingPerAddress = 8
+	maxWaiting           = 256 // of each class
+	maxWaitingPerAddress = 16
 )
 
 var maxWait = 10 * time.Second // tests lower it
@@ -33,23 +33,23 @@ var maxWait = 10 * time.Second // tests lower it
 // ErrBusy says that too many passwords wait to be hashed.
 var ErrBusy = errors.New("too many passwords wait to be hashed")
 
-// A Lane is one of the two queues of a pool, which are served in turn as long as both have
+// A Class is one of the two queues of a pool, which are served in turn as long as both have
 // someone: whatever comes to the one leaves the other half of the pool.
-type Lane int
+type Class int
 
-// The lanes.
+// The queues.
 const (
-	Strangers Lane = iota // whoever sends a password
-	Known                 // who has logged in from where they are, and who has a key or a session
+	Strangers Class = iota // all who send a password
+	Known                  // who has logged in from where they are, and who has a key or a session
 )
 
 // A Client is on whose behalf a password is hashed.
 type Client struct {
-	Lane    Lane
+	Class   Class
 	Address netip.Addr // all addresses of an IPv6 /64 network count as one
 }
 
-// A Pool hashes passwords at a bounded cost, whoever sends how many of them: a few at a time,
+// A Pool hashes passwords at a bounded cost, however many come: a few at a time,
 // which bounds their memory, and with a part of the processor, which is counted in the time that each
 // hash takes. A hash that must wait does so in a bounded queue, in which addresses take turns.
 //
@@ -62,8 +62,8 @@ type Pool struct {
 	free    int           // slots
 	balance time.Duration // of processor time, as of at; below 0: a debt
 	at      time.Time
-	lanes   [2]queue
-	next    Lane // whose turn it is
+	queues  [2]queue
+	next    Class // whose turn it is
 	timer   *time.Timer
 
 	hashes, refused prometheus.Counter
@@ -77,8 +77,8 @@ func NewPool() *Pool {
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_password_refused_total", Help: "Passwords that were not hashed because too many waited."}),
 		seconds: prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_password_hashing_seconds_total", Help: "Time that hashing passwords took."})}
 	p.balance = p.allowance(burst)
-	for i := range p.lanes {
-		p.lanes[i].waiting = map[netip.Addr][]*waiter{}
+	for i := range p.queues {
+		p.queues[i].waiting = map[netip.Addr][]*waiter{}
 	}
 	p.timer = time.AfterFunc(time.Hour, p.tick)
 	p.timer.Stop()
@@ -97,7 +97,7 @@ func (p *Pool) Metrics() []prometheus.Collector {
 		Name: "keytrail_passwords_waiting", Help: "Passwords that wait to be hashed."}, func() float64 {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return float64(p.lanes[Strangers].length + p.lanes[Known].length)
+		return float64(p.queues[Strangers].length + p.queues[Known].length)
 	})}
 }
 
@@ -163,7 +163,7 @@ func (p *Pool) enter(c Client) *waiter {
 	w := &waiter{c, make(chan bool, 1)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.lanes[c.Lane].push(w) {
+	if !p.queues[c.Class].push(w) {
 		return nil
 	}
 	p.grant()
@@ -185,7 +185,7 @@ func (p *Pool) leave(took time.Duration) {
 func (p *Pool) giveUp(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.lanes[w.Lane].remove(w) && <-w.granted {
+	if !p.queues[w.Class].remove(w) && <-w.granted {
 		p.free++
 		p.grant()
 	}
@@ -202,16 +202,16 @@ func (p *Pool) grant() {
 	now := time.Now()
 	p.balance = min(p.balance+p.allowance(now.Sub(p.at)), p.allowance(burst))
 	p.at = now
-	for p.free > 0 && p.lanes[Strangers].length+p.lanes[Known].length > 0 {
+	for p.free > 0 && p.queues[Strangers].length+p.queues[Known].length > 0 {
 		if p.balance <= 0 {
 			p.timer.Reset(time.Duration(float64(-p.balance)/(share*float64(runtime.GOMAXPROCS(0)))) + time.Millisecond)
 			return
 		}
-		if p.lanes[p.next].length == 0 {
+		if p.queues[p.next].length == 0 {
 			p.next = 1 - p.next
 		}
 		p.free--
-		p.lanes[p.next].pop().granted <- true
+		p.queues[p.next].pop().granted <- true
 		p.next = 1 - p.next
 	}
 }

@@ -52,13 +52,13 @@ func TestAFloodTakesItsShare(t *testing.T) {
 		if part := took.Seconds() / (minute.Seconds() * float64(runtime.GOMAXPROCS(0))); part > 0.15 || part < 0.11 {
 			t.Errorf("hashing took %.3f of the processor", part)
 		}
-		if n := p.lanes[Strangers].length; n > maxWaiting {
+		if n := p.queues[Strangers].length; n > maxWaiting {
 			t.Errorf("%d wait", n)
 		}
 		stop()
 		flood.Wait()
-		if p.free != max(1, runtime.GOMAXPROCS(0)/4) || len(p.lanes[Strangers].waiting)+len(p.lanes[Strangers].order)+p.lanes[Strangers].length != 0 {
-			t.Errorf("it keeps %+v, %d free", p.lanes, p.free)
+		if p.free != max(1, runtime.GOMAXPROCS(0)/4) || len(p.queues[Strangers].waiting)+len(p.queues[Strangers].order)+p.queues[Strangers].length != 0 {
+			t.Errorf("it keeps %+v, %d free", p.queues, p.free)
 		}
 	})
 }
@@ -94,10 +94,10 @@ func TestAddressesTakeTurns(t *testing.T) {
 		}
 		for range 4 {
 			send("flood", Client{Address: address(1)})
-			send("flood6", Client{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", len(p.lanes[0].waiting[netip.MustParseAddr("2001:db8::")])))})
+			send("flood6", Client{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", len(p.queues[0].waiting[netip.MustParseAddr("2001:db8::")])))})
 		}
 		send("guest", Client{Address: address(2)})
-		send("owner", Client{Lane: Known, Address: address(1)})
+		send("owner", Client{Class: Known, Address: address(1)})
 		all.Wait()
 		if got := fmt.Sprint(order); got != "[flood owner flood6 guest flood flood6 flood flood6 flood flood6]" {
 			t.Error(got)
@@ -133,11 +133,11 @@ func TestAFullQueueTakesAnotherAddress(t *testing.T) {
 		if a := <-refused; a == address(5000) {
 			t.Error("an address that has none waiting is refused")
 		}
-		if p.lanes[Strangers].length != maxWaiting {
-			t.Errorf("%d wait", p.lanes[Strangers].length)
+		if p.queues[Strangers].length != maxWaiting {
+			t.Errorf("%d wait", p.queues[Strangers].length)
 		}
-		send(Client{Lane: Known, Address: address(0)})
-		if len(refused) != 0 || p.lanes[Known].length != 1 {
+		send(Client{Class: Known, Address: address(0)})
+		if len(refused) != 0 || p.queues[Known].length != 1 {
 			t.Error("one who is known finds no place because strangers wait")
 		}
 		stop()
@@ -159,7 +159,7 @@ func TestAWaitEnds(t *testing.T) {
 		if err := p.do(ctx, Client{}, 1, func() { t.Error("it is done") }); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != time.Second {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
-		if p.lanes[Strangers].length != 0 {
+		if p.queues[Strangers].length != 0 {
 			t.Error("those who left are in the queue")
 		}
 	})
