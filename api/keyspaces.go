@@ -104,14 +104,24 @@ type putKeyspaceAnswer struct {
 	Position uint64 `header:"Keytrail-Position"`
 	Body     struct {
 		Keyspace
-		Plan *KeyspacePlan `json:"plan,omitempty" doc:"Of a dry run: what would happen."`
+		Plan *DryRun `json:"plan,omitempty" doc:"Of a dry run: what would happen."`
 	}
 }
 
-// A KeyspacePlan is what a definition would do to a keyspace.
-type KeyspacePlan struct {
+// A DryRun is what a definition would do to a keyspace or a plan.
+type DryRun struct {
 	Action  string              `json:"action" enum:"create,update,none"`
 	Changes []domain.Difference `json:"changes" doc:"Of an update, by field. Entries of lists are named by what identifies them: scopes[invoices:read]."`
+}
+
+func newDryRun(created, changed bool, changes []domain.Difference) *DryRun {
+	switch {
+	case created:
+		return &DryRun{"create", orEmpty(changes)}
+	case changed:
+		return &DryRun{"update", orEmpty(changes)}
+	}
+	return &DryRun{"none", orEmpty(changes)}
 }
 
 func (s *server) putKeyspace(ctx context.Context, _ domain.Principal, in *putKeyspaceRequest) (*putKeyspaceAnswer, error) {
@@ -141,13 +151,7 @@ func (s *server) planKeyspace(ctx context.Context, c commands.KeyspaceDefinition
 	}
 	planned := answerKeyspace(projections.KeyspaceRow{Keyspace: result.Keyspace, Revision: result.Position})
 	a := &putKeyspaceAnswer{Status: http.StatusOK, ETag: planned.ETag, Position: planned.Position}
-	a.Body.Keyspace, a.Body.Plan = planned.Body, &KeyspacePlan{"none", orEmpty(changes)}
-	switch {
-	case result.Created:
-		a.Body.Plan.Action = "create"
-	case result.Changed:
-		a.Body.Plan.Action = "update"
-	}
+	a.Body.Keyspace, a.Body.Plan = planned.Body, newDryRun(result.Created, result.Changed, changes)
 	return a, nil
 }
 

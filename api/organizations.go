@@ -16,6 +16,7 @@ type Organization struct {
 	ID               domain.OrgID `json:"id"`
 	Name             string       `json:"name"`
 	CreatedAt        time.Time    `json:"created_at"`
+	Plan             *string      `json:"plan" nullable:"true" doc:"null: it has none, and no bounds but those of keyspaces."`
 	Attributes       attributes   `json:"attributes"`
 	SuspendedAt      *time.Time   `json:"suspended_at" nullable:"true" doc:"null: it is not suspended. If it is, all its keys are refused."`
 	SuspensionReason *string      `json:"suspension_reason" nullable:"true"`
@@ -30,6 +31,9 @@ type organizationAnswer struct {
 
 func showOrganization(o projections.OrganizationRow) Organization {
 	shown := Organization{ID: o.ID, Name: o.Name, CreatedAt: o.CreatedAt, Attributes: showAttributes(o.Attributes), Revision: uint64(o.Revision)}
+	if o.Plan != "" {
+		shown.Plan = &o.Plan
+	}
 	if o.Suspended() {
 		shown.SuspendedAt, shown.SuspensionReason = &o.SuspendedAt, &o.SuspensionReason
 	}
@@ -47,6 +51,7 @@ type OrganizationBody struct {
 // OrganizationChanges are what a request changes of an organization.
 type OrganizationChanges struct {
 	Name       *string          `json:"name,omitempty" nullable:"false"`
+	Plan       *string          `json:"plan,omitempty" nullable:"false" doc:"Its name, empty: none. Like the attributes it is changed by keys that serve the whole installation."`
 	Attributes attributeChanges `json:"attributes,omitempty" doc:"Those that are not named stay as they are; null takes one away."`
 }
 
@@ -118,7 +123,12 @@ func (s *server) updateOrganization(ctx context.Context, p domain.Principal, in 
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: in.request, Org: id, Name: in.Body.Name,
+	if in.Body.Plan != nil && p.Reach().All { // for a plan that another node was told of
+		if err := s.waitForEnd(ctx); err != nil {
+			return nil, err
+		}
+	}
+	result, err := s.Commands.UpdateOrganization(ctx, commands.UpdateOrganization{Request: in.request, Org: id, Name: in.Body.Name, Plan: in.Body.Plan,
 		AttributeChanges: commands.AttributeChanges{Attributes: in.Body.Attributes}})
 	return s.changedOrganization(ctx, result, err)
 }

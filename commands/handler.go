@@ -42,6 +42,7 @@ type Options struct {
 	DataKeys  DataKeyStore                    // nil: no secret is recoverable
 	Tokens    *token.Issuer                   // nil: no tokens are derived
 	Sealing   [32]byte                        // seals data keys
+	Plans     PlanIndex                       // nil: none
 	Quotas    QuotaIndex                      // nil: none
 	Sinks     SinkIndex                       // nil: none
 	SinkHost  func(string) (objection string) // why a sink may not have a host; nil: any may be
@@ -65,6 +66,7 @@ type Handler struct {
 	dataKeys  DataKeyStore
 	sealing   aead.Key
 	tokens    *token.Issuer
+	plans     PlanIndex
 	quotas    QuotaIndex
 	reserving quotaLocks
 	sinks     SinkIndex
@@ -105,7 +107,10 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.Keyspaces == nil {
 		o.Keyspaces = builtIn{domain.NewKeyspaces(nil)}
 	}
-	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
+	if o.Plans == nil {
+		o.Plans = noPlans{}
+	}
+	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, plans: o.Plans, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
 		passwords: o.Passwords,
 		reads:     newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
 }

@@ -6,11 +6,12 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-// UpdateOrganization gives a tenant another name, or other attributes.
+// UpdateOrganization gives a tenant another name, another plan, or other attributes.
 type UpdateOrganization struct {
 	Request `validate:"-"`
 	Org     domain.OrgID `validate:"-"`
 	Name    *string      `json:"name,omitempty" validate:"omitnil,required,max=200,text"` // nil: as it is
+	Plan    *string      `json:"plan,omitempty" validate:"omitempty,max=40"`              // nil: as it is; "": none
 	AttributeChanges
 }
 
@@ -31,6 +32,6 @@ func (h *Handler) UpdateOrganization(ctx context.Context, c UpdateOrganization) 
 		return OrganizationResult{}, err
 	}
 	return h.onOrganization(ctx, c.Org, c.Request, func(o domain.Organization) (domain.Event, error) {
-		return o.Update(domain.UpdateOrganization{Name: c.Name, Attributes: c.decision(), At: h.now(), By: c.By})
+		return o.Update(domain.UpdateOrganization{Name: c.Name, Plan: c.Plan, Plans: h.plans.Plans(), Attributes: c.decision(), At: h.now(), By: c.By})
 	})
 }

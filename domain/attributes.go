@@ -16,6 +16,9 @@ type AttributeChanges struct {
 	Replace bool
 }
 
+// some reports whether changes were asked for.
+func (c AttributeChanges) some() bool { return c.Replace || len(c.Values) > 0 }
+
 // changed is a with c applied, in a map of its own, or nil if that is no change.
 func (a Attributes) changed(c AttributeChanges) (Attributes, error) {
 	next := maps.Clone(a)

@@ -191,8 +191,10 @@ func (d *KeyspaceDefinition) hasScope(scope string) bool {
 }
 
 // canonical is the definition as JSON: the same for definitions that mean the same.
-func (d KeyspaceDefinition) canonical() []byte {
-	b, err := json.Marshal(d)
+func (d KeyspaceDefinition) canonical() []byte { return canonicalJSON(d) }
+
+func canonicalJSON(definition any) []byte {
+	b, err := json.Marshal(definition)
 	if err != nil {
 		panic(err) // texts and numbers alone
 	}

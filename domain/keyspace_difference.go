@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A Difference is a field of a keyspace that another definition has otherwise. nil: it has
-// none.
+// A Difference is a field of a keyspace, or of a plan, that another definition has otherwise. nil: it
+// has none.
 type Difference struct {
 	Field  string `json:"field"`
 	Before any    `json:"before"`
@@ -22,11 +22,14 @@ func (k Keyspace) Differences(name string, d KeyspaceDefinition) []Difference {
 	if k.Name == "" {
 		return nil
 	}
-	var before, after any
-	for b, v := range map[*any]KeyspaceDefinition{&before: k.KeyspaceDefinition, &after: d} {
-		_ = json.Unmarshal(v.canonical(), b) // which is JSON
-	}
-	return differences("", before, after)
+	return jsonDifferences(k.canonical(), d.canonical())
+}
+
+// jsonDifferences are those of two texts of JSON.
+func jsonDifferences(before, after []byte) []Difference {
+	var b, a any
+	_, _ = json.Unmarshal(before, &b), json.Unmarshal(after, &a) // which are JSON
+	return differences("", b, a)
 }
 
 // differences are those of two JSON values at a path.

@@ -7,6 +7,7 @@ type Organization struct {
 	ID               OrgID      `json:"id"`
 	Name             string     `json:"name"`
 	CreatedAt        time.Time  `json:"created_at"`
+	Plan             string     `json:"plan,omitempty"` // its name; "": none
 	Attributes       Attributes `json:"attributes,omitempty"`
 	SuspendedAt      time.Time  `json:"suspended_at,omitzero"` // zero: it is not
 	SuspensionReason string     `json:"suspension_reason,omitempty"`
@@ -22,9 +23,11 @@ type OrganizationCreated struct {
 	Header
 }
 
-// OrganizationUpdated gave an organization another name, or other attributes: these are all.
+// OrganizationUpdated gave an organization another name, another plan ("": none), or other
+// attributes: these are all.
 type OrganizationUpdated struct {
 	Name       *string     `json:"name,omitempty"`
+	Plan       *string     `json:"plan,omitempty"`
 	Attributes *Attributes `json:"attributes,omitempty"`
 	Header
 }
@@ -57,31 +60,58 @@ func (o Organization) Create(c CreateOrganization) (Event, error) {
 	return OrganizationCreated{ID: c.ID, Name: c.Name, Header: Header{c.At, c.By.ID}}, nil
 }
 
-// UpdateOrganization asks for another name, or other attributes.
+// UpdateOrganization asks for another name, another plan, or other attributes.
 type UpdateOrganization struct {
 	Name       *string // nil: as it is
+	Plan       *string // nil: as it is; "": none
+	Plans      Plans   // that there are
 	Attributes AttributeChanges
 	At         time.Time
 	By         Principal
 }
 
-// Update decides whether the organization may be changed.
+// Update decides whether the organization may be changed. What it was sold, and what keyspaces can
+// require of it, is not for itself to change.
 func (o Organization) Update(c UpdateOrganization) (Event, error) {
-	if o.ID == "" || !c.By.Reaches(o.ID) {
+	switch {
+	case o.ID == "" || !c.By.Reaches(o.ID):
 		return nil, ErrOrganizationNotFound
+	case (c.Plan != nil || c.Attributes.some()) && c.By.Org != Installation:
+		return nil, ErrInstallationOnly
+	}
+	plan, err := o.changedPlan(c)
+	if err != nil {
+		return nil, err
 	}
 	attributes, err := o.Attributes.changed(c.Attributes)
 	if err != nil {
 		return nil, err
 	}
-	e := OrganizationUpdated{Name: merge(&o.Name, c.Name, equal), Header: Header{c.At, c.By.ID}}
+	e := OrganizationUpdated{Name: merge(&o.Name, c.Name, equal), Plan: plan, Header: Header{c.At, c.By.ID}}
 	if attributes != nil {
 		e.Attributes = &attributes
 	}
-	if e.Name == nil && e.Attributes == nil {
+	if e.Name == nil && e.Plan == nil && e.Attributes == nil {
 		return nil, nil
 	}
 	return e, nil
+}
+
+// changedPlan is the plan that it is to get; nil: it has that already.
+func (o Organization) changedPlan(c UpdateOrganization) (*string, error) {
+	if c.Plan == nil || *c.Plan == o.Plan {
+		return nil, nil
+	}
+	if *c.Plan != "" {
+		p, err := c.Plans.Named(*c.Plan)
+		switch {
+		case err != nil:
+			return nil, ErrPlanNotFound.In("plan")
+		case p.Retired():
+			return nil, ErrPlanRetired
+		}
+	}
+	return c.Plan, nil
 }
 
 // SuspendOrganization asks to refuse all keys of the organization, until it is resumed.
@@ -131,6 +161,7 @@ func (o *Organization) Apply(e Event) {
 		o.ID, o.Name, o.CreatedAt = e.ID, e.Name, e.At
 	case OrganizationUpdated:
 		merge(&o.Name, e.Name, equal)
+		merge(&o.Plan, e.Plan, equal)
 		if e.Attributes != nil {
 			o.Attributes = *e.Attributes
 		}

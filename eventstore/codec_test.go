@@ -53,6 +53,9 @@ func samples() []domain.Event {
 		domain.KeyspaceUpdated{Name: "pingward", Definition: sampleDefinition, Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceRetired{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
 		domain.KeyspaceReinstated{Name: "pingward", Header: domain.Header{At: at, By: "system"}},
+		domain.PlanDefined{Name: "pro", Definition: samplePlan, Header: domain.Header{At: at, By: "system"}},
+		domain.PlanUpdated{Name: "pro", Definition: samplePlan, Header: domain.Header{At: at, By: "system"}},
+		domain.PlanRetired{Name: "pro", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailRead{Access: domain.AccessPage, Filter: map[string]string{"key_id": string(domain.NewKeyID("", "k"))}, From: at, To: at, Count: 3, First: at, Header: domain.Header{At: at, By: "system"}},
 		domain.SinkCreated{ID: sampleSink, Org: org, Definition: sampleSinkDefinition, Credentials: []string{"headers"}, PublicKey: "whpk_AAAA", After: domain.TrailPlace{Events: 17, Uses: 5}, Sealed: []byte("sealed 1"), Header: domain.Header{At: at, By: "system"}},
 		domain.SinkUpdated{Definition: sampleSinkDefinition, Credentials: []string{"headers"}, Sealed: []byte("sealed 2"), Header: domain.Header{At: at, By: "system"}},
@@ -133,6 +136,10 @@ var (
 	sampleInvitation = domain.NewInvitationID("", "i")
 )
 
+// samplePlan has something of every part of a definition.
+var samplePlan = domain.PlanDefinition{Description: "Ten keys", ProgrammaticAccess: true, KeysAtMost: new(10), UsesAMonth: new(int64(100_000)), UsesAMonthPerOwner: new(int64(50_000)),
+	UsesAMonthPerKey: new(int64(0)), RateLimits: []domain.RateLimit{{Limit: 100, Window: domain.Duration(time.Minute)}}, Scopes: []string{"a:read"}}
+
 var sampleSink = domain.NewSinkID("", "s")
 
 // sampleSinkDefinition has something of every part of a definition.
@@ -159,6 +166,8 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 	switch kind, _, _ := strings.Cut(domain.TypeOf(e), "."); kind {
 	case "keyspace":
 		return Message(KeyspaceRef("pingward"), 7, command, e)
+	case "plan":
+		return Message(PlanRef("pro"), 7, command, e)
 	case "sink":
 		return Message(SinkRef(org, sampleSink), 7, command, e)
 	case "quota":

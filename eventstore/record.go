@@ -39,7 +39,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 // A Ref names one aggregate and so one subject of the events stream.
 type Ref struct {
 	Org  domain.OrgID
-	Kind string // "key", "organization", "keyspace", "quota", "reader", "sink", "keyring", "trail",
+	Kind string // "key", "organization", "keyspace", "plan", "quota", "reader", "sink", "keyring", "trail",
 	// "user", "address", "members", "directory" or "sessions"
 	ID string
 }
@@ -57,6 +57,9 @@ func OwnerRef(org domain.OrgID, owner string) Ref {
 
 // KeyspaceRef names a keyspace.
 func KeyspaceRef(name string) Ref { return Ref{domain.Installation, "keyspace", name} }
+
+// PlanRef names a plan.
+func PlanRef(name string) Ref { return Ref{domain.Installation, "plan", name} }
 
 // QuotaRef names a quota of an organization.
 func QuotaRef(org domain.OrgID, of domain.QuotaOf) Ref { return Ref{org, "quota", of.ID(org)} }

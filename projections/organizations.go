@@ -13,6 +13,7 @@ const (
 	rowOrganization          = 'o' // id → revision, organization
 	rowOrganizationByCreated = 'c' // created, id
 	rowOrganizationSuspended = 's' // id; of those that are
+	rowOrganizationPlan      = 'p' // id → the plan's name; of those that have one
 )
 
 // An OrganizationRow is one organization. Revision is the position of its last event.
@@ -21,17 +22,18 @@ type OrganizationRow struct {
 	Revision eventstore.Position
 }
 
-// An organizationsTable writes the rows of organizations, and gives the store the set of those
-// that are suspended when they are published.
+// An organizationsTable writes the rows of organizations, and gives the store those that are
+// suspended, and those that have a plan, when they are published.
 type organizationsTable struct {
 	directTable
 	store     *Store
-	suspended *orgSet
+	suspended *orgMap[struct{}]
+	planned   *orgMap[string]
 	outdated  outdated // of the cache of attributes
 }
 
 func newOrganizationsTable(s *Store, state tableState) table {
-	t := &organizationsTable{directTable{tableState: state}, s, new(orgSet), newOutdated(s.attributes)}
+	t := &organizationsTable{directTable{tableState: state}, s, new(orgMap[struct{}]), new(orgMap[string]), newOutdated(s.attributes)}
 	t.write = t.writeOrganizations
 	return t
 }
@@ -40,14 +42,21 @@ func (t *organizationsTable) resume(r rows, e catalogEntry) error {
 	if err := t.directTable.resume(r, e); err != nil {
 		return err
 	}
-	return r.each([]byte{rowOrganizationSuspended}, func(key, _ []byte) error {
-		t.suspended = t.suspended.with([idSize]byte(key[1:]), true)
+	if err := r.each([]byte{rowOrganizationSuspended}, func(key, _ []byte) error {
+		t.suspended = t.suspended.with([idSize]byte(key[1:]), struct{}{})
+		return nil
+	}); err != nil {
+		return err
+	}
+	return r.each([]byte{rowOrganizationPlan}, func(key, name []byte) error {
+		t.planned = t.planned.with([idSize]byte(key[1:]), string(name))
 		return nil
 	})
 }
 
 func (t *organizationsTable) publishing(number uint64) {
 	t.store.suspended.Store(t.suspended)
+	t.store.planned.Store(t.planned)
 	t.outdated.publishing(number)
 }
 
@@ -72,7 +81,7 @@ func (t *organizationsTable) writeOrganization(r rowMap, record *eventstore.Reco
 	if err != nil {
 		return err
 	}
-	before := o.Suspended()
+	before := o.Organization
 	o.Apply(record.Event)
 	value, err := json.Marshal(o.Organization)
 	if err != nil {
@@ -83,8 +92,13 @@ func (t *organizationsTable) writeOrganization(r rowMap, record *eventstore.Reco
 	}
 	bits := id.Bytes()
 	t.outdated.add(idDigest(bits))
-	if o.Suspended() != before {
+	if o.Suspended() != before.Suspended() {
 		if err := t.writeSuspension(r, bits, o.Suspended()); err != nil {
+			return err
+		}
+	}
+	if o.Plan != before.Plan {
+		if err := t.writePlan(r, bits, o.Plan); err != nil {
 			return err
 		}
 	}
@@ -92,11 +106,22 @@ func (t *organizationsTable) writeOrganization(r rowMap, record *eventstore.Reco
 }
 
 func (t *organizationsTable) writeSuspension(r rowMap, id [idSize]byte, suspended bool) error {
-	t.suspended = t.suspended.with(id, suspended)
 	if suspended {
+		t.suspended = t.suspended.with(id, struct{}{})
 		return r.set(row(rowOrganizationSuspended, id[:]), nil)
 	}
+	t.suspended = t.suspended.without(id)
 	return r.delete(row(rowOrganizationSuspended, id[:]))
+}
+
+// writePlan notes the plan of an organization; "": none.
+func (t *organizationsTable) writePlan(r rowMap, id [idSize]byte, name string) error {
+	if name != "" {
+		t.planned = t.planned.with(id, name)
+		return r.set(row(rowOrganizationPlan, id[:]), []byte(name))
+	}
+	t.planned = t.planned.without(id)
+	return r.delete(row(rowOrganizationPlan, id[:]))
 }
 
 func organizationRow(id domain.OrgID) []byte { b := id.Bytes(); return row(rowOrganization, b[:]) }

@@ -21,7 +21,8 @@ type projection struct {
 // projections are all there are. Raise a version when the rows become others.
 var projections = []projection{
 	{"keys", 14, eventstore.Events, newKeysTable},
-	{"organizations", 4, eventstore.Events, newOrganizationsTable},
+	{"plans", 1, eventstore.Events, newPlansTable}, // before those of organizations, which name them
+	{"organizations", 5, eventstore.Events, newOrganizationsTable},
 	{"owners", 1, eventstore.Events, newOwnersTable},
 	{"keyspaces", 1, eventstore.Events, newKeyspacesTable},
 	{"sinks", 1, eventstore.Events, newSinksTable},

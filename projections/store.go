@@ -36,12 +36,14 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people view // of the events
-	usage, postings, messages                                                          view // of the uses
+	keys, plans, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people view // of the events
+	usage, postings, messages                                                                 view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces] // as they are published; of the table of keyspaces
 	sinkSet     atomic.Pointer[SinkSet]          // as they are published; of the table of sinks
-	suspended   atomic.Pointer[orgSet]           // as they are published; of the table of organizations
+	planSet     atomic.Pointer[domain.Plans]     // as they are published; of the table of plans
+	planned     atomic.Pointer[orgMap[string]]   // names of the plans of organizations; of the table of organizations
+	suspended   atomic.Pointer[orgMap[struct{}]] // as they are published; of the table of organizations
 	credentials *cache                           // kept in line with the published rows of keys by its table
 	attributes  *cache                           // names of attributes, kept in line by the tables of owners and organizations
 	peopleCache *cache                           // what sessions are decided from, kept in line by the table of people
@@ -54,7 +56,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare), peopleCache: newCache(o.CacheBytes / attributesShare)}
 	s.keyspaceSet.Store(domain.NewKeyspaces(nil))
-	s.suspended.Store(new(orgSet))
+	s.planSet.Store(&domain.Plans{})
+	s.planned.Store(new(orgMap[string]))
+	s.suspended.Store(new(orgMap[struct{}]))
 	s.sinkSet.Store(newSinkSet(nil))
 	for stream := range s.engines {
 		e, err := openEngine(s, dir, eventstore.Stream(stream))
@@ -65,7 +69,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.keys, s.organizations, s.owners, s.keyspaces = s.find("keys"), s.find("organizations"), s.find("owners"), s.find("keyspaces")
 	s.quotas, s.requests, s.orgEvents = s.find("quotas"), s.find("requests"), s.find("org_events")
-	s.sinks, s.people = s.find("sinks"), s.find("people")
+	s.sinks, s.people, s.plans = s.find("sinks"), s.find("people"), s.find("plans")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

@@ -21,14 +21,14 @@ import (
 
 // kinds are what the documents of a file can be of, with the path below which the service has
 // each by its name. It takes PUT there, and dry_run=true answers with a plan.
-var kinds = map[string]string{"keyspace": "/v1/keyspaces/"}
+var kinds = map[string]string{"keyspace": "/v1/keyspaces/", "plan": "/v1/plans/"}
 
 func applyCommand(c *client) *cobra.Command {
 	var file string
 	var dryRun bool
-	cmd := &cobra.Command{Use: "apply -f FILE", Short: "Make keyspaces as a file says", Args: cobra.NoArgs,
-		Long: `Make keyspaces as a file says, - for standard input: those that are new are created,
-others get the definition, and one that has it already stays as it is.
+	cmd := &cobra.Command{Use: "apply -f FILE", Short: "Make keyspaces and plans as a file says", Args: cobra.NoArgs,
+		Long: `Make keyspaces and plans as a file says, - for standard input: those that are new are
+created, others get the definition, and one that has it already stays as it is.
 
 The file is YAML or JSON, with several documents if need be. All are checked before the
 first is applied; each fault is told with its line.`,
@@ -140,14 +140,14 @@ func (c *client) plan(cmd *cobra.Command, all []documents.Document) (plans []pla
 	for i := range all {
 		d := &all[i]
 		var a struct {
-			api.Keyspace
-			Plan api.KeyspacePlan `json:"plan"`
+			api.Keyspace            // of a plan: what both have
+			Plan         api.DryRun `json:"plan"`
 		}
 		err := checkDocument(all[:i], d)
 		if err == nil {
 			err = c.put(cmd, d, 0, url.Values{"dry_run": {"true"}}, &a)
 		}
-		if err == nil {
+		if err == nil && d.Kind == "keyspace" {
 			err = overlap(d, keyspaces, &a.Keyspace)
 			keyspaces = append(keyspaces, domain.Keyspace{Name: a.Name, KeyspaceDefinition: a.KeyspaceDefinition})
 		}

@@ -41,9 +41,11 @@ func documentOf(k api.Keyspace) keyspaceDocument {
 	return keyspaceDocument{"keyspace", k.Name, k.KeyspaceDefinition}
 }
 
-// keyspaceFile is a keyspace as YAML, its fields in the order in which they are defined.
-func keyspaceFile(k api.Keyspace) string {
-	text, err := json.Marshal(documentOf(k))
+func keyspaceFile(k api.Keyspace) string { return fileOf(documentOf(k)) }
+
+// fileOf is a document as YAML, its fields in the order in which they are defined.
+func fileOf(document any) string {
+	text, err := json.Marshal(document)
 	if err != nil {
 		panic(err) // texts and numbers alone
 	}

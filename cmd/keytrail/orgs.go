@@ -36,7 +36,7 @@ func orgsCommand(c *client) *cobra.Command {
 		&cobra.Command{Use: "rename ORG_ID NAME", Short: "Rename an organization", Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
 			return one(http.MethodPatch, "/v1/organizations/"+url.PathEscape(args[0]), map[string]string{"name": args[1]})(cmd)
 		}},
-		setOrgCommand(one), suspendOrgCommand(one),
+		setOrgCommand(one), updateOrgCommand(one), suspendOrgCommand(one),
 		&cobra.Command{Use: "resume ORG_ID", Short: "End the suspension of an organization", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			return one(http.MethodPost, "/v1/organizations/"+url.PathEscape(args[0])+"/resume", nil)(cmd)
 		}},
@@ -73,6 +73,23 @@ func setOrgCommand(one orgRequest) *cobra.Command {
 			return err
 		}
 		return one(http.MethodPatch, "/v1/organizations/"+url.PathEscape(args[0]), map[string]any{"attributes": attributes})(cmd)
+	}
+	return cmd
+}
+
+func updateOrgCommand(one orgRequest) *cobra.Command {
+	cmd := &cobra.Command{Use: "update ORG_ID", Short: "Give an organization another name, or another plan", Args: cobra.ExactArgs(1)}
+	cmd.Flags().String("name", "", "the new name")
+	cmd.Flags().String("plan", "", `the plan's name, "" for none`)
+	cmd.MarkFlagsOneRequired("name", "plan")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		body := map[string]string{}
+		for _, field := range []string{"name", "plan"} {
+			if f := cmd.Flags().Lookup(field); f.Changed {
+				body[field] = f.Value.String()
+			}
+		}
+		return one(http.MethodPatch, "/v1/organizations/"+url.PathEscape(args[0]), body)(cmd)
 	}
 	return cmd
 }
@@ -171,7 +188,11 @@ func showOrgs(w io.Writer, all []api.Organization) {
 		if o.SuspendedAt != nil {
 			status = "suspended"
 		}
-		rows = append(rows, []string{string(o.ID), o.CreatedAt.Format("2006-01-02T15:04:05Z"), strconv.FormatUint(o.Revision, 10), status, o.Name})
+		plan := "-"
+		if o.Plan != nil {
+			plan = *o.Plan
+		}
+		rows = append(rows, []string{string(o.ID), o.CreatedAt.Format("2006-01-02T15:04:05Z"), strconv.FormatUint(o.Revision, 10), status, plan, o.Name})
 	}
-	table(w, "ID CREATED REVISION STATUS NAME", rows)
+	table(w, "ID CREATED REVISION STATUS PLAN NAME", rows)
 }
