@@ -20,6 +20,7 @@ const rich = `{
 	"bounds":{"max_ttl":"48h","keys_per_owner":5,"keys_per_organization":100,"min_overlap":"1m","max_overlap":"1h30m","rotate_after":"720h"},
 	"notices":{"expiring_days":7,"idle_days":30},"recoverable":true,"revoke_leaked":true,
 	"tokens":{"max_ttl":"1h","audience":"https://api.example"},
+	"sessions":{"roles":[{"role":"member","scopes":["invoices:read"]}]},
 	"gateway":{"demands":["scope","organization","cost"],"record_resource":true,"rate_limit_headers":["x-ratelimit","ratelimit"]},
 	"requirements":[{"attribute":"discord_id","of":"owner","reply":{"status":403,"content_type":"text/plain","headers":{"X-Why":"{}"},"body":"Please enter {{.Attribute}}"}}],
 	"replies":[{"for":["MISSING","NOT_FOUND"],"status":401,"body":"{\"message\":\"{{.Outcome}}\"}"}]

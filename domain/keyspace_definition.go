@@ -11,19 +11,20 @@ import (
 // A KeyspaceDefinition is the policy of a keyspace, as an operator writes it. The validate tags
 // are the bounds that commands hold it to, and that the API's document states.
 type KeyspaceDefinition struct {
-	Description  string        `json:"description,omitempty" validate:"max=500,text"`
-	Format       Format        `json:"format"`
-	Presentation Presentation  `json:"presentation,omitzero"`
-	Scopes       []ScopeEntry  `json:"scopes,omitempty" validate:"max=500,unique=Scope,dive"` // the catalogue; none: keys may have any scope
-	Defaults     KeyDefaults   `json:"defaults,omitzero"`
-	Bounds       KeyBounds     `json:"bounds,omitzero"`
-	Notices      Notices       `json:"notices,omitzero"`
-	Recoverable  bool          `json:"recoverable,omitempty"` // secrets are sealed, too, and can be revealed
-	RevokeLeaked bool          `json:"revoke_leaked,omitempty"`
-	Tokens       *TokenPolicy  `json:"tokens,omitempty"` // nil: no tokens are derived
-	Gateway      GatewayPolicy `json:"gateway,omitzero"`
-	Requirements []Requirement `json:"requirements,omitempty" validate:"max=20,dive"`
-	Replies      []Reply       `json:"replies,omitempty" validate:"max=20,dive"`
+	Description  string         `json:"description,omitempty" validate:"max=500,text"`
+	Format       Format         `json:"format"`
+	Presentation Presentation   `json:"presentation,omitzero"`
+	Scopes       []ScopeEntry   `json:"scopes,omitempty" validate:"max=500,unique=Scope,dive"` // the catalogue; none: keys may have any scope
+	Defaults     KeyDefaults    `json:"defaults,omitzero"`
+	Bounds       KeyBounds      `json:"bounds,omitzero"`
+	Notices      Notices        `json:"notices,omitzero"`
+	Recoverable  bool           `json:"recoverable,omitempty"` // secrets are sealed, too, and can be revealed
+	RevokeLeaked bool           `json:"revoke_leaked,omitempty"`
+	Tokens       *TokenPolicy   `json:"tokens,omitempty"`   // nil: no tokens are derived
+	Sessions     *SessionPolicy `json:"sessions,omitempty"` // nil: sessions are not good here
+	Gateway      GatewayPolicy  `json:"gateway,omitzero"`
+	Requirements []Requirement  `json:"requirements,omitempty" validate:"max=20,dive"`
+	Replies      []Reply        `json:"replies,omitempty" validate:"max=20,dive"`
 }
 
 // A Presentation is where gateways find the key in a client's request.
@@ -75,6 +76,29 @@ type Notices struct {
 type TokenPolicy struct {
 	MaxTTL   Duration `json:"max_ttl,omitempty" validate:"token_ttl"` // 0: 5 minutes
 	Audience string   `json:"audience,omitempty" validate:"max=200,text"`
+}
+
+// A SessionPolicy makes sessions of users good for the product, beside keys.
+type SessionPolicy struct {
+	// Roles are what roles may do at the product, beside what they may do here. An owner may do
+	// everything.
+	Roles []RoleScopes `json:"roles,omitempty" validate:"max=50,unique=Role,dive"`
+}
+
+// RoleScopes are what a role may do at a product.
+type RoleScopes struct {
+	Role   string   `json:"role" validate:"required,max=64,role_name"`
+	Scopes []string `json:"scopes" validate:"max=100,unique,dive,scope"`
+}
+
+// ScopesOf are what a role may do at the product.
+func (p *SessionPolicy) ScopesOf(role string) []string {
+	for i := range p.Roles {
+		if p.Roles[i].Role == role {
+			return p.Roles[i].Scopes
+		}
+	}
+	return nil
 }
 
 // DefaultTokenTTL is the longest life of a derived token unless a keyspace says otherwise.
@@ -160,11 +184,29 @@ func (d *KeyspaceDefinition) check() error {
 			return InvalidField("defaults.scopes["+itoa(i)+"]", "is not in the catalogue under scopes")
 		}
 	}
+	if err := d.checkSessions(); err != nil {
+		return err
+	}
 	if err := d.checkReplies(); err != nil {
 		return err
 	}
 	if len(d.canonical()) > maxDefinition {
 		return InvalidField("", "a keyspace may have at most %d bytes as JSON", maxDefinition)
+	}
+	return nil
+}
+
+// checkSessions refuses scopes of roles that the catalogue lacks.
+func (d *KeyspaceDefinition) checkSessions() error {
+	if d.Sessions == nil {
+		return nil
+	}
+	for i, r := range d.Sessions.Roles {
+		for j, s := range r.Scopes {
+			if !d.hasScope(s) {
+				return InvalidField("sessions.roles["+itoa(i)+"].scopes["+itoa(j)+"]", "is not in the catalogue under scopes")
+			}
+		}
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func differences(path string, before, after any) []Difference {
 }
 
 // identities are the members that tell the entries of a list apart.
-var identities = []string{"scope", "name", "window", "attribute", "for"}
+var identities = []string{"scope", "name", "window", "attribute", "for", "role"}
 
 // members are those of an object, and the entries of a list of objects by what tells them
 // apart, as they continue a path. ok is false for all else, and if two entries are alike.
