@@ -52,7 +52,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 		}
 	}
 	if v.Has("key_id") {
-		if q.filter.Key, err = domain.ParseKeyID(v.Get("key_id")); err != nil {
+		if q.filter.Key, err = domain.ParseUsedID(v.Get("key_id")); err != nil {
 			return q, domain.InvalidField("key_id", "must be a key's id")
 		}
 		if k, err := s.Store.Key(q.filter.Reach, q.filter.Key); err == nil {
@@ -81,7 +81,7 @@ func (s *server) parseEvents(r *http.Request, p domain.Principal) (q eventQuery,
 }
 
 // principalID is how the ids of principals look. Another actor finds nothing.
-var principalID = regexp.MustCompile(`^(key_[0-9a-z]{26}|[a-z_]{1,20})$`)
+var principalID = regexp.MustCompile(`^((key|user)_[0-9a-z]{26}|[a-z_]{1,20})$`)
 
 // chosen is what some of a query's parameters say, for the trail, on which no secret may come
 // that a reader takes for the actor.

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// KeyUsed is one verification of a key, whatever its outcome; or, with a Count, several
-// refusals that were summed up.
+// KeyUsed is one verification of a key or of a session, whatever its outcome; or, with a Count,
+// several refusals that were summed up.
 type KeyUsed struct {
-	Key       KeyID     `json:"key_id"`
+	Key       KeyID     `json:"key_id" jsonschema:"pattern=^(key|ses)_[0-9a-hjkmnp-tv-z]{26}$"` // or the session's
 	Code      Outcome   `json:"code"`
 	Scopes    []string  `json:"scopes,omitempty"` // those asked for
 	IP        string    `json:"ip,omitempty"`

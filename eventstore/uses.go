@@ -43,11 +43,11 @@ func (b *UseBatch) Size() int { return len(b.lines) }
 // Reset empties b for another message and keeps its memory.
 func (b *UseBatch) Reset() { *b = UseBatch{lines: b.lines[:0]} }
 
-// Add puts a use of a key of org into b; decided is the position of the events at which its
+// Add puts a use of a key or a session of org into b; decided is the position of the events at which its
 // outcome was decided. It returns false, and leaves b as it was, if that is full.
 func (b *UseBatch) Add(org domain.OrgID, u *domain.KeyUsed, decided Position) bool {
 	before := len(b.lines)
-	b.begin(org, kindKey, string(u.Key), u.Code, u.At, decided)
+	b.begin(org, kindOf(u.Key), string(u.Key), u.Code, u.At, decided)
 	b.texts(`,"scopes":`, u.Scopes)
 	b.lines = fastjson.AppendOptionalMember(b.lines, `,"ip":`, u.IP)
 	b.lines = fastjson.AppendOptionalMember(b.lines, `,"by":`, u.Principal)
@@ -158,8 +158,18 @@ func (b *UseBatch) appendBody(body []byte, node string) []byte {
 	return append(body, b.lines...)
 }
 
-// kindKey is the kind of a principal that is a key.
-const kindKey = "key"
+// The kinds of principals: what was used is a key, or a session.
+const (
+	kindKey     = "key"
+	kindSession = "session"
+)
+
+func kindOf(id domain.KeyID) string {
+	if id.IsSession() {
+		return kindSession
+	}
+	return kindKey
+}
 
 // A useHead is the first line of a message.
 type useHead struct {
@@ -315,7 +325,7 @@ func (u *useLine) record(r *Record, decided Position) error {
 		return fmt.Errorf("use %d has no organization or no outcome", r.Index)
 	}
 	switch u.Kind {
-	case kindKey:
+	case kindKey, kindSession:
 		r.Type, r.Event = typeUsed, domain.KeyUsed{Key: domain.KeyID(u.ID), Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.By,
 			RequestID: u.RequestID, Resource: u.Resource, Cost: u.Cost, Windows: u.Windows, At: r.Time, Count: u.Count, First: first, Addresses: u.Addresses, Resources: u.Resources}
 	case "":

@@ -48,11 +48,12 @@ func (b *usageBuffer) full() bool {
 	return b.closed || len(b.all) >= maxBufferedKeys || b.rows >= maxBufferedRows || b.uses >= maxBufferedUses
 }
 
-// add counts the uses among records.
+// add counts the uses of keys among records. Sessions, of which each log-in makes another one, have no
+// counts.
 func (b *usageBuffer) add(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
 	for i := range records {
 		u, ok := records[i].Event.(domain.KeyUsed)
-		if !ok || records[i].Position <= b.checkpoint.Position {
+		if !ok || u.Key.IsSession() || records[i].Position <= b.checkpoint.Position {
 			continue
 		}
 		if err := b.count(&records[i], &u); err != nil {
