@@ -64,7 +64,7 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, l) }()
-	tokens, err := token.NewIssuer([32]byte{1}, "")
+	tokens, err := token.NewIssuer([32]byte{1}, [32]byte{2}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

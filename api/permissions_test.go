@@ -16,7 +16,7 @@ var writePermissions = flag.Bool("permissions.write", false, "write docs/permiss
 // permissions are those of every route of a service that has all of them.
 func permissions(t *testing.T) []routePermission {
 	t.Helper()
-	tokens, err := token.NewIssuer([32]byte{1}, "")
+	tokens, err := token.NewIssuer([32]byte{1}, [32]byte{2}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,14 +62,20 @@ func (s *server) deriveToken(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// keySetAge is how long the JWK set may be cached. It changes with the keyring alone.
+// keySetAge is how long the JWK set may be cached. It changes with the keyring, and when the keys of
+// sessions are rotated.
 const keySetAge = "public, max-age=300"
 
-// keySet answers the public keys of derived tokens.
-func (s *server) keySet(w http.ResponseWriter, _ *http.Request) {
+// keySet answers the public keys of derived tokens, and of sessions that can still be good.
+func (s *server) keySet(w http.ResponseWriter, r *http.Request) {
+	set, err := s.Tokens.KeySet(s.Store.SessionKeys().Generations(s.Now()))
+	if err != nil {
+		s.problem(w, r, err)
+		return
+	}
 	w.Header().Set("Content-Type", "application/jwk-set+json")
 	w.Header().Set("Cache-Control", keySetAge)
-	_, _ = w.Write(s.Tokens.KeySet()) // the client may be gone
+	_, _ = w.Write(set) // the client may be gone
 }
 
 func (s *server) documentDeriveToken() description {
@@ -79,6 +85,6 @@ func (s *server) documentDeriveToken() description {
 }
 
 func documentKeySet() description {
-	return description{summary: "The public keys of derived tokens (RFC 7517)", details: "For services that check tokens by themselves.", security: openToAll,
+	return description{summary: "The public keys of derived tokens and sessions (RFC 7517)", details: "For services that check tokens by themselves.", security: openToAll,
 		answer: map[string]*huma.MediaType{"application/jwk-set+json": {Schema: &huma.Schema{Type: "object"}}}}
 }

@@ -92,7 +92,7 @@ func TestAGatewayTakesNoTokenOfAnotherService(t *testing.T) {
 }
 
 func TestATokenEndsByTheClockAndIsNotAnotherInstallations(t *testing.T) {
-	tokens, err := token.NewIssuer([32]byte{1}, "")
+	tokens, err := token.NewIssuer([32]byte{1}, [32]byte{2}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestATokenEndsByTheClockAndIsNotAnotherInstallations(t *testing.T) {
 		}
 		return text
 	}
-	other, err := token.NewIssuer([32]byte{2}, "")
+	other, err := token.NewIssuer([32]byte{3}, [32]byte{4}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

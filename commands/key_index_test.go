@@ -265,7 +265,7 @@ func (l *crowd) Append(ctx context.Context, ref eventstore.Ref, after eventstore
 func TestTokensOfAKeyAreDerivedOneAfterAnother(t *testing.T) {
 	f := setUp(t)
 	k := f.create(f.simple())
-	issuer, err := token.NewIssuer([32]byte{1}, "")
+	issuer, err := token.NewIssuer([32]byte{1}, [32]byte{2}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ const plainDefinition = `{"description":"d","format":{"prefix":"p_","environment
 	"scopes":[{"scope":"a:read","description":"d","category":"c"},{"scope":"a:write"}],
 	"defaults":{"ttl":"1h","scopes":["a:read"],"rate_limits":[{"limit":1,"window":"1m"},{"limit":1,"window":"1h"}]},
 	"bounds":{"max_ttl":"2h","min_overlap":"1h","max_overlap":"2h","rotate_after":"1h"},
-	"tokens":{"max_ttl":"1m","audience":"a"},"gateway":{"demands":["scope"],"rate_limit_headers":["ratelimit"]},
+	"tokens":{"max_ttl":"1m","audience":"a"},"sessions":{"roles":[{"role":"admin","scopes":[]},{"role":"member","scopes":["a:read"]}]},"gateway":{"demands":["scope"],"rate_limit_headers":["ratelimit"]},
 	"requirements":[{"attribute":"a","of":"owner","reply":{"status":403,"headers":{"X-A":"b"},"body":"{}"}}],
 	"replies":[{"for":["MISSING"],"status":401,"content_type":"application/json","headers":{"X-A":"b"},"body":"{}"}]}`
 
@@ -154,6 +154,16 @@ func bounds() (all []bound) {
 	bad("tokens.max_ttl", "must be from 1s to 24h", "-1s", "1ms", "25h")
 	upTo("tokens.audience", 200, "at most 200 characters")
 	bad("tokens.audience", control, "a\nb")
+	list("sessions.roles", 50, func(i int) any { return map[string]any{"role": fmt.Sprint("r", i)} })
+	bad("sessions.roles", "same role", []any{map[string]any{"role": "member"}, map[string]any{"role": "member"}})
+	upTo("sessions.roles[1].role", 64, "at most 64 characters")
+	bad("sessions.roles[1].role", "begin with a letter", "Member", "1", "a b", "é")
+	bad("sessions.roles[1].role", "is required", "")
+	bad("sessions.roles[1].scopes", "the same twice", []any{"a:read", "a:read"})
+	bad("sessions.roles[1].scopes", "at most 100 entries", times(101, word("a:x%d")))
+	good("sessions.roles[1].scopes[0]", "a:*", "*")
+	bad("sessions.roles[1].scopes[0]", "resource:action", "a", "")
+	bad("sessions.roles[1].scopes[0]", "not in the catalogue", "b:read")
 	good("gateway.demands", []any{"cost", "organization", "scope"}, []any{})
 	bad("gateway.demands", "the same twice", []any{"cost", "cost"})
 	bad("gateway.demands", "at most 3 entries", []any{"a", "b", "c", "d"})
@@ -262,7 +272,7 @@ func TestEveryFieldOfADefinitionHasItsBound(t *testing.T) {
 		refused[indexes.ReplaceAllString(b.refused, "[]")] = true
 	}
 	for _, field := range fieldsOf(reflect.TypeFor[domain.KeyspaceDefinition](), "") {
-		if !refused[field] && !slices.Contains([]string{"presentation", "defaults", "bounds", "notices", "tokens", "gateway", "format", "requirements[].reply"}, field) {
+		if !refused[field] && !slices.Contains([]string{"presentation", "defaults", "bounds", "notices", "tokens", "sessions", "gateway", "format", "requirements[].reply"}, field) {
 			t.Errorf("no value of %s is refused", field)
 		}
 	}

@@ -86,6 +86,7 @@ var EventTypes = []EventType{
 	{Name: "trail.begun", Zero: TrailBegun{}},
 	{Name: "trail.keys_rotated", Zero: TrailKeysRotated{}},
 	{Name: "trail.fork_detected", Zero: TrailForkDetected{}},
+	{Name: "session_keys.rotated", Zero: SessionKeysRotated{}},
 	{Name: "audit.read", Zero: TrailRead{}},
 	{Name: "sink.created", Zero: SinkCreated{}},
 	{Name: "sink.updated", Zero: SinkUpdated{}},

@@ -59,6 +59,14 @@ func ParseKeyID(s string) (KeyID, error) {
 	return KeyID(s), nil
 }
 
+// ParseUsedID reads the id of what can be used: of a key, or of a session.
+func ParseUsedID(s string) (KeyID, error) {
+	if _, ok := parseID(sessionPrefix, s); ok {
+		return KeyID(s), nil
+	}
+	return ParseKeyID(s)
+}
+
 // ParseOrgID is the only way from outside text to an OrgID.
 func ParseOrgID(s string) (OrgID, error) {
 	if _, ok := parseID(orgPrefix, s); !ok {
@@ -177,7 +185,17 @@ func hash(prefix string, parts ...string) [16]byte {
 }
 
 // Bytes is the id's 128 bits, for compact rows.
-func (id KeyID) Bytes() [16]byte { b, _ := parseID(keyPrefix, string(id)); return b }
+func (id KeyID) Bytes() [16]byte {
+	if id.IsSession() {
+		b, _ := parseID(sessionPrefix, string(id))
+		return b
+	}
+	b, _ := parseID(keyPrefix, string(id))
+	return b
+}
+
+// IsSession reports whether the id of what was used is that of a session.
+func (id KeyID) IsSession() bool { return strings.HasPrefix(string(id), sessionPrefix) }
 
 // Bytes is the id's 128 bits, for compact rows.
 func (id OrgID) Bytes() [16]byte { b, _ := parseID(orgPrefix, string(id)); return b }

@@ -78,9 +78,10 @@ var (
 	ErrKeyringMismatch    = refusal(Conflict, "keyring_mismatch", "the installation has another keyring")
 	ErrRootKeyProtected   = refusal(Conflict, "root_key_protected", "the root key can be rotated, but not revoked, disabled, narrowed or made to expire; "+
 		"the operator of the service can replace it with keytrail root-key reset")
-	ErrOwnKey           = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
-	ErrTooManyTrailKeys = refusal(Conflict, "too_many_trail_keys", "three generations of keys sign checkpoints at the moment; wait for an overlap to end")
-	ErrRebuildRunning   = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
+	ErrOwnKey             = refusal(Conflict, "own_key", "the key that a bulk revocation is asked with is left out; revoke it by itself")
+	ErrTooManyTrailKeys   = refusal(Conflict, "too_many_trail_keys", "three generations of keys sign checkpoints at the moment; wait for an overlap to end")
+	ErrTooManySessionKeys = refusal(Conflict, "too_many_session_keys", "ten generations of keys of sessions are good at the moment; wait for an overlap to end, or rotate without one")
+	ErrRebuildRunning     = refusal(Conflict, "rebuild_running", "another projection is being rebuilt; wait until that ends, or cancel it")
 
 	ErrUserExists         = refusal(Conflict, "user_exists", "the user exists already")
 	ErrUserRemoved        = refusal(Conflict, "user_removed", "the user is disabled or removed")

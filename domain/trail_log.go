@@ -28,13 +28,9 @@ const (
 
 // TrailKeys are a generation of the keys that sign checkpoints.
 type TrailKeys struct {
-	Generation int
-	Until      time.Time // they sign up to then; zero: until the next generation comes
-	Verifiers  map[string][]string
+	KeyGeneration // they sign while it is good
+	Verifiers     map[string][]string
 }
-
-// Sign reports whether the keys sign at a time.
-func (k TrailKeys) Sign(at time.Time) bool { return k.Until.IsZero() || at.Before(k.Until) }
 
 // TrailBegun says that new Merkle logs over the trail began.
 type TrailBegun struct {
@@ -142,7 +138,7 @@ const maxSigningKeys = 3
 // SigningKeys are the generations that sign at a time, the newest first.
 func (t TrailLog) SigningKeys(at time.Time) (keys []TrailKeys) {
 	for _, k := range t.Keys {
-		if k.Sign(at) {
+		if k.Good(at) {
 			keys = append(keys, k)
 		}
 	}
@@ -179,7 +175,7 @@ func (t *TrailLog) Apply(e Event) {
 			earlier = append([]string{t.Origin}, t.Earlier...)
 		}
 		*t = TrailLog{Number: e.Log, Origin: e.Origin, Reason: e.Reason, Began: e.At, Restored: e.Restored, Earlier: earlier, Previous: e.Previous,
-			Keys: []TrailKeys{{Generation: 1, Verifiers: e.VerifierKeys}}}
+			Keys: []TrailKeys{{KeyGeneration{Generation: 1}, e.VerifierKeys}}}
 	case TrailKeysRotated:
 		before := make([]TrailKeys, len(t.Keys)) // the old slice may be in use
 		for i, k := range t.Keys {
@@ -187,7 +183,7 @@ func (t *TrailLog) Apply(e Event) {
 				before[i].Until = e.OldUntil
 			}
 		}
-		t.Keys = append([]TrailKeys{{Generation: e.Generation, Verifiers: e.VerifierKeys}}, before...)
+		t.Keys = append([]TrailKeys{{KeyGeneration{Generation: e.Generation}, e.VerifierKeys}}, before...)
 	case TrailForkDetected:
 		forks := map[string]bool{e.Stream: true}
 		for s := range t.Forks {

@@ -98,6 +98,7 @@ func samples() []domain.Event {
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailBegun{Log: 2, Origin: "keytrail/0123456789abcdef0123/89abcdef", Reason: domain.TrailRestored, Comment: "a disk was lost", Restored: "2026-11-20T11:00:00Z", Previous: map[string]string{"events": sampleNote}, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
 		domain.TrailKeysRotated{Log: 2, Generation: 2, OldUntil: at, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
+		domain.SessionKeysRotated{Generation: 2, OldUntil: at, Header: domain.Header{At: at, By: "system"}},
 		domain.TrailForkDetected{Log: 2, Stream: "events", Finding: "it ends at position 6, and 7 messages were signed", Checkpoint: sampleNote, Header: domain.Header{At: at, By: "system"}},
 	}
 }
@@ -125,6 +126,7 @@ var sampleDefinition = domain.KeyspaceDefinition{
 	Notices:      domain.Notices{ExpiringDays: 7, IdleDays: 90},
 	RevokeLeaked: true, Recoverable: true,
 	Tokens:       &domain.TokenPolicy{MaxTTL: domain.Duration(time.Minute), Audience: "pingward"},
+	Sessions:     &domain.SessionPolicy{Roles: []domain.RoleScopes{{Role: "member", Scopes: []string{"a:read"}}}},
 	Gateway:      domain.GatewayPolicy{Demands: []string{"scope"}, RecordResource: true, RateLimitHeaders: []string{"x-ratelimit"}},
 	Requirements: []domain.Requirement{{Attribute: "plan", Of: "organization", Reply: &domain.ReplyText{Status: 403, Body: "{}"}}},
 	Replies:      []domain.Reply{{For: []domain.ReplyCase{domain.ReplyMissing}, ReplyText: domain.ReplyText{Status: 401, ContentType: "text/plain", Headers: map[string]string{"X-A": "b"}, Body: "no"}}},

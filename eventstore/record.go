@@ -40,7 +40,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 type Ref struct {
 	Org  domain.OrgID
 	Kind string // "key", "organization", "keyspace", "plan", "quota", "reader", "sink", "keyring", "trail",
-	// "user", "address", "members", "directory" or "sessions"
+	// "session_keys", "user", "address", "members", "directory" or "sessions"
 	ID string
 }
 
@@ -97,6 +97,9 @@ func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation
 
 // TrailLogRef names what the ledger knows of the Merkle logs over it.
 func TrailLogRef() Ref { return Ref{domain.Installation, "trail", "installation"} }
+
+// SessionKeysRef names the generations of the keys that sign the tokens of sessions.
+func SessionKeysRef() Ref { return Ref{domain.Installation, "session_keys", "installation"} }
 
 func (r Ref) subject() string {
 	return Events.root() + string(r.Org) + "." + r.Kind + "." + r.ID

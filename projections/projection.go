@@ -27,6 +27,7 @@ var projections = []projection{
 	{"keyspaces", 1, eventstore.Events, newKeyspacesTable},
 	{"sinks", 1, eventstore.Events, newSinksTable},
 	{"people", 1, eventstore.Events, newPeopleTable},
+	{"session_keys", 1, eventstore.Events, newSessionKeysTable},
 	{"quotas", 1, eventstore.Events, direct(applyQuotas)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
 	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},

@@ -39,14 +39,15 @@ type Store struct {
 	keys, plans, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people view // of the events
 	usage, postings, messages                                                                 view // of the uses
 
-	keyspaceSet atomic.Pointer[domain.Keyspaces] // as they are published; of the table of keyspaces
-	sinkSet     atomic.Pointer[SinkSet]          // as they are published; of the table of sinks
-	planSet     atomic.Pointer[domain.Plans]     // as they are published; of the table of plans
-	planned     atomic.Pointer[orgMap[string]]   // names of the plans of organizations; of the table of organizations
-	suspended   atomic.Pointer[orgMap[struct{}]] // as they are published; of the table of organizations
-	credentials *cache                           // kept in line with the published rows of keys by its table
-	attributes  *cache                           // names of attributes, kept in line by the tables of owners and organizations
-	peopleCache *cache                           // what sessions are decided from, kept in line by the table of people
+	keyspaceSet atomic.Pointer[domain.Keyspaces]   // as they are published; of the table of keyspaces
+	sinkSet     atomic.Pointer[SinkSet]            // as they are published; of the table of sinks
+	planSet     atomic.Pointer[domain.Plans]       // as they are published; of the table of plans
+	planned     atomic.Pointer[orgMap[string]]     // names of the plans of organizations; of the table of organizations
+	sessionKeys atomic.Pointer[domain.SessionKeys] // as they are published; of their table
+	suspended   atomic.Pointer[orgMap[struct{}]]   // as they are published; of the table of organizations
+	credentials *cache                             // kept in line with the published rows of keys by its table
+	attributes  *cache                             // names of attributes, kept in line by the tables of owners and organizations
+	peopleCache *cache                             // what sessions are decided from, kept in line by the table of people
 }
 
 // Open opens or creates the read model in dir. Run brings it up to date.
@@ -56,6 +57,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare), peopleCache: newCache(o.CacheBytes / attributesShare)}
 	s.keyspaceSet.Store(domain.NewKeyspaces(nil))
+	s.sessionKeys.Store(new(domain.SessionKeys))
 	s.planSet.Store(&domain.Plans{})
 	s.planned.Store(new(orgMap[string]))
 	s.suspended.Store(new(orgMap[struct{}]))

@@ -156,7 +156,7 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.madeRoot, err = ensureRootKey(ctx, first, s.rootKeyFile()); err != nil {
 		return fmt.Errorf("make the root key: %w", err)
 	}
-	if s.tokens, err = token.NewIssuer(ring.Derive(keyring.Tokens), s.TokenIssuer); err != nil {
+	if s.tokens, err = token.NewIssuer(ring.Derive(keyring.Tokens), ring.Derive(keyring.Sessions), s.TokenIssuer); err != nil {
 		return err
 	}
 	o := commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, People: s.store, Plans: s.store, Quotas: s.store, Sinks: s.store, SinkHost: s.outbound.Objection, SinkKey: ring.Derive(keyring.Sinks),

@@ -111,6 +111,7 @@ var meanings = map[string]meaning{
 	"directory.group_updated":         {"Group changed by directory", update, informational},
 	"directory.group_members_changed": {"Group's members changed by directory", update, low},
 	"directory.group_removed":         {"Group deprovisioned by directory", remove, informational},
+	"session_keys.rotated":            {"Sessions' signing keys rotated", update, informational},
 	"trail.begun":                     {"Merkle logs begun", create, low},
 	"trail.keys_rotated":              {"Checkpoints' signing keys rotated", update, informational},
 	"trail.fork_detected":             {"Trail differs from what was signed", other, critical},

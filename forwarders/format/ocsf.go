@@ -159,7 +159,7 @@ var entityTypes = map[string]string{
 	"key": "API Key", "token": "API Key", "quota": "Quota", "organization": "Organization", "owner": "Owner",
 	"keyring": "Keyring", "keyspace": "Keyspace", "plan": "Plan", "sink": "Sink", "trail": "Audit Trail",
 	"user": "User", "password": "User", "identity": "User", "address": "User", "membership": "Organization", "role": "Organization", "invitation": "Organization", "directory": "Organization",
-	"session": "Session", "sessions": "User",
+	"session": "Session", "session_keys": "Keyring", "sessions": "User",
 }
 
 // ocsf is an event of OCSF.

@@ -1,5 +1,5 @@
 // Package keyring is the one master secret of an installation, in a file that never leaves
-// it. What the service needs besides (keys for ids, later for sessions and sealed values)
+// it. What the service needs besides (keys for ids, signatures and sealed values)
 // is derived from it by name, so that there is one file to keep.
 package keyring
 
@@ -19,6 +19,7 @@ import (
 const (
 	ImportIDs = "import-ids" // the ids of imported keys
 	Tokens    = "tokens"     // signs derived tokens
+	Sessions  = "sessions"   // signs the tokens of sessions
 	DataKeys  = "data-keys"  // seals the data keys of recoverable secrets
 	Sinks     = "sinks"      // seals the credentials of sinks
 

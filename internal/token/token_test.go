@@ -23,7 +23,7 @@ var (
 
 func issuer(t *testing.T, seed [32]byte) *token.Issuer {
 	t.Helper()
-	i, err := token.NewIssuer(seed, "")
+	i, err := token.NewIssuer(seed, seed, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +44,9 @@ func TestOthersCheckATokenWithTheKeySet(t *testing.T) {
 	i := issuer(t, seed)
 	text := sign(t, i, claims)
 	var set jose.JSONWebKeySet
-	if err := json.Unmarshal(i.KeySet(), &set); err != nil || len(set.Keys) != 1 || !set.Keys[0].IsPublic() || strings.Contains(string(i.KeySet()), `"d"`) {
-		t.Fatalf("%s, %v", i.KeySet(), err)
+	public := keySet(t, i)
+	if err := json.Unmarshal(public, &set); err != nil || len(set.Keys) != 1 || !set.Keys[0].IsPublic() || strings.Contains(string(public), `"d"`) {
+		t.Fatalf("%s, %v", public, err)
 	}
 	signed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil {
@@ -61,6 +62,15 @@ func TestOthersCheckATokenWithTheKeySet(t *testing.T) {
 	if err != nil || c != claims {
 		t.Errorf("%+v, %v", c, err)
 	}
+}
+
+func keySet(t *testing.T, i *token.Issuer, generations ...int) []byte {
+	t.Helper()
+	set, err := i.KeySet(generations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }
 
 func part(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
@@ -92,7 +102,7 @@ func TestWhatIsNoTokenOfThisInstallation(t *testing.T) {
 		return withHeader(strings.Replace(string(header), from, to, 1))
 	}
 	var set struct{ Keys []json.RawMessage }
-	if err := json.Unmarshal(i.KeySet(), &set); err != nil {
+	if err := json.Unmarshal(keySet(t, i), &set); err != nil {
 		t.Fatal(err)
 	}
 	stolen := part(strings.Replace(string(header), "EdDSA", "HS256", 1)) + "." + good[1]
@@ -111,6 +121,9 @@ func TestWhatIsNoTokenOfThisInstallation(t *testing.T) {
 		"an extension that is critical": change(`{`, `{"crit":["b64"],"b64":false,`),
 		"other claims":                  good[0] + "." + part(`{"sub":"key_2"}`) + "." + good[2],
 		"no signature":                  good[0] + "." + good[1] + ".",
+		"another spelling of it":        strings.Join(good, ".")[:len(strings.Join(good, "."))-1] + otherSpelling(good[2]),
+		"a line break in it":            good[0] + "." + good[1] + ".\n" + good[2],
+		"a session's":                   session(t, i, 1),
 		"more parts":                    strings.Join(append(good, "x"), "."),
 		"a huge text":                   good[0] + "." + strings.Repeat("A", 1<<20) + "." + good[2],
 		"a key":                         "kt_live_RElx6pT6CnXadJpwNzVUybfUeQ36PHT83McRkN",
@@ -119,5 +132,57 @@ func TestWhatIsNoTokenOfThisInstallation(t *testing.T) {
 		if c, err := i.Check(text); err == nil || c != (token.Claims{}) {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
+	}
+}
+
+// otherSpelling is a last character of base64 that stands for the same bytes as that of text.
+func otherSpelling(text string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return string(alphabet[strings.IndexByte(alphabet, text[len(text)-1])+1])
+}
+
+var sessionClaims = token.SessionClaims{Subject: "user_1", ID: "ses_1", Org: "org_1", Email: "a@example.com", IssuedAt: 1, Expiry: 2}
+
+func session(t *testing.T, i *token.Issuer, generation int) string {
+	t.Helper()
+	text, err := i.SignSession(generation, sessionClaims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestASessionsTokenIsGoodWhileItsGenerationIs checks tokens of two generations with the one, the other
+// and both, as a process does and as a service with the public set.
+func TestASessionsTokenIsGoodWhileItsGenerationIs(t *testing.T) {
+	i, again := issuer(t, seed), issuer(t, seed)
+	first, second := session(t, i, 1), session(t, i, 2)
+	for _, c := range []struct {
+		text        string
+		generations []int
+		want        int // 0: it is refused
+	}{
+		{first, []int{1}, 1}, {second, []int{2, 1}, 2}, {first, []int{2, 1}, 1}, {first, []int{2}, 0}, {second, []int{1}, 0}, {first, nil, 0},
+		{sign(t, i, claims), []int{1, 2}, 0}, {session(t, issuer(t, [32]byte{2}), 1), []int{1}, 0}, {first[:len(first)-4] + "AAAA", []int{1}, 0}, {"", []int{1}, 0},
+	} {
+		got, generation, err := again.CheckSession(c.text, c.generations)
+		if generation != c.want || (err == nil) != (c.want != 0) {
+			t.Errorf("%v of %.20s…: generation %d, %v; want %d", c.generations, c.text, generation, err, c.want)
+		}
+		want := sessionClaims
+		if want.Issuer = i.Name(); err == nil && got != want || err != nil && got != (token.SessionClaims{}) {
+			t.Errorf("%+v", got)
+		}
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(keySet(t, i, 2, 1), &set); err != nil || len(set.Keys) != 3 {
+		t.Fatalf("%+v, %v", set, err)
+	}
+	signed, err := jose.ParseSignedCompact(second, []jose.SignatureAlgorithm{jose.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signed.Verify(set.Key(signed.Signatures[0].Header.KeyID)[0]); err != nil {
+		t.Error(err)
 	}
 }
