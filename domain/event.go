@@ -83,6 +83,7 @@ var EventTypes = []EventType{
 	{Name: "plan.defined", Zero: PlanDefined{}},
 	{Name: "plan.updated", Zero: PlanUpdated{}},
 	{Name: "plan.retired", Zero: PlanRetired{}},
+	{Name: "login.refused", Zero: LogInRefused{}},
 	{Name: "trail.begun", Zero: TrailBegun{}},
 	{Name: "trail.keys_rotated", Zero: TrailKeysRotated{}},
 	{Name: "trail.fork_detected", Zero: TrailForkDetected{}},

@@ -86,6 +86,8 @@ func samples() []domain.Event {
 		domain.InvitationCreated{ID: sampleInvitation, Email: "ada@example.com", Role: "member", ExpiresAt: at, Digest: digest, Header: domain.Header{At: at, By: "system"}},
 		domain.InvitationRevoked{ID: sampleInvitation, Header: domain.Header{At: at, By: "system"}},
 		domain.SessionCreated{ID: sampleSession, User: sampleUser, Org: org, Method: domain.BySSO, Issuer: "https://id.example.com", IP: "192.0.2.7", UserAgent: "curl/8", ExpiresAt: at, Switched: domain.NewSessionID("t"), Replaced: []domain.SessionID{domain.NewSessionID("r")}, Header: domain.Header{At: at, By: string(sampleUser)}},
+		domain.LogInRefused{User: sampleUser, Count: 7, Held: 100, First: at, Addresses: []domain.AddressFailures{{IP: "192.0.2.1", Known: true, Count: 7}},
+			Accounts: []domain.AccountFailures{{Account: "0123456789abcdef0123456789abcdef", Count: 1}}, Header: domain.Header{At: at}},
 		domain.SessionEnded{ID: sampleSession, User: sampleUser, Reason: domain.SignedOut, Header: domain.Header{At: at, By: string(sampleUser)}},
 		domain.DirectoryUpdated{DirectorySettings: domain.DirectorySettings{GroupRoles: []domain.GroupRole{{Group: "Keytrail admins", Role: "admin"}}, DefaultRole: "member"}, Header: domain.Header{At: at, By: "system"}},
 		domain.DirectoryUserCreated{User: sampleUser, DirectoryProfile: sampleProfile, Adopted: true, Header: domain.Header{At: at, By: "system"}},

@@ -92,6 +92,14 @@ func SessionsRef(org domain.OrgID, user domain.UserID) Ref {
 	return Ref{org, "sessions", string(user)}
 }
 
+// LogInsRef names the attempts to log in as a user that failed; "": those of several accounts.
+func LogInsRef(user domain.UserID) Ref {
+	if user == "" {
+		return Ref{domain.Installation, "login", "installation"}
+	}
+	return Ref{domain.Installation, "login", string(user)}
+}
+
 // KeyringRef names what the ledger knows of the installation's keyring.
 func KeyringRef() Ref { return Ref{domain.Installation, "keyring", "installation"} }
 

@@ -28,6 +28,7 @@ var projections = []projection{
 	{"sinks", 1, eventstore.Events, newSinksTable},
 	{"people", 1, eventstore.Events, newPeopleTable},
 	{"session_keys", 1, eventstore.Events, newSessionKeysTable},
+	{"log_ins", 1, eventstore.Events, direct(applyLogIns)},
 	{"quotas", 1, eventstore.Events, direct(applyQuotas)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
 	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},

@@ -37,6 +37,7 @@ type Store struct {
 	rebuilds *rebuilds
 
 	keys, plans, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people view // of the events
+	logIns                                                                                    view // of the events
 	usage, postings, messages                                                                 view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces]   // as they are published; of the table of keyspaces
@@ -72,6 +73,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.keys, s.organizations, s.owners, s.keyspaces = s.find("keys"), s.find("organizations"), s.find("owners"), s.find("keyspaces")
 	s.quotas, s.requests, s.orgEvents = s.find("quotas"), s.find("requests"), s.find("org_events")
 	s.sinks, s.people, s.plans = s.find("sinks"), s.find("people"), s.find("plans")
+	s.logIns = s.find("log_ins")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

@@ -112,6 +112,7 @@ var meanings = map[string]meaning{
 	"directory.group_members_changed": {"Group's members changed by directory", update, low},
 	"directory.group_removed":         {"Group deprovisioned by directory", remove, informational},
 	"session_keys.rotated":            {"Sessions' signing keys rotated", update, informational},
+	"login.refused":                   {"Wrong passwords at log-in", other, low},
 	"trail.begun":                     {"Merkle logs begun", create, low},
 	"trail.keys_rotated":              {"Checkpoints' signing keys rotated", update, informational},
 	"trail.fork_detected":             {"Trail differs from what was signed", other, critical},
