@@ -20,7 +20,8 @@ const plainDefinition = `{"description":"d","format":{"prefix":"p_","environment
 	"scopes":[{"scope":"a:read","description":"d","category":"c"},{"scope":"a:write"}],
 	"defaults":{"ttl":"1h","scopes":["a:read"],"rate_limits":[{"limit":1,"window":"1m"},{"limit":1,"window":"1h"}]},
 	"bounds":{"max_ttl":"2h","min_overlap":"1h","max_overlap":"2h","rotate_after":"1h"},
-	"tokens":{"max_ttl":"1m","audience":"a"},"sessions":{"roles":[{"role":"admin","scopes":[]},{"role":"member","scopes":["a:read"]}]},"gateway":{"demands":["scope"],"rate_limit_headers":["ratelimit"]},
+	"tokens":{"max_ttl":"1m","audience":"a"},"sessions":{"roles":[{"role":"admin","scopes":[]},{"role":"member","scopes":["a:read"]}],
+		"routes":[{"method":"POST","path":"/login","does":"log_in","fields":{"email":"mail"},"replies":[{"for":["INVALID_CREDENTIALS"],"status":401,"content_type":"application/json","headers":{"X-A":"b"},"body":"{}"}]}]},"gateway":{"demands":["scope"],"rate_limit_headers":["ratelimit"]},
 	"requirements":[{"attribute":"a","of":"owner","reply":{"status":403,"headers":{"X-A":"b"},"body":"{}"}}],
 	"replies":[{"for":["MISSING"],"status":401,"content_type":"application/json","headers":{"X-A":"b"},"body":"{}"}]}`
 
@@ -164,6 +165,42 @@ func bounds() (all []bound) {
 	good("sessions.roles[1].scopes[0]", "a:*", "*")
 	bad("sessions.roles[1].scopes[0]", "resource:action", "a", "")
 	bad("sessions.roles[1].scopes[0]", "not in the catalogue", "b:read")
+	list("sessions.routes", 20, func(i int) any {
+		return map[string]any{"method": "POST", "path": fmt.Sprint("/r", i), "does": "sign_out"}
+	})
+	add("sessions.routes", []any{map[string]any{"method": "POST", "path": "/a", "does": "sign_out"}, map[string]any{"method": "POST", "path": "/a", "does": "log_in"}}, "sessions.routes[1]", "of another one")
+	route := "sessions.routes[0]"
+	good(route+".method", "POST", "PUT", "DELETE")
+	bad(route+".method", "one of GET, POST, PUT, DELETE", "", "post", "PATCH")
+	bad(route+".method", "must not be GET", "GET")
+	bad(route+".path", "is required", "")
+	good(route+".path", "/"+letters(199), "/api/auth/switch-tenant")
+	bad(route+".path", "at most 200 characters", "/"+letters(200))
+	bad(route+".path", "must be a path", "login", "/", "/a/", "//a", "/a/../b", "/a b", "/a?b", "/%2e", "/é")
+	good(route+".does", "log_in", "switch", "sign_out", "principal")
+	bad(route+".does", "one of log_in, switch, sign_out, principal", "", "login")
+	good(route+".fields", map[string]any{"email": "user", "password": "pass", "org_id": "tenantId"}, map[string]any{})
+	add(route+".fields", map[string]any{"name": "n"}, route+".fields.name", "one of email, password, org_id")
+	add(route+".fields", map[string]any{"email": "a b"}, route+".fields.email", "letters, digits")
+	bad(route+".fields", "at most 3 entries", map[string]any{"a": "b", "c": "d", "e": "f", "g": "h"})
+	bad(route+".replies", "at most 20 entries", times(21, func(int) any { return map[string]any{"for": []any{"OK"}, "status": 200} }))
+	bad(route+".replies[0].for", "is required", nil)
+	bad(route+".replies[0].for", "at least 1 entries", []any{})
+	bad(route+".replies[0].for", "the same twice", []any{"OK", "OK"})
+	bad(route+".replies[0].for", "at most 10 entries", times(11, word("X%d")))
+	bad(route+".replies[0].for[0]", "must be one of OK", "", "VALID", "ok")
+	bad(route+".replies[0].status", "from 400 to 599", 200, 399)
+	bad(route+".replies[0].status", "must be at least 200", 199, 0, -1)
+	bad(route+".replies[0].status", "must be at most 599", 600)
+	bad(route+".replies[0].content_type", "must be a media type", "json")
+	bad(route+".replies[0].content_type", "at most 100 characters", "text/"+letters(96))
+	bad(route+".replies[0].headers", "at most 10 entries", headers(11))
+	add(route+".replies[0].headers", map[string]any{"Set-Cookie": "b"}, route+".replies[0].headers.Set-Cookie", "does not set itself")
+	bad(route+".replies[0].body", "at most 4096 characters", `"`+letters(4095)+`"`)
+	bad(route+".replies[0].body", control, "{}\x00")
+	bad(route+".replies[0].body", "not valid JSON", "no", `{"a": {{.Token}}}`)
+	bad(route+".replies[0].body", "one of the fields Case, Status, Token", "{{.KeyID}}", "{{range .}}{{end}}")
+	good(route+".replies[0].body", `{"token": "{{.Token}}", "name": "{{.Name}}", "org": {{if .OrgID}}"{{.OrgID}}"{{else}}null{{end}}}`)
 	good("gateway.demands", []any{"cost", "organization", "scope"}, []any{})
 	bad("gateway.demands", "the same twice", []any{"cost", "cost"})
 	bad("gateway.demands", "at most 3 entries", []any{"a", "b", "c", "d"})

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"mime"
 	"net/netip"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -38,6 +39,9 @@ var rules = []rule{
 	{"keyspace_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) && !isID(f.String()) },
 		"must begin with a letter and be lower-case letters, digits, '-' and '_', and must not be an id"},
 	{"role_name", func(f reflect.Value) bool { return keyspaceName.MatchString(f.String()) }, "must begin with a letter and be lower-case letters, digits, '-' and '_'"},
+	{"route_path", func(f reflect.Value) bool {
+		return routePath.MatchString(f.String()) && path.Clean(f.String()) == f.String()
+	}, "must be a path like /api/auth/login, of letters, digits, '/', '_', '-' and '.'"},
 	{"secret_text", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) || f.String() == "" }, "must be letters, digits, '_', '-' and '.'"},
 	{"place", func(f reflect.Value) bool { return place.MatchString(f.String()) && !notPlaces.MatchString(f.String()) },
 		"must be bearer, basic, header:NAME or query:NAME, and the header none that HTTP, proxies, cookies or this service use"},
@@ -84,6 +88,7 @@ var texts = func() map[string]string {
 }()
 
 var (
+	routePath    = regexp.MustCompile(`^/[A-Za-z0-9_./-]*[A-Za-z0-9_-]$`)
 	keyspaceName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 	place        = regexp.MustCompile(`^(bearer|basic|header:[A-Za-z][A-Za-z0-9-]{0,63}|query:[A-Za-z0-9_.-]{1,64})$`)
 	headerName   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)

@@ -83,6 +83,8 @@ type SessionPolicy struct {
 	// Roles are what roles may do at the product, beside what they may do here. An owner may do
 	// everything.
 	Roles []RoleScopes `json:"roles,omitempty" validate:"max=50,unique=Role,dive"`
+	// Routes are the product's own, below /v1/products/{keyspace}.
+	Routes []SessionRoute `json:"routes,omitempty" validate:"max=20,dive"`
 }
 
 // RoleScopes are what a role may do at a product.
@@ -188,6 +190,9 @@ func (d *KeyspaceDefinition) check() error {
 		return err
 	}
 	if err := d.checkReplies(); err != nil {
+		return err
+	}
+	if err := d.Sessions.check(); err != nil {
 		return err
 	}
 	if len(d.canonical()) > maxDefinition {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
+	"reflect"
 	"strings"
 	"text/template"
 )
@@ -81,7 +82,7 @@ func compileReplies(d *KeyspaceDefinition) replies {
 }
 
 func (r ReplyText) compile() (*CompiledReply, error) {
-	t, err := compileBody(r.Body)
+	t, err := compileBody(r.Body, reflect.TypeFor[ReplyFields]())
 	return &CompiledReply{r, t}, err
 }
 
