@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/internal/token"
 )
 
 // A presence is what there is at a place.
@@ -52,7 +53,7 @@ func presentedAt(p domain.Place, h http.Header, query string, exactScheme bool) 
 		return presentedInQuery(query, p.Name)
 	}
 	name := p.Name
-	if p.Authorization() {
+	if p.Authorization() || p.In == domain.InSession {
 		name = "Authorization"
 	}
 	values := h[name]
@@ -65,6 +66,8 @@ func presentedAt(p domain.Place, h http.Header, query string, exactScheme bool) 
 		return values[0], present
 	case p.In == domain.InBasic:
 		return basicUser(values[0])
+	case p.In == domain.InSession:
+		return sessionToken(values[0])
 	case exactScheme:
 		return exactBearer(values[0])
 	}
@@ -78,6 +81,14 @@ func bearer(authorization string) (string, presence) {
 		return "", otherScheme
 	}
 	return strings.TrimSpace(credential), present
+}
+
+// sessionToken reads the token of a session. A key in its place is not seen.
+func sessionToken(authorization string) (string, presence) {
+	if credential, there := bearer(authorization); there == present && token.Looks(credential) {
+		return credential, present
+	}
+	return "", absent
 }
 
 // exactBearer takes the scheme in this spelling alone, and all behind one space as it is.

@@ -67,7 +67,7 @@ func NewKeyspaces(defined []Keyspace, imported ...string) *Keyspaces {
 		all.named[k.Name] = &k
 	}
 	for _, k := range all.named {
-		k.places, k.replies = compilePlaces(&k.Presentation), compileReplies(&k.KeyspaceDefinition)
+		k.places, k.replies = compilePlaces(&k.KeyspaceDefinition), compileReplies(&k.KeyspaceDefinition)
 		for _, f := range append(slices.Clone(k.Former), k.Format) {
 			for _, s := range f.Shapes() {
 				all.shapes[s.Size()] = all.shapes[s.Size()].with(keyspaceShape{s, k.Name})
