@@ -15,6 +15,8 @@ type PeopleIndex interface {
 	MembersOf(domain.OrgID, []domain.UserID, domain.InvitationID) (domain.Members, eventstore.Position, error)
 	// SessionsOf are the sessions of a user in an organization.
 	SessionsOf(domain.OrgID, domain.UserID) (domain.Sessions, eventstore.Position, error)
+	// OrganizationsOf are those that a user is a member of.
+	OrganizationsOf(domain.UserID) ([]domain.OrgID, error)
 }
 
 // MembersResult are an organization's members, as far as a command was about them. Position is
@@ -34,19 +36,65 @@ type concerned struct {
 
 // onMembers carries out a command on an organization's members.
 func (h *Handler) onMembers(ctx context.Context, org domain.OrgID, r Request, about concerned, decide func(domain.Members) (domain.Event, error)) (MembersResult, error) {
-	var known *assumption[domain.Members]
-	if h.people != nil {
-		m, at, err := h.people.MembersOf(org, about.users, about.invitation)
-		if err != nil {
-			return MembersResult{}, err
-		}
-		known = &assumption[domain.Members]{state: m, position: at, base: true}
+	known, err := h.knownMembers(org, r, about)
+	if err != nil {
+		return MembersResult{}, err
 	}
 	o, err := executeOnce(ctx, h, eventstore.MembersRef(org), r, known, func(m domain.Members) (domain.Event, error) {
 		m.Org = org
 		return decide(m)
 	})
 	return MembersResult{o.state, o.position, o.replayed, o.changed}, err
+}
+
+// knownMembers are the members as the index has them, unless it knows the request, too: one that was
+// carried out is to be found in the whole history. The index of requests is asked second: it has all
+// that the first answer stands for.
+func (h *Handler) knownMembers(org domain.OrgID, r Request, about concerned) (*assumption[domain.Members], error) {
+	if h.people == nil {
+		return nil, nil
+	}
+	m, at, err := h.people.MembersOf(org, about.users, about.invitation)
+	if err != nil {
+		return nil, err
+	}
+	if r.Fingerprint != "" && h.requests.index != nil {
+		if _, repeated, err := h.requests.index.Request(r.CommandID); repeated || err != nil {
+			return nil, err
+		}
+	}
+	return &assumption[domain.Members]{state: m, position: at, base: true}, nil
+}
+
+// members are an organization's members as the ledger has them.
+func (h *Handler) members(ctx context.Context, org domain.OrgID, about concerned) (m domain.Members, err error) {
+	known, err := h.knownMembers(org, Request{}, about)
+	if err != nil {
+		return m, err
+	}
+	var from eventstore.Position
+	if known != nil {
+		m, from = known.state, known.position
+	}
+	_, err = h.ledger.Load(ctx, eventstore.MembersRef(org), from, func(r eventstore.Record) { m.Apply(r.Event) })
+	m.Org = org
+	return m, err
+}
+
+// maxMemberships is how many organizations a user is a member of at most, about: removing the user
+// ends each.
+const maxMemberships = 1000
+
+// mayJoin refuses a user with too many memberships.
+func (h *Handler) mayJoin(user domain.UserID) error {
+	if h.people == nil {
+		return nil
+	}
+	orgs, err := h.people.OrganizationsOf(user)
+	if err == nil && len(orgs) >= maxMemberships {
+		err = domain.ErrTooManyMemberships
+	}
+	return err
 }
 
 // onSessions carries out a command on the sessions of a user in an organization.

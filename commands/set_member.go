@@ -24,10 +24,19 @@ func (h *Handler) SetMember(ctx context.Context, c SetMember) (MembersResult, er
 	if err := h.mustExist(ctx, c.Org); err != nil {
 		return MembersResult{}, err
 	}
-	if err := h.mustBeActive(ctx, c.User); err != nil {
-		return MembersResult{}, err
-	}
 	return h.onMembers(ctx, c.Org, c.Request, concerned{users: []domain.UserID{c.User}}, func(m domain.Members) (domain.Event, error) {
-		return m.Set(domain.SetMember{Principalled: h.principalled(c.By), User: c.User, Role: c.Role, Directory: c.Directory, Asserted: c.Asserted})
+		event, err := m.Set(domain.SetMember{Principalled: h.principalled(c.By), User: c.User, Role: c.Role, Directory: c.Directory, Asserted: c.Asserted})
+		if _, joins := event.(domain.MembershipCreated); joins { // asked last: who may not add users learns nothing of them
+			err = h.mayBeMember(ctx, c.User)
+		}
+		return event, err
 	})
+}
+
+// mayBeMember refuses a user who cannot become a member anywhere.
+func (h *Handler) mayBeMember(ctx context.Context, user domain.UserID) error {
+	if err := h.mustBeActive(ctx, user); err != nil {
+		return err
+	}
+	return h.mayJoin(user)
 }

@@ -21,10 +21,16 @@ func (h *Handler) onUser(ctx context.Context, id domain.UserID, r Request, decid
 	return UserResult{o.state, o.position, o.replayed, o.changed}, err
 }
 
+// loadUser is the user as the ledger has them, with the end of their history.
+func (h *Handler) loadUser(ctx context.Context, id domain.UserID) (u domain.User, end eventstore.Position, err error) {
+	end, err = h.ledger.Load(ctx, eventstore.UserRef(id), 0, func(r eventstore.Record) { u.Apply(r.Event) })
+	return u, end, err
+}
+
 // user is the user as the ledger has them; domain.ErrUserNotFound.
-func (h *Handler) user(ctx context.Context, id domain.UserID) (u domain.User, err error) {
-	end, err := h.ledger.Load(ctx, eventstore.UserRef(id), 0, func(r eventstore.Record) { u.Apply(r.Event) })
-	if err == nil && end == 0 {
+func (h *Handler) user(ctx context.Context, id domain.UserID) (domain.User, error) {
+	u, _, err := h.loadUser(ctx, id)
+	if err == nil && u.ID == "" {
 		err = domain.ErrUserNotFound
 	}
 	return u, err
@@ -37,6 +43,19 @@ func (h *Handler) mustBeActive(ctx context.Context, id domain.UserID) error {
 		err = domain.ErrUserRemoved
 	}
 	return err
+}
+
+// mayManage refuses to change a user who may do in the whole installation what the principal may not:
+// with another address or password it would be that user.
+func (h *Handler) mayManage(ctx context.Context, p domain.Principal, user domain.UserID) error {
+	if p.User == user {
+		return nil
+	}
+	operators, err := h.members(ctx, domain.Installation, concerned{users: []domain.UserID{user}})
+	if err != nil {
+		return err
+	}
+	return operators.MayManage(p, user)
 }
 
 // principalled is who asks, now.

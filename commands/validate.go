@@ -70,6 +70,7 @@ var rules = []rule{
 	{"printable", func(f reflect.Value) bool { return !strings.ContainsFunc(f.String(), unprintable) }, "must be printable ASCII without spaces"},
 	{"reason", func(f reflect.Value) bool { return slices.Contains(domain.Reasons, domain.Reason(f.String())) }, fmt.Sprintf("must be one of %s", domain.Reasons)},
 	{"ttl", func(f reflect.Value) bool { return f.Int() == 0 || within(f, time.Millisecond, maxTTL) }, "must be from 1ms to 87600h"},
+	{"invitation_ttl", func(f reflect.Value) bool { return f.Int() == 0 || within(f, time.Minute, maxInvitationTTL) }, "must be from 1m to 720h"},
 	{"overlap", func(f reflect.Value) bool { return within(f, 0, maxOverlap) }, "must be from 0s to 2160h"},
 	{"window", func(f reflect.Value) bool {
 		return within(f, time.Second, maxWindow) && f.Int()%int64(time.Second) == 0

@@ -117,6 +117,8 @@ var EventTypes = []EventType{
 	{Name: "role.removed", Zero: RoleRemoved{}},
 	{Name: "invitation.created", Zero: InvitationCreated{}},
 	{Name: "invitation.revoked", Zero: InvitationRevoked{}},
+	{Name: "invitation.token_rotated", Zero: InvitationTokenRotated{}},
+	{Name: "user.address_forgone", Zero: AddressForgone{}},
 	{Name: "session.created", Zero: SessionCreated{}},
 	{Name: "session.ended", Zero: SessionEnded{}},
 	{Name: "directory.updated", Zero: DirectoryUpdated{}},

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"time"
 )
 
@@ -12,7 +13,7 @@ import (
 // about are enough, beside the counts.
 type Members struct {
 	Org         OrgID                       `json:"org_id"`
-	Roles       map[string]Role             `json:"roles,omitempty"` // by name, with those built in that members have
+	Roles       map[string]Role             `json:"roles,omitempty"` // by name; those that are built in if members had them
 	People      map[UserID]Member           `json:"-"`
 	Invitations map[InvitationID]Invitation `json:"-"`
 	Pending     int                         `json:"pending,omitempty"` // how many invitations there are
@@ -32,7 +33,8 @@ type Invitation struct {
 	Email     string       `json:"email"`
 	Role      string       `json:"role"`
 	ExpiresAt time.Time    `json:"expires_at"`
-	Digest    Digest       `json:"digest,omitzero"` // of the token
+	Digest    Digest       `json:"digest,omitzero"` // of the token; zero: there is none yet
+	Inviter   UserID       `json:"inviter_user_id,omitempty"`
 	CreatedAt time.Time    `json:"created_at"`
 	CreatedBy string       `json:"created_by,omitempty"`
 }
@@ -65,17 +67,29 @@ type MembershipUpdated struct {
 // MembershipRemoved ended a membership, and with it all that the user's keys and sessions may do in
 // the organization.
 type MembershipRemoved struct {
-	User   UserID `json:"user_id"`
-	Role   string `json:"role"`             // that it was
-	Reason string `json:"reason,omitempty"` // left, removed, directory, user_removed
+	User   UserID        `json:"user_id"`
+	Role   string        `json:"role"` // that it was
+	Reason RemovalReason `json:"reason,omitempty"`
 	Header
 }
 
-// InvitationCreated invited an address. The token is its holder's alone.
+// A RemovalReason is why a membership ended.
+type RemovalReason string
+
+// The reasons.
+const (
+	MemberLeft      RemovalReason = "left"
+	MemberRemoved   RemovalReason = "removed"
+	RemovedWithUser RemovalReason = "user_removed"
+)
+
+// InvitationCreated invited an address. Inviter is the member who did; "": it was the installation, or
+// a key of the organization.
 type InvitationCreated struct {
 	ID        InvitationID `json:"invitation_id"`
 	Email     string       `json:"email"`
 	Role      string       `json:"role"`
+	Inviter   UserID       `json:"inviter_user_id,omitempty"`
 	ExpiresAt time.Time    `json:"expires_at"`
 	Digest    Digest       `json:"-"`
 	Header
@@ -87,7 +101,21 @@ func (e InvitationCreated) Private() Private { return Private{Digest: e.Digest} 
 // WithPrivate is the event with p for its private facts.
 func (e InvitationCreated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }
 
-// InvitationRevoked took an invitation back.
+// InvitationTokenRotated gave an invitation a token, or another one in its place.
+type InvitationTokenRotated struct {
+	ID     InvitationID `json:"invitation_id"`
+	Email  string       `json:"email"`
+	Digest Digest       `json:"-"`
+	Header
+}
+
+// Private is the digest of the token.
+func (e InvitationTokenRotated) Private() Private { return Private{Digest: e.Digest} }
+
+// WithPrivate is the event with p for its private facts.
+func (e InvitationTokenRotated) WithPrivate(p Private) Event { e.Digest = p.Digest; return e }
+
+// InvitationRevoked took an invitation back, or one that was of no use any more.
 type InvitationRevoked struct {
 	ID InvitationID `json:"invitation_id"`
 	Header
@@ -146,11 +174,20 @@ func (m *Members) mayLose(p Principal, role string) error {
 	return nil
 }
 
+// MayManage refuses to change the user of a member who may do what the principal may not.
+func (m *Members) MayManage(p Principal, user UserID) error {
+	now, member := m.People[user]
+	if !member {
+		return nil
+	}
+	return m.mayHandle(p, now.Role)
+}
+
 // RemoveMember asks to end a membership.
 type RemoveMember struct {
 	Principalled
 	User   UserID
-	Reason string
+	Reason RemovalReason // "": MemberRemoved, or MemberLeft
 }
 
 // Remove decides whether the membership may end. Members may leave.
@@ -162,14 +199,14 @@ func (m Members) Remove(c RemoveMember) (Event, error) {
 	if !member {
 		return nil, ErrMemberNotFound
 	}
-	by := c.By
+	by, reason := c.By, cmp.Or(c.Reason, MemberRemoved)
 	if by.User == c.User {
-		by = System // who leaves takes nothing from another
+		by, reason = System, MemberLeft // who leaves takes nothing from another
 	}
 	if err := m.mayLose(by, now.Role); err != nil {
 		return nil, err
 	}
-	return MembershipRemoved{User: c.User, Role: now.Role, Reason: c.Reason, Header: c.header()}, nil
+	return MembershipRemoved{User: c.User, Role: now.Role, Reason: reason, Header: c.header()}, nil
 }
 
 // CreateInvitation asks to invite an address.
@@ -179,7 +216,7 @@ type CreateInvitation struct {
 	Email     string
 	Role      string
 	ExpiresAt time.Time
-	Digest    Digest
+	Digest    Digest // of the token; zero: none yet
 }
 
 // maxInvitations is how many invitations of an organization there are at most at a time.
@@ -199,7 +236,32 @@ func (m Members) Invite(c CreateInvitation) (Event, error) {
 	if m.Pending >= maxInvitations {
 		return nil, ErrTooManyInvitations
 	}
-	return InvitationCreated{ID: c.ID, Email: c.Email, Role: c.Role, ExpiresAt: c.ExpiresAt, Digest: c.Digest, Header: c.header()}, nil
+	e := InvitationCreated{ID: c.ID, Email: c.Email, Role: c.Role, ExpiresAt: c.ExpiresAt, Digest: c.Digest, Header: c.header()}
+	if c.By.Org == m.Org {
+		e.Inviter = c.By.User
+	}
+	return e, nil
+}
+
+// RotateInvitationToken asks for a token of an invitation. The one before is good for nothing then.
+type RotateInvitationToken struct {
+	Principalled
+	ID     InvitationID
+	Digest Digest
+}
+
+// RotateToken decides whether the invitation may get another token. The holder of the token can be a new
+// user with the invited address. So it is for the product alone, which sends it there: an organization
+// that had it could make itself users with addresses of others.
+func (m Members) RotateToken(c RotateInvitationToken) (Event, error) {
+	if c.By.Org != Installation {
+		return nil, ErrOutOfReach
+	}
+	i, pending := m.Invitations[c.ID]
+	if !pending || !c.At.Before(i.ExpiresAt) {
+		return nil, ErrInvitationNotFound
+	}
+	return InvitationTokenRotated{ID: c.ID, Email: i.Email, Digest: c.Digest, Header: c.header()}, nil
 }
 
 // RevokeInvitation asks to take an invitation back.
@@ -227,23 +289,41 @@ type AcceptInvitation struct {
 	User   User
 }
 
-// Accept decides whether the invitation is the user's, and still good. What an invitation gives was
-// decided when it was made; a role that is no more gives nothing.
+// Accept decides whether the invitation is the user's, and still good. An address is a user's own unless
+// an organization's directory said so: it counts in that organization then.
 func (m Members) Accept(c AcceptInvitation) (Event, error) {
 	i, pending := m.Invitations[c.ID]
 	switch {
-	case !pending || i.Digest != c.Digest || !c.At.Before(i.ExpiresAt):
+	case !pending || i.Digest == Digest{} || i.Digest != c.Digest || !c.At.Before(i.ExpiresAt):
 		return nil, ErrInvitationNotFound
-	case c.User.Email != i.Email:
+	case c.User.Email != i.Email || c.User.Directory != "" && c.User.Directory != m.Org:
 		return nil, ErrInvitedAnother
+	case c.User.Status() != ActiveUser:
+		return nil, ErrUserRemoved
 	}
+	header := Header{c.At, string(c.User.ID)}
 	if _, member := m.People[c.User.ID]; member {
-		return InvitationRevoked{ID: c.ID, Header: Header{c.At, string(c.User.ID)}}, nil
+		return InvitationRevoked{ID: c.ID, Header: header}, nil
 	}
-	if _, err := m.scopes(i.Role); err != nil {
+	if err := m.stillInvites(i); err != nil {
 		return nil, err
 	}
-	return MembershipCreated{User: c.User.ID, Role: i.Role, Invitation: c.ID, Header: Header{c.At, string(c.User.ID)}}, nil
+	return MembershipCreated{User: c.User.ID, Role: i.Role, Invitation: c.ID, Header: header}, nil
+}
+
+// stillInvites refuses an invitation whose role is no more, and that of a member who is none any more,
+// or could not give the role now: who leaves, leaves no way back in.
+func (m *Members) stillInvites(i Invitation) error {
+	role, err := m.scopes(i.Role)
+	if err != nil || i.Inviter == "" {
+		return err
+	}
+	inviter, member := m.People[i.Inviter]
+	held, err := m.scopes(inviter.Role)
+	if !member || err != nil || !coversAll(held, role) {
+		return ErrInvitationNotFound
+	}
+	return nil
 }
 
 // Apply moves m past e. It cannot fail and must not judge: e already happened.
@@ -272,8 +352,13 @@ func (m *Members) Apply(e Event) {
 	case RoleRemoved:
 		delete(m.Roles, e.Role)
 	case InvitationCreated:
-		m.Invitations[e.ID] = Invitation{ID: e.ID, Email: e.Email, Role: e.Role, ExpiresAt: e.ExpiresAt, Digest: e.Digest, CreatedAt: e.At, CreatedBy: e.By}
+		m.Invitations[e.ID] = Invitation{ID: e.ID, Email: e.Email, Role: e.Role, ExpiresAt: e.ExpiresAt, Digest: e.Digest, Inviter: e.Inviter, CreatedAt: e.At, CreatedBy: e.By}
 		m.Pending++
+	case InvitationTokenRotated:
+		if i, known := m.Invitations[e.ID]; known {
+			i.Digest = e.Digest
+			m.Invitations[e.ID] = i
+		}
 	case InvitationRevoked:
 		m.end(e.ID)
 	}

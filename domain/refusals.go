@@ -96,6 +96,8 @@ var (
 	ErrGroupFull          = refusal(Conflict, "group_full", "a group can have 20,000 members")
 	ErrDirectoryFull      = refusal(Conflict, "directory_full", "a directory can have 100,000 users and 1,000 groups")
 	ErrTooManyInvitations = refusal(Conflict, "too_many_invitations", "an organization can have 1,000 invitations, those that are over included; revoke some first")
+	ErrLogInFirst         = refusal(Conflict, "log_in_first", "a user has the invited address; log in as that user, and accept the invitation again")
+	ErrTooManyMemberships = refusal(Conflict, "too_many_memberships", "a user can be a member of 1,000 organizations; end a membership first")
 	ErrTooManyIdentities  = refusal(Conflict, "too_many_identities", "a user can have 50 identities; unlink one first")
 
 	ErrTooManySinks          = refusal(Conflict, "too_many_sinks", "an organization can have 50 sinks; delete one first")
@@ -181,6 +183,13 @@ func InvalidField(field, text string, args ...any) *Error {
 		text = fmt.Sprintf(text, args...)
 	}
 	return &Error{Kind: Invalid, Code: "invalid_field", Field: field, Text: text}
+}
+
+// LastOwnerOf is ErrLastOwner of a user who is the last owner of an organization.
+func LastOwnerOf(org OrgID) *Error {
+	e := *ErrLastOwner
+	e.Text = "the user is the last owner of " + string(org) + "; make somebody else an owner of it first"
+	return &e
 }
 
 // EntriesGone is the refusal of entries of a Merkle log that have aged out, up to an index.

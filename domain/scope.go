@@ -9,6 +9,9 @@ import "strings"
 // lists it, so that it is seen which keys have. A wildcard is enough to grant it.
 const RevealScope = "keys:reveal"
 
+// UsersWriteScope lets one create users and change them.
+const UsersWriteScope = "users:write"
+
 const maxScopeLength = 100
 
 // ValidScope reports whether s is resource:action, resource:* or *.

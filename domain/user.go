@@ -22,6 +22,7 @@ type User struct {
 	Reset             *Reset       `json:"reset,omitempty"` // the last that was asked for; nil: none, or it was used
 	Identities        []Identity   `json:"identities,omitempty"`
 	Ended             SessionsEnd  `json:"sessions_ended,omitzero"`
+	Forgone           bool         `json:"-"` // before there was a user: a creation that was decided before that is not written
 }
 
 // A Reset lets who has its token set a password.
@@ -104,6 +105,14 @@ type UserRemoved struct {
 	Header
 }
 
+// AddressForgone says that an address which was claimed for a user, who was not created or changed
+// in time, is not theirs. A creation or change that was decided before it conflicts with it. It can
+// be the first event of a history, of a user who does not exist.
+type AddressForgone struct {
+	Email string `json:"email"`
+	Header
+}
+
 // PasswordChanged gave a user a password, or another one, and ended their sessions.
 type PasswordChanged struct {
 	Reset    bool         `json:"reset,omitempty"` // by the token of a reset, which is used up with that
@@ -181,9 +190,10 @@ type UpdateUser struct {
 	Attributes AttributeChanges
 }
 
-// Update decides whether the user may be changed.
+// Update decides whether the user may be changed. An address proves who one is, and keyspaces can
+// require attributes: neither is for the user to say.
 func (u User) Update(c UpdateUser) (Event, error) {
-	if err := u.changeable(c.By); err != nil {
+	if err := u.manageable(c.By); err != nil {
 		return nil, err
 	}
 	attributes, err := u.Attributes.changed(c.Attributes)
@@ -200,9 +210,21 @@ func (u User) Update(c UpdateUser) (Event, error) {
 	return e, nil
 }
 
+// Forgo decides whether the user, who may not exist, has an address that was claimed for them, or may
+// yet get it.
+func (u User) Forgo(c Principalled, email string) (Event, error) {
+	switch {
+	case u.Status() == RemovedUser:
+		return nil, nil // they get none any more
+	case u.ID != "" && u.Email == email && u.Directory == "":
+		return nil, ErrEmailTaken
+	}
+	return AddressForgone{Email: email, Header: c.header()}, nil
+}
+
 // Disable decides whether the user may be disabled.
 func (u User) Disable(c Principalled) (Event, error) {
-	if err := u.changeable(c.By); err != nil || u.Status() == DisabledUser {
+	if err := u.manageable(c.By); err != nil || u.Status() == DisabledUser {
 		return nil, err
 	}
 	return UserDisabled{c.header()}, nil
@@ -210,7 +232,7 @@ func (u User) Disable(c Principalled) (Event, error) {
 
 // Enable decides whether the user may be enabled.
 func (u User) Enable(c Principalled) (Event, error) {
-	if err := u.changeable(c.By); err != nil || u.Status() == ActiveUser {
+	if err := u.manageable(c.By); err != nil || u.Status() == ActiveUser {
 		return nil, err
 	}
 	return UserEnabled{c.header()}, nil
@@ -218,13 +240,22 @@ func (u User) Enable(c Principalled) (Event, error) {
 
 // Remove decides whether the user may be removed, which is final.
 func (u User) Remove(c Principalled) (Event, error) {
+	err := u.manageable(c.By)
 	switch {
-	case u.ID == "" || c.By.Org != Installation:
-		return nil, ErrUserNotFound
-	case u.Status() == RemovedUser:
+	case u.Status() == RemovedUser && c.By.Org == Installation:
 		return nil, nil
+	case err != nil:
+		return nil, err
 	}
 	return UserRemoved{Email: u.Email, Header: c.header()}, nil
+}
+
+// manageable refuses who is not of the installation, and a user who is removed.
+func (u *User) manageable(p Principal) error {
+	if p.Org != Installation {
+		return ErrUserNotFound
+	}
+	return u.changeable(p)
 }
 
 // changeable refuses who is neither of the installation nor the user, and a user who is removed.
@@ -312,6 +343,8 @@ func (u User) UnlinkIdentity(c Principalled, i Identity) (Event, error) {
 // Apply moves u past e. It cannot fail and must not judge: e already happened.
 func (u *User) Apply(e Event) {
 	switch e := e.(type) {
+	case AddressForgone:
+		u.Forgone = u.ID == ""
 	case UserCreated:
 		*u = User{ID: e.ID, Email: e.Email, Directory: e.Directory, Name: e.Name, Attributes: e.Attributes, CreatedAt: e.At, CreatedBy: e.By, Password: e.Password}
 	case UserUpdated:

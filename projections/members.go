@@ -7,7 +7,8 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// A MembersRow is an organization's members without who they are. Revision is the position of the
+// A MembersRow is an organization's members without who they are, and without what roles may do, so
+// that a row which each membership changes is small. Revision is the position of the
 // last event of them.
 type MembersRow struct {
 	domain.Members
@@ -24,6 +25,24 @@ func loadMembers(r rowMap, org domain.OrgID) (m MembersRow, err error) {
 		return json.Unmarshal(v, &m.Members)
 	})
 	return m, err
+}
+
+func roleRow(org domain.OrgID, name string) []byte {
+	b := org.Bytes()
+	return row(rowRole, b[:], text(name))
+}
+
+// loadScopes adds what the roles may do.
+func (m *MembersRow) loadScopes(r rowMap) error {
+	for name, role := range m.Roles {
+		if role.Custom {
+			if _, err := r.get(roleRow(m.Org, name), func(v []byte) error { return json.Unmarshal(v, &role.Scopes) }); err != nil {
+				return err
+			}
+			m.Roles[name] = role
+		}
+	}
+	return nil
 }
 
 func memberRow(org domain.OrgID, user domain.UserID) []byte {
@@ -54,17 +73,41 @@ func (t *peopleTable) writeMembers(r rowMap, record *eventstore.Record) error {
 	case domain.InvitationCreated:
 		m.Apply(e)
 		err = setJSON(r, invitationRow(record.Org, e.ID), nil, m.Invitations[e.ID])
+	case domain.InvitationTokenRotated:
+		err = rotateToken(r, &m.Members, e)
 	case domain.InvitationRevoked:
 		m.Apply(e)
 		err = r.delete(invitationRow(record.Org, e.ID))
-	default: // of a role
+	case domain.RoleDefined:
 		m.Apply(e)
-		t.outdated.add(idDigest(record.Org.Bytes()))
+		m.Roles[e.Role] = domain.Role{Custom: true, Members: m.Roles[e.Role].Members}
+		t.outdated.add(roleDigest(record.Org, e.Role))
+		err = setJSON(r, roleRow(record.Org, e.Role), nil, e.Scopes)
+	case domain.RoleRemoved:
+		m.Apply(e)
+		t.outdated.add(roleDigest(record.Org, e.Role))
+		err = r.delete(roleRow(record.Org, e.Role))
 	}
 	if err != nil {
 		return err
 	}
 	return setJSON(r, membersRow(record.Org), number(uint64(record.Position)), m.Members)
+}
+
+func rotateToken(r rowMap, m *domain.Members, e domain.InvitationTokenRotated) error {
+	i, err := loadInvitation(r, m.Org, e.ID)
+	if i.ID == "" || err != nil {
+		return err
+	}
+	m.Invitations = map[domain.InvitationID]domain.Invitation{i.ID: i}
+	m.Apply(e)
+	return setJSON(r, invitationRow(m.Org, i.ID), nil, m.Invitations[i.ID])
+}
+
+// loadInvitation is an invitation; one that is not there has no id.
+func loadInvitation(r rowMap, org domain.OrgID, id domain.InvitationID) (i domain.Invitation, err error) {
+	_, err = r.get(invitationRow(org, id), func(v []byte) error { return json.Unmarshal(v, &i) })
+	return i, err
 }
 
 // writeMember applies an event about one member.
@@ -89,6 +132,9 @@ func (t *peopleTable) writeMember(r rowMap, record *eventstore.Record, m *domain
 		if err := r.delete(row(rowMemberOfUser, id[:], org[:])); err != nil {
 			return err
 		}
+		if err := r.delete(row(rowMemberOf, org[:], id[:])); err != nil {
+			return err
+		}
 		return setJSON(r, memberRow(record.Org, user), number(uint64(record.Position)), domain.Member{})
 	}
 	if before.Role == "" {
@@ -100,6 +146,9 @@ func (t *peopleTable) writeMember(r rowMap, record *eventstore.Record, m *domain
 		}
 	}
 	if err := r.set(row(rowMemberOfUser, id[:], org[:]), nil); err != nil {
+		return err
+	}
+	if err := r.set(row(rowMemberOf, org[:], id[:]), nil); err != nil {
 		return err
 	}
 	return setJSON(r, memberRow(record.Org, user), number(uint64(since)), now)
@@ -126,6 +175,9 @@ func directoryRow(org domain.OrgID, id string) []byte {
 func (s *Store) MembersOf(org domain.OrgID, users []domain.UserID, invitation domain.InvitationID) (m domain.Members, revision eventstore.Position, err error) {
 	err = s.people.read(func(r rows) error {
 		all, err := loadMembers(r, org)
+		if err == nil {
+			err = all.loadScopes(r)
+		}
 		if err != nil {
 			return err
 		}
@@ -140,10 +192,9 @@ func (s *Store) MembersOf(org domain.OrgID, users []domain.UserID, invitation do
 				m.People[id] = member
 			}
 		}
-		var i domain.Invitation
-		found, err := r.get(invitationRow(org, invitation), func(v []byte) error { return json.Unmarshal(v, &i) })
-		if found {
-			m.Invitations[invitation] = i
+		i, err := loadInvitation(r, org, invitation)
+		if i.ID != "" {
+			m.Invitations[i.ID] = i
 		}
 		return err
 	})
@@ -193,19 +244,16 @@ func (s *Store) Members(org domain.OrgID, cursor string, limit int) (page []Memb
 	}
 	o := org.Bytes()
 	err = s.people.read(func(r rows) error {
-		it := r.walk(span{prefix: row(rowMember, o[:]), after: from.entry()})
+		it := r.walk(span{prefix: row(rowMemberOf, o[:]), after: from.entry()})
 		defer it.close()
 		for ; it.valid; it.next() {
-			m, err := loadMemberRow(r, org, domain.UserIDFromBytes(it.at.id))
-			if err != nil {
-				return err
-			}
-			if m.Role == "" {
-				continue
-			}
 			if len(page) == limit {
 				next = from.at(0, indexEntry{id: page[limit-1].User.ID.Bytes()})
 				return nil
+			}
+			m, err := loadMemberRow(r, org, domain.UserIDFromBytes(it.at.id))
+			if err != nil {
+				return err
 			}
 			page = append(page, m)
 		}
@@ -225,6 +273,30 @@ func (s *Store) Memberships(user domain.UserID) (all []MemberRow, err error) {
 		})
 	})
 	return all, err
+}
+
+// OrganizationsOf are those that a user is a member of.
+func (s *Store) OrganizationsOf(user domain.UserID) (all []domain.OrgID, err error) {
+	u := user.Bytes()
+	err = s.people.read(func(r rows) error {
+		return r.each(row(rowMemberOfUser, u[:]), func(key, _ []byte) error {
+			all = append(all, domain.OrgIDFromBytes([idSize]byte(key[1+idSize:])))
+			return nil
+		})
+	})
+	return all, err
+}
+
+// Invitation finds one; domain.ErrInvitationNotFound.
+func (s *Store) Invitation(org domain.OrgID, id domain.InvitationID) (i domain.Invitation, err error) {
+	err = s.people.read(func(r rows) (err error) {
+		i, err = loadInvitation(r, org, id)
+		return err
+	})
+	if err == nil && i.ID == "" {
+		err = domain.ErrInvitationNotFound
+	}
+	return i, err
 }
 
 // Invitations are those of an organization, of which there are few, by their ids; with those that

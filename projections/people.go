@@ -14,9 +14,11 @@ const (
 	rowUserByCreated     = 'c' // created, user
 	rowAddress           = 'a' // address's id → user
 	rowIdentity          = 'd' // hash of an identity → user
-	rowMembers           = 'm' // organization → revision, members without people and invitations
+	rowMembers           = 'm' // organization → revision, members without people, invitations and scopes of roles
+	rowRole              = 'r' // organization, name → scopes
 	rowMember            = 'p' // organization, user → since, member; of one who was removed: no member
-	rowMemberOfUser      = 'o' // user, organization
+	rowMemberOfUser      = 'o' // user, organization: of those who are members
+	rowMemberOf          = 'g' // organization, user: the same
 	rowMemberByDirectory = 'x' // organization, hash of the directory's id → user
 	rowInvitation        = 'i' // organization, invitation → invitation
 	rowSession           = 's' // session → since, session
@@ -57,7 +59,7 @@ func (t *peopleTable) writePerson(r rowMap, record *eventstore.Record) error {
 		return r.set(addressRow(e.Email), id[:])
 	case domain.AddressReleased:
 		return r.delete(addressRow(e.Email))
-	case domain.MembershipCreated, domain.MembershipUpdated, domain.MembershipRemoved, domain.RoleDefined, domain.RoleRemoved, domain.InvitationCreated, domain.InvitationRevoked:
+	case domain.MembershipCreated, domain.MembershipUpdated, domain.MembershipRemoved, domain.RoleDefined, domain.RoleRemoved, domain.InvitationCreated, domain.InvitationTokenRotated, domain.InvitationRevoked:
 		return t.writeMembers(r, record)
 	case domain.SessionCreated, domain.SessionEnded:
 		return t.writeSessions(r, record)

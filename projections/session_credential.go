@@ -1,8 +1,8 @@
 package projections
 
 import (
-	"maps"
-	"slices"
+	"crypto/sha256"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -36,8 +36,9 @@ func (s *Store) SessionCredential(id domain.SessionID, c *Credential) (found boo
 		}
 		c.decodeMember(member, since)
 		if _, builtIn := domain.BuiltInRole(c.Role); c.Role != "" && !builtIn {
-			roles, err = s.personRow(idDigest(org), roleFacts)
-			c.decodeRoles(roles)
+			role := c.Role
+			roles, err = s.personRow(roleDigest(c.Org, role), func(r rowMap, _ domain.Digest) ([]byte, error) { return roleFacts(r, c.Org, role) })
+			c.decodeRole(roles)
 		}
 	}
 	c.encoded = strings.Join([]string{session, who, member, roles}, "")
@@ -186,27 +187,21 @@ func (c *Credential) decodeMember(e string, since eventstore.Position) {
 	c.Scopes = append(c.Scopes, scopes...)
 }
 
-// roleFacts are the roles that an organization has defined: each name, and its scopes.
-func roleFacts(r rowMap, d domain.Digest) ([]byte, error) {
-	m, err := loadMembers(r, domain.OrgIDFromBytes([idSize]byte(d[:idSize])))
-	var b []byte
-	for _, name := range slices.Sorted(maps.Keys(m.Roles)) {
-		if role := m.Roles[name]; role.Custom {
-			b = appendTexts(appendText(b, name), role.Scopes)
-		}
-	}
-	return b, err
+// roleDigest is what the cache finds a role of an organization by.
+func roleDigest(org domain.OrgID, name string) domain.Digest {
+	return sha256.Sum256([]byte(string(org) + name))
 }
 
-// decodeRoles reads roleFacts.
-func (c *Credential) decodeRoles(e string) {
-	for e != "" {
-		var name string
-		name, e = cutText(e)
-		e = eachText(e, func(scope string) {
-			if name == c.Role {
-				c.Scopes = append(c.Scopes, scope)
-			}
-		})
+// roleFacts are the scopes of a role of an organization.
+func roleFacts(r rowMap, org domain.OrgID, name string) ([]byte, error) {
+	var scopes []string
+	_, err := r.get(roleRow(org, name), func(v []byte) error { return json.Unmarshal(v, &scopes) })
+	return appendTexts(nil, scopes), err
+}
+
+// decodeRole reads roleFacts.
+func (c *Credential) decodeRole(e string) {
+	if e != "" {
+		c.Scopes, _ = appendCut(c.Scopes, e)
 	}
 }

@@ -87,8 +87,14 @@ func (s *Store) User(id domain.UserID) (u UserRow, err error) {
 }
 
 // UserByEmail finds the user whose address it is; domain.ErrUserNotFound. email is
-// domain.NormalEmail of itself.
-func (s *Store) UserByEmail(email string) (UserRow, error) { return s.userBy(addressRow(email)) }
+// domain.NormalEmail of itself. One who has claimed the address and has another one is not found.
+func (s *Store) UserByEmail(email string) (UserRow, error) {
+	u, err := s.userBy(addressRow(email))
+	if err == nil && u.Email != email {
+		return UserRow{}, domain.ErrUserNotFound
+	}
+	return u, err
+}
 
 // UserByIdentity finds the user whom a provider knows; domain.ErrUserNotFound.
 func (s *Store) UserByIdentity(i domain.Identity) (UserRow, error) { return s.userBy(identityRow(i)) }

@@ -100,6 +100,8 @@ var meanings = map[string]meaning{
 	"role.defined":                    {"Role defined", update, low},
 	"role.removed":                    {"Role removed", remove, informational},
 	"invitation.created":              {"Member invited", create, informational},
+	"invitation.token_rotated":        {"Token of an invitation made", update, informational},
+	"user.address_forgone":            {"E-mail address not taken in time", update, informational},
 	"invitation.revoked":              {"Invitation revoked", remove, informational},
 	"session.created":                 {"Session begun", create, informational},
 	"session.ended":                   {"Session ended", remove, informational},
