@@ -185,7 +185,7 @@ func (s *server) streamingRoutes() {
 	s.raw("importKeys", "POST /v1/keys/import", scoped("keys:write"), s.documentImport(), s.importKeys)
 	s.raw("exportKeys", "GET /v1/keys/export", ofInstallation("keys:export"), documentExport(), s.exportKeys)
 	s.raw("backUp", "GET /v1/backup", ofInstallation("backup:read"), documentBackup(), s.backUp)
-	s.raw("verifyKeys", "POST /v1/verify/batch", scoped("keys:verify"), s.documentVerifyBatch(), s.verifyBatch)
+	s.raw("verifyKeys", "POST /v1/verify/batch", scoped(verifyScope), s.documentVerifyBatch(), s.verifyBatch)
 	s.raw("proveEvent", "GET /v1/events/{position}/proof", scoped(auditScope), s.documentProof(), s.prove)
 	s.raw("exportEvidence", "GET /v1/trail/bundle", scoped(auditScope), s.documentBundle(), s.bundle)
 	s.raw("listEvents", "GET /v1/events", scoped(auditScope), s.documentEvents(), s.events)
@@ -195,7 +195,7 @@ func (s *server) streamingRoutes() {
 func (s *server) openRoutes() {
 	presentedKey := openTo("the key that is presented is the one that it is about")
 	report := openTo("whoever has found a secret can report it; the answer tells nothing of the key")
-	s.open("introspect", "POST /v1/introspect", scoped("keys:verify"), s.documentIntrospect(), s.introspect)
+	s.open("introspect", introspectRoute, scoped(verifyScope), s.documentIntrospect(), s.introspect)
 	s.open("revokeSelf", "POST /v1/keys/self/revoke", presentedKey, s.documentRevokeSelf(), s.revokeSelf)
 	s.open("reportLeaks", "POST /v1/leaks", report, s.documentLeaks(), s.reportLeaks)
 	s.open("reportGitHubLeaks", "POST /v1/leaks/github", openTo("GitHub signs the report"), s.documentGitHubLeaks(), s.reportGitHubLeaks)
@@ -207,8 +207,8 @@ func (s *server) openRoutes() {
 	s.document("keySet", "GET /.well-known/jwks.json", keySet, documentKeySet())
 	// The middleware answers these two; verifyKey is here for the 405.
 	gateway := openTo("a gateway passes its client's request on, with the key that it is about")
-	s.handle("verifyKey", verifyRoute, scoped("keys:verify"), http.NotFound)
-	s.document("verifyKey", verifyRoute, scoped("keys:verify"), s.documentVerify())
+	s.handle("verifyKey", verifyRoute, scoped(verifyScope), http.NotFound)
+	s.document("verifyKey", verifyRoute, scoped(verifyScope), s.documentVerify())
 	s.handle("authorize", authorizeRoute, gateway, http.NotFound)
 	s.document("authorize", "GET "+authorizeRoute, gateway, s.documentAuthorize())
 }

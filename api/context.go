@@ -14,6 +14,7 @@ const (
 	requestIDKey contextKey = iota
 	callerKey
 	bodyKey
+	httpRequestKey
 )
 
 // withRequestID is the context of r with its id. It is not the request with it, whose copy would
@@ -29,6 +30,9 @@ func requestID(ctx context.Context) string {
 
 // callerOf is the caller that a route authenticated.
 func callerOf(ctx context.Context) *verify.Caller { return ctx.Value(callerKey).(*verify.Caller) }
+
+// requestOf is the request that a management route was called with.
+func requestOf(ctx context.Context) *http.Request { return ctx.Value(httpRequestKey).(*http.Request) }
 
 // bodyOf is the text of a management request's body.
 func bodyOf(ctx context.Context) []byte {

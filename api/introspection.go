@@ -30,14 +30,17 @@ type introspection struct {
 	Keyspace  string        `json:"keyspace,omitempty"`
 }
 
+const introspectRoute = "POST /v1/introspect"
+
 // introspect answers POST /v1/introspect. It is a verification, recorded as one.
 func (s *server) introspect(w http.ResponseWriter, r *http.Request) error {
-	auth, err := s.authRequest(r, "keys:verify")
+	auth, err := s.authRequest(r, verifyScope)
 	if err != nil {
 		return err
 	}
 	caller, err := s.Verifier.AuthenticateVerifier(r.Context(), auth)
 	if err != nil {
+		s.Commands.RecordRefusal(caller.Principal, introspectRoute, verifyScope, err)
 		return err
 	}
 	logCaller(w, caller.Principal)

@@ -15,7 +15,10 @@ import (
 	"github.com/keytrail/keytrail/domain"
 )
 
-const verifyPath = "/v1/verify"
+const (
+	verifyPath  = "/v1/verify"
+	verifyScope = "keys:verify"
+)
 
 // A middleware is what every request passes on its way to its route: it gets an id and an
 // in-flight slot, and on its way out it is counted and logged, and a panic is recovered.

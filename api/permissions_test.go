@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/internal/token"
 )
 
@@ -47,15 +48,24 @@ func TestEachRouteDemandsSomethingOrSaysWhyNot(t *testing.T) {
 	}
 }
 
+func yes(is bool) string { return map[bool]string{true: "yes"}[is] }
+
 func permissionsPage(routes []routePermission) string {
 	var b strings.Builder
 	b.WriteString("# Who may what\n\nWritten by a test from the routes themselves. A caller needs the scope of the route, and reaches its own organization alone, or,\n" +
 		"installation-wide, all: what another organization has is answered as if it did not exist.\n\n" +
-		"| route | scope | installation-wide only |\n|---|---|---|\n")
+		"The roles of members that are built in are those of an organization; a role of its own is a set of scopes, and a key has its own.\n\n" +
+		"| route | scope | installation-wide only | " + strings.Join(domain.BuiltInRoles(), " | ") + " |\n|---|---|---|" + strings.Repeat("---|", len(domain.BuiltInRoles())) + "\n")
 	for _, r := range routes {
-		if r.scope != "" {
-			fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", r.pattern, r.scope, map[bool]string{true: "yes"}[r.installation])
+		if r.scope == "" {
+			continue
 		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s |", r.pattern, r.scope, yes(r.installation))
+		for _, role := range domain.BuiltInRoles() {
+			scopes, _ := domain.BuiltInRole(role)
+			fmt.Fprintf(&b, " %s |", yes(!r.installation && domain.Principal{Scopes: scopes}.Demand(r.scope) == nil))
+		}
+		b.WriteString("\n")
 	}
 	b.WriteString("\nRoutes without a scope:\n\n| route | who may | why |\n|---|---|---|\n")
 	for _, r := range routes {

@@ -54,17 +54,19 @@ func (s *server) handle(id, pattern string, need permission, f http.HandlerFunc)
 // route adds a management route: f is a function of caller and request.
 func route[In, Out any](s *server, id, pattern string, need permission, status int, summary string, f func(context.Context, domain.Principal, *In) (*Out, error)) {
 	method, path := cutPattern(pattern)
+	this := routePermission{id, pattern, need}
 	op := huma.Operation{
 		Method: method, Path: path, OperationID: id, Summary: summary, Description: describe("", need), DefaultStatus: status, MaxBodyBytes: maxBody,
 		Security: withKey, Errors: append(refusals(method, path, true, false), writeRefusals(method, path)...),
 		// takeBody has read the body by then. Huma would set a read deadline of 5 s on the
 		// connection, which ends a longer request and every later one on that connection.
 		BodyReadTimeout: -1,
-		Middlewares:     huma.Middlewares{s.prologue(method, need, id != bulkRevocation)},
+		Middlewares:     huma.Middlewares{s.prologue(this)},
 	}
-	s.permissions = append(s.permissions, routePermission{id, pattern, need})
+	s.permissions = append(s.permissions, this)
 	huma.Register(s.huma, op, func(ctx context.Context, in *In) (*Out, error) {
 		out, err := f(ctx, callerOf(ctx).Principal, in)
+		s.record(requestOf(ctx), callerOf(ctx).Principal, this, err)
 		if err != nil {
 			return nil, s.asProblem(ctx, err)
 		}
@@ -78,18 +80,18 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 
 // prologue is what comes before the handler of a management route: the caller is authenticated
 // and has the permission, the use of its key is on the ledger, and the body is read. All of
-// it is done, or refused, within the ledger's deadline from the request's arrival; if bounded,
-// what the handler does, too.
-func (s *server) prologue(method string, need permission, bounded bool) func(huma.Context, func(huma.Context)) {
+// it is done, or refused, within the ledger's deadline from the request's arrival, and
+// but for a bulk revocation what the handler does, too.
+func (s *server) prologue(route routePermission) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, handler func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		deadline := time.Now().Add(eventstore.Deadline)
-		caller, err := s.authenticate(w, r, need)
+		caller, err := s.authenticate(w, r, route.permission)
 		if err == nil {
 			err = misreadParameter(r)
 		}
 		var body []byte
-		if err == nil && method != http.MethodGet {
+		if err == nil && r.Method != http.MethodGet {
 			begun := time.Now()
 			body, err = takeBody(w, r)
 			deadline = deadline.Add(time.Since(begun)) // which is the caller's, and has a deadline of its own
@@ -98,15 +100,16 @@ func (s *server) prologue(method string, need permission, bounded bool) func(hum
 			err = s.Verifier.Recheck(&caller)
 		}
 		if err != nil {
+			s.record(r, caller.Principal, route, err)
 			s.problem(w, r, err)
 			return
 		}
-		if bounded {
+		if route.id != bulkRevocation {
 			until, cancel := context.WithDeadline(ctx.Context(), deadline)
 			defer cancel()
 			ctx = huma.WithContext(ctx, until)
 		}
-		handler(huma.WithValue(huma.WithValue(ctx, callerKey, &caller), bodyKey, body))
+		handler(huma.WithValue(huma.WithValue(huma.WithValue(ctx, callerKey, &caller), bodyKey, body), httpRequestKey, r))
 	}
 }
 
@@ -132,6 +135,8 @@ func (s *server) open(id, pattern string, need permission, d description, f func
 func (s *server) raw(id, pattern string, need permission, d description, f func(http.ResponseWriter, *http.Request, domain.Principal) error) {
 	s.handle(id, pattern, need, func(w http.ResponseWriter, r *http.Request) {
 		caller, err := s.authenticate(w, r, need)
+		// Deferred, because a stream that is broken off panics; its client has read a part.
+		defer func() { s.record(r, caller.Principal, routePermission{id, pattern, need}, err) }()
 		if err == nil {
 			err = f(w, r.WithContext(context.WithValue(r.Context(), callerKey, &caller)), caller.Principal)
 		}

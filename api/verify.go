@@ -56,8 +56,9 @@ func (m *middleware) decide(v *verification, w *responseRecorder, r *http.Reques
 	if err := w.acquireInFlight(); err != nil {
 		return err
 	}
-	caller, err := m.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: "keys:verify", IP: ip, RequestID: w.id})
+	caller, err := m.Verifier.AuthenticateVerifier(r.Context(), verify.AuthRequest{Secret: secret, Scope: verifyScope, IP: ip, RequestID: w.id})
 	if err != nil {
+		m.Commands.RecordRefusal(caller.Principal, verifyRoute, verifyScope, err)
 		return err
 	}
 	if r.URL.RawQuery != "" {

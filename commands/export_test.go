@@ -65,21 +65,31 @@ func (h *Handler) NoticePasses(ctx context.Context, index NoticeIndex, n int) {
 	}
 }
 
-// SetMaxCountedReads bounds how many readings of the trail are counted until the test ends.
-func SetMaxCountedReads(t *testing.T, n int) {
-	before := maxCountedReads
-	t.Cleanup(func() { maxCountedReads = before })
-	maxCountedReads = n
+// SetMaxTrailReads bounds how many reads of the trail are counted.
+func (h *Handler) SetMaxTrailReads(n int) { h.reads.most = n }
+
+// SetMaxAccesses bounds how many other reads and refusals are counted.
+func (h *Handler) SetMaxAccesses(n int) { h.accesses.most = n }
+
+// WriteBegun is the pass of WriteSums that comes each second.
+func (h *Handler) WriteBegun(ctx context.Context) {
+	h.writeSums(ctx, h.accesses, h.accesses.takeBegun())
 }
 
-// WriteReadsAt is one pass of WriteTrailReads, at a time.
-func (h *Handler) WriteReadsAt(ctx context.Context, now time.Time) {
-	h.writeReads(ctx, h.reads.take(countedFor, now))
+// WriteSumsAt is the passes of WriteSums that come at a time.
+func (h *Handler) WriteSumsAt(ctx context.Context, now time.Time) {
+	h.WriteBegun(ctx)
+	h.writeDue(ctx, now)
 }
 
-// CountedReads is how many readings of the trail h counts.
-func (h *Handler) CountedReads() int {
-	h.reads.mu.Lock()
-	defer h.reads.mu.Unlock()
-	return len(h.reads.byID)
+// CountedReads is how many reads of the trail h counts.
+func (h *Handler) CountedReads() int { return h.reads.len() }
+
+// CountedAccesses is how many other reads and refusals h counts.
+func (h *Handler) CountedAccesses() int { return h.accesses.len() }
+
+func (t *sums) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
 }

@@ -73,7 +73,8 @@ type Handler struct {
 	sinkHost  func(string) string
 	sinkKey   aead.Key
 	importIDs [32]byte
-	reads     *trailReads
+	reads     *sums // of the trail
+	accesses  *sums // other reads, and refusals
 	passwords *password.Pool
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 
@@ -112,7 +113,7 @@ func New(ledger EventLog, o Options) *Handler {
 	}
 	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, plans: o.Plans, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
 		passwords: o.Passwords,
-		reads:     newTrailReads(), requests: requests{index: o.Index, known: map[string]*request{}}}
+		reads:     newSums(maxTrailFilters, maxTrailReads, false), accesses: newSums(maxAccessKinds, maxAccesses, true), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
 // A KeyResult is a key after a command. Position is its revision.

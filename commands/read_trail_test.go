@@ -23,7 +23,7 @@ func (f fixture) read(p domain.Principal, a domain.TrailAccess, filter string) e
 // reads are those of a reader on the ledger.
 func (f fixture) reads(p domain.Principal) (all []domain.TrailRead) {
 	f.t.Helper()
-	if _, err := f.ledger.Load(f.t.Context(), eventstore.ReaderRef(p), 0, func(r eventstore.Record) {
+	if _, err := f.ledger.Load(f.t.Context(), eventstore.ReaderRef(p.Org, p), 0, func(r eventstore.Record) {
 		all = append(all, r.Event.(domain.TrailRead))
 		if r.Org != p.Org || r.Actor != p.ID {
 			f.t.Errorf("a read of %v is of %s by %s", p, r.Org, r.Actor)
@@ -52,12 +52,12 @@ func TestTheFirstReadIsAnEventAndRepeatsAreOneAnHour(t *testing.T) {
 	if got := f.reads(ann); len(got) != 1 || got[0].Count != 1 || got[0].By != ann.ID || got[0].Filter["key_id"] != "k" || got[0].Access != domain.AccessPage {
 		t.Errorf("at first: %+v", got)
 	}
-	f.WriteReadsAt(t.Context(), time.Now().Add(59*time.Minute))
+	f.WriteSumsAt(t.Context(), time.Now().Add(59*time.Minute))
 	if got := f.reads(ann); len(got) != 1 {
 		t.Errorf("within the hour: %+v", got)
 	}
 	for range 3 { // the last two have nothing to tell
-		f.WriteReadsAt(t.Context(), time.Now().Add(3*time.Hour))
+		f.WriteSumsAt(t.Context(), time.Now().Add(3*time.Hour))
 	}
 	if got := f.reads(ann); len(got) != 2 || got[1].Count != 19 || got[1].First.After(got[1].At) {
 		t.Errorf("after the hour: %+v", got)
@@ -65,7 +65,7 @@ func TestTheFirstReadIsAnEventAndRepeatsAreOneAnHour(t *testing.T) {
 	if got := f.reads(bob); len(got) != 1 || f.CountedReads() != 1 {
 		t.Errorf("of another reader: %+v, and %d are counted", got, f.CountedReads())
 	}
-	f.check(eventstore.ReaderRef(ann), 2)
+	f.check(eventstore.ReaderRef(ann.Org, ann), 2)
 }
 
 func TestAFollowIsOneEventAnHour(t *testing.T) {
@@ -80,7 +80,7 @@ func TestAFollowIsOneEventAnHour(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		f.WriteReadsAt(t.Context(), time.Now().Add(time.Duration(hour+1)*61*time.Minute))
+		f.WriteSumsAt(t.Context(), time.Now().Add(time.Duration(hour+1)*61*time.Minute))
 		if got := f.reads(ann); len(got) != hour+2 || got[hour+1].Count != 1 {
 			t.Fatalf("after %d hours: %+v", hour+1, got)
 		}
@@ -100,11 +100,11 @@ func TestAReaderCannotFloodTheTrail(t *testing.T) {
 	if len(got) != 61 || last.Access != domain.AccessCombined || len(last.Filter) != 0 || len(got[0].Filter["key_id"]) > 200 {
 		t.Errorf("%d events, the last one %+v", len(got), last)
 	}
-	f.WriteReadsAt(t.Context(), time.Now().Add(2*time.Hour))
+	f.WriteSumsAt(t.Context(), time.Now().Add(2*time.Hour))
 	if got := f.reads(ann); len(got) != 62 || got[61].Count != 439 {
 		t.Errorf("an hour later %d events, the last one %+v", len(got), got[len(got)-1])
 	}
-	f.WriteReadsAt(t.Context(), time.Now().Add(4*time.Hour))
+	f.WriteSumsAt(t.Context(), time.Now().Add(4*time.Hour))
 	if n := f.CountedReads(); n != 0 {
 		t.Errorf("%d readings are left in memory", n)
 	}
@@ -112,7 +112,7 @@ func TestAReaderCannotFloodTheTrail(t *testing.T) {
 
 func TestReadsThatFindNoRoomAreEvents(t *testing.T) {
 	f := setUp(t)
-	commands.SetMaxCountedReads(t, 2)
+	f.SetMaxTrailReads(2)
 	for i := range 4 {
 		for range 2 {
 			if err := f.read(f.reader(fmt.Sprint("key_", i)), domain.AccessPage, "k"); err != nil {
@@ -146,13 +146,13 @@ func TestAReadIsRefusedWhenItCannotBeWritten(t *testing.T) {
 	if err := f.read(ann, domain.AccessPage, "k"); err != nil {
 		t.Errorf("a repeat, which is counted: %v", err)
 	}
-	f.WriteReadsAt(t.Context(), time.Now().Add(2*time.Hour))
+	f.WriteSumsAt(t.Context(), time.Now().Add(2*time.Hour))
 	f.ledger.Suspend(nil)
-	f.WriteReadsAt(t.Context(), time.Now().Add(4*time.Hour))
+	f.WriteSumsAt(t.Context(), time.Now().Add(4*time.Hour))
 	if got := f.reads(ann); len(got) != 2 || got[1].Count != 2 {
 		t.Errorf("%+v", got)
 	}
-	f.check(eventstore.ReaderRef(ann), 2)
+	f.check(eventstore.ReaderRef(ann.Org, ann), 2)
 }
 
 // TestReadsAreWrittenAtTheEnd of the service.
@@ -166,7 +166,7 @@ func TestReadsAreWrittenAtTheEnd(t *testing.T) {
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	f.WriteTrailReads(stopped)
+	f.WriteSums(stopped)
 	if got := f.reads(ann); len(got) != 2 || got[1].Count != 2 {
 		t.Errorf("%+v", got)
 	}

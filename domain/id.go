@@ -162,8 +162,8 @@ func NewOwnerID(org OrgID, owner string) OwnerID {
 // Bytes are 128 bits that stand for the identity.
 func (i Identity) Bytes() [16]byte { return hash("idn_", string(i.Org), i.Issuer, i.Subject) }
 
-// NewReaderID is the id of a principal as a reader of the audit trail. It is not the
-// principal's own: what a key reads is no part of that key's history.
+// NewReaderID is the id of a principal as a reader. It is not the principal's own: what a key
+// reads is no part of that key's history.
 func NewReaderID(org OrgID, principal string) string {
 	return newID(readerPrefix, string(org), principal)
 }

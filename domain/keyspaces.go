@@ -102,6 +102,11 @@ func (all *Keyspaces) Possible(keyspace, text string) bool {
 	return all.open[keyspace]
 }
 
+// Shaped reports whether text has the shape of a secret, of whatever keyspace.
+func (all *Keyspaces) Shaped(text string) bool {
+	return all.shapes[len(text)].some(text, func(s *keyspaceShape) bool { return s.Matches(text) })
+}
+
 // CheckOverlap refuses a format if a text can have its shape and that of another keyspace.
 func (all *Keyspaces) CheckOverlap(name string, f Format) error {
 	for _, s := range f.Shapes() {

@@ -164,6 +164,14 @@ func refusal(kind Kind, code, text string) *Error {
 // invalid_field, scope_missing and those of NotAllowed.
 func Refusals() []*Error { return slices.Clone(refusals) }
 
+// ofAccess are the codes of refusals for a caller's scope or reach.
+var ofAccess = []string{ErrScopeEscalation.Code, ErrRoleEscalation.Code, ErrOutOfReach.Code, ErrKeyNotFound.Code, ErrOrganizationNotFound.Code, ErrUserNotFound.Code,
+	ErrMemberNotFound.Code, ErrSessionNotFound.Code, ErrSinkNotFound.Code, ErrPositionNotFound.Code, ScopeMissing("").Code}
+
+// OfAccess reports whether the caller lacks a scope, or asks for what may be another
+// organization's.
+func (e *Error) OfAccess() bool { return slices.Contains(ofAccess, e.Code) }
+
 // In is the refusal of one field or parameter.
 func (e Error) In(field string) *Error { e.Field = field; return &e }
 

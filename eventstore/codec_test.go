@@ -22,7 +22,7 @@ var add = flag.Bool("samples.add", false, "write the samples that are missing")
 
 // samples are one event of each stored name, as it was when the name was first written.
 func samples() []domain.Event {
-	at := time.Date(2026, 11, 20, 12, 0, 0, 123e6, time.UTC)
+	at := sampleTime
 	name, org := "renamed", domain.NewOrgID("acme")
 	digest := domain.NewSecret("sample").Digest()
 	return []domain.Event{
@@ -56,7 +56,12 @@ func samples() []domain.Event {
 		domain.PlanDefined{Name: "pro", Definition: samplePlan, Header: domain.Header{At: at, By: "system"}},
 		domain.PlanUpdated{Name: "pro", Definition: samplePlan, Header: domain.Header{At: at, By: "system"}},
 		domain.PlanRetired{Name: "pro", Header: domain.Header{At: at, By: "system"}},
-		domain.TrailRead{Access: domain.AccessPage, Filter: map[string]string{"key_id": string(domain.NewKeyID("", "k"))}, From: at, To: at, Count: 3, First: at, Header: domain.Header{At: at, By: "system"}},
+		domain.TrailRead{Access: domain.AccessPage, Filter: map[string]string{"key_id": string(domain.NewKeyID("", "k"))}, Occurrences: sampleOccurrences},
+		domain.KeysRead{Reading: sampleReading},
+		domain.UsersRead{Reading: sampleReading},
+		domain.MembersRead{Reading: sampleReading},
+		domain.SessionsRead{Reading: sampleReading},
+		domain.AccessRefused{Route: "GET /v1/keys", Scope: "keys:read", Code: "scope_missing", Occurrences: sampleOccurrences},
 		domain.SinkCreated{ID: sampleSink, Org: org, Definition: sampleSinkDefinition, Credentials: []string{"headers"}, PublicKey: "whpk_AAAA", After: domain.TrailPlace{Events: 17, Uses: 5}, Sealed: []byte("sealed 1"), Header: domain.Header{At: at, By: "system"}},
 		domain.SinkUpdated{Definition: sampleSinkDefinition, Credentials: []string{"headers"}, Sealed: []byte("sealed 2"), Header: domain.Header{At: at, By: "system"}},
 		domain.SinkSecretRotated{PublicKey: "whpk_AAAA", OldValidUntil: at, Sealed: []byte("sealed 3"), Header: domain.Header{At: at, By: "system"}},
@@ -149,6 +154,12 @@ var samplePlan = domain.PlanDefinition{Description: "Ten keys", ProgrammaticAcce
 
 var sampleSink = domain.NewSinkID("", "s")
 
+var (
+	sampleTime        = time.Date(2026, 11, 20, 12, 0, 0, 123e6, time.UTC)
+	sampleOccurrences = domain.Occurrences{From: sampleTime, To: sampleTime, Count: 3, First: sampleTime, Header: domain.Header{At: sampleTime, By: "system"}}
+	sampleReading     = domain.Reading{Route: "GET /v1/keys", Filter: map[string]string{"owner": "ann"}, Occurrences: sampleOccurrences}
+)
+
 // sampleSinkDefinition has something of every part of a definition.
 var sampleSinkDefinition = domain.SinkDefinition{Name: "siem", Type: domain.SinkWebhook, URL: "https://siem.example.com/in", Format: domain.FormatOCSF, EventTypes: []string{"key.used"},
 	Uses: domain.SinkUses{Mode: "sampled", OneIn: 10}, Settings: domain.SinkSettings{SignAsymmetric: true}}
@@ -179,8 +190,8 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 		return Message(SinkRef(org, sampleSink), 7, command, e)
 	case "quota":
 		return Message(QuotaRef(org, sampleQuota), 7, command, e)
-	case "audit":
-		return Message(ReaderRef(domain.Principal{ID: "system", Org: org}), 7, command, e)
+	case "audit", "keys", "users", "members", "sessions", "access":
+		return Message(ReaderRef(org, domain.Principal{ID: "system", Org: org}), 7, command, e)
 	case "organization":
 		return Message(OrganizationRef(org), 7, command, e)
 	}

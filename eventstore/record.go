@@ -64,8 +64,11 @@ func PlanRef(name string) Ref { return Ref{domain.Installation, "plan", name} }
 // QuotaRef names a quota of an organization.
 func QuotaRef(org domain.OrgID, of domain.QuotaOf) Ref { return Ref{org, "quota", of.ID(org)} }
 
-// ReaderRef names a principal as a reader of the audit trail.
-func ReaderRef(p domain.Principal) Ref { return Ref{p.Org, "reader", domain.NewReaderID(p.Org, p.ID)} }
+// ReaderRef names a principal as a reader, in the trail of an organization: its own, or the one
+// that it read of.
+func ReaderRef(trail domain.OrgID, p domain.Principal) Ref {
+	return Ref{trail, "reader", domain.NewReaderID(p.Org, p.ID)}
+}
 
 // SinkRef names a sink.
 func SinkRef(org domain.OrgID, id domain.SinkID) Ref { return Ref{org, "sink", string(id)} }

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -49,17 +50,26 @@ func (r AuthRequest) verification() Request {
 	return request
 }
 
-// caller is the caller whose key a found, or their refusal: err, or that of a's outcome.
+// caller is the caller whose key a found, or their refusal: err, or that of a's outcome. Of a
+// refusal for a scope the caller is told, too.
 func (v *Verifier) caller(r AuthRequest, a *Answer, err error) (Caller, error) {
 	if err == nil {
 		err = a.refusal(r, v.now())
 	}
 	if err != nil {
 		v.callers.countRefusal(a, err)
+		if errors.Is(err, domain.ScopeMissing("")) { // whose key is known, and valid
+			return Caller{Principal: a.principal()}, err
+		}
 		return Caller{}, err
 	}
+	return Caller{a.principal(), r, a.version}, nil
+}
+
+// principal is the one whose key was found.
+func (a *Answer) principal() domain.Principal {
 	c := &a.Credential
-	return Caller{domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}, r, a.version}, nil
+	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}
 }
 
 // refusal is what a caller is told of the outcome for their own key, nil if it is valid.

@@ -70,6 +70,7 @@ func (s *service) subscriber(ctx context.Context, v *verify.Verifier, secret str
 	request := verify.AuthRequest{Secret: secret, Scope: auditScope, IP: ip, RequestID: "nats-" + rand.Text()}
 	caller, err := v.Authenticate(ctx, request)
 	if err != nil {
+		s.commands.RecordRefusal(caller.Principal, "NATS", auditScope, err)
 		return r, err
 	}
 	reading := commands.ReadTrail{Request: commands.Request{By: caller.Principal, Correlation: request.RequestID}, Access: domain.AccessFeed}

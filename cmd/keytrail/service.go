@@ -179,7 +179,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(func(ctx context.Context) error { s.commands.WriteNotices(ctx, keyIndex{s.store}); return nil })
 	s.run(func(ctx context.Context) error { s.commands.ReleasePlaces(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
-	s.run(func(ctx context.Context) error { s.commands.WriteTrailReads(ctx); return nil })
+	s.run(func(ctx context.Context) error { s.commands.WriteSums(ctx); return nil })
 	s.trail = eventstore.NewTrail(s.ledger, s.store)
 	s.forwarders = s.forward()
 	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Trail: s.trail, Forwarders: s.forwarders, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,

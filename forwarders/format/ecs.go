@@ -131,7 +131,9 @@ func ecs(id string, r *eventstore.Record) ([]byte, error) {
 // ecsCategory is where ECS puts the event.
 func (f *facts) ecsCategory() (category, types []string) {
 	switch {
-	case f.Type == typeRead:
+	case f.asked != "" && f.refused:
+		return []string{"api"}, []string{"access", "denied"}
+	case f.asked != "":
 		return []string{"api"}, []string{"access"}
 	case f.Stream == eventstore.Uses && f.refused:
 		return []string{"authentication", "api"}, []string{"start", "denied"}

@@ -26,7 +26,8 @@ type facts struct {
 	request    string   // its id
 	count      int64    // how many attempts a sum stands for; 0: it is no sum
 	start, end time.Time
-	management bool // a call of the service's own API
+	management bool   // a call of the service's own API
+	asked      string // that it asked for, of a sum of such calls
 }
 
 // factsOf are those of r; false if its type is not known.
@@ -40,9 +41,8 @@ func factsOf(r *eventstore.Record) (f facts, ok bool) {
 	case domain.CredentialsRefused:
 		f.by, f.refused, f.code = e.Principal, true, string(domain.UseNotFound)
 		f.count, f.start, f.end = e.Count, e.From, e.To
-	case domain.TrailRead:
-		f.management, f.code = true, string(e.Access)
-		f.count, f.start, f.end = int64(e.Count), e.First, e.At
+	case domain.Sum:
+		f.sum(e)
 	case domain.KeyCreated:
 		f.name = e.Name
 	case domain.OrganizationCreated:
@@ -65,6 +65,19 @@ func factsOf(r *eventstore.Record) (f facts, ok bool) {
 		f.detail = e.Finding
 	}
 	return f, ok
+}
+
+// sum adds the facts of calls of the API that an event sums up.
+func (f *facts) sum(e domain.Sum) {
+	o := e.Occurred()
+	f.management, f.asked = true, e.Operation()
+	f.count, f.start, f.end = int64(o.Count), o.First, o.At
+	switch e := e.(type) {
+	case domain.TrailRead:
+		f.code = string(e.Access)
+	case domain.AccessRefused:
+		f.refused, f.code = true, e.Code
+	}
 }
 
 // use adds the facts of a use of a key.

@@ -39,7 +39,6 @@ const (
 const (
 	typeUsed    = "key.used"
 	typeRefused = "credentials.refused"
-	typeRead    = "audit.read"
 )
 
 // meanings has every type of event.
@@ -115,11 +114,16 @@ var meanings = map[string]meaning{
 	"directory.group_removed":         {"Group deprovisioned by directory", remove, informational},
 	"session_keys.rotated":            {"Sessions' signing keys rotated", update, informational},
 	"login.refused":                   {"Wrong passwords at log-in", other, low},
+	"access.refused":                  {"Access refused", other, low},
+	"audit.read":                      {"Audit trail read", read, informational},
+	"keys.read":                       {"Keys read", read, informational},
+	"users.read":                      {"Users read", read, informational},
+	"members.read":                    {"Members read", read, informational},
+	"sessions.read":                   {"Sessions read", read, informational},
 	"trail.begun":                     {"Merkle logs begun", create, low},
 	"trail.keys_rotated":              {"Checkpoints' signing keys rotated", update, informational},
 	"trail.fork_detected":             {"Trail differs from what was signed", other, critical},
 
 	typeUsed:    {"Key used", other, informational}, // a refused one is graded by refusal
 	typeRefused: {"Unknown credentials refused", other, low},
-	typeRead:    {"Audit trail read", read, informational},
 }

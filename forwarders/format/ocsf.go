@@ -240,12 +240,13 @@ func (f *facts) asAuthentication(e *ocsfEvent) {
 	}
 }
 
-// asAPIActivity is of a call that a management key was accepted for, or of reading the trail. What
+// asAPIActivity is of a call that a management key was accepted for, or of such calls that are
+// summed up. What
 // the call then changed are events of their own.
 func (f *facts) asAPIActivity(e *ocsfEvent) {
 	e.CategoryUID, e.ClassUID = ocsfApplication, ocsfAPIActivity
 	principal := f.by
-	e.API = &ocsfAPI{Operation: "read audit trail: " + f.code, Service: ocsfOfKeytrail}
+	e.API = &ocsfAPI{Operation: f.asked, Service: ocsfOfKeytrail}
 	if f.Type == typeUsed {
 		principal = f.Subject
 		e.API.Operation, e.ActivityID, e.ActivityName = f.operation()

@@ -161,7 +161,7 @@ func TestOCSFTypes(t *testing.T) {
 	for name, want := range map[string]int{
 		"key.created": 300401, "key.revealed": 300402, "key.updated": 300403, "key.rotated": 300403, "key.revoked": 300404,
 		"key.enabled": 300408, "key.disabled": 300409, "key.expired": 300411, "organization.suspended": 300412, "organization.resumed": 300413,
-		"key.leaked": 300499, "key.used VALID": 300201, "key.used REVOKED": 300201, "credentials.refused": 300201, "audit.read": 600302,
+		"key.leaked": 300499, "key.used VALID": 300201, "key.used REVOKED": 300201, "credentials.refused": 300201, "audit.read": 600302, "keys.read": 600302, "access.refused": 600399,
 		"management keys:read": 600302, "management keys:write": 600399,
 		"derivation of a token": 600399,
 	} {
@@ -171,7 +171,7 @@ func TestOCSFTypes(t *testing.T) {
 		if err != nil || e.TypeUID != want {
 			t.Errorf("%s is %d, want %d: %v", name, e.TypeUID, want, err)
 		}
-		if failed := name == "key.used REVOKED" || name == "credentials.refused"; (e.StatusID == ocsfFailure) != failed {
+		if failed := name == "key.used REVOKED" || name == "credentials.refused" || name == "access.refused"; (e.StatusID == ocsfFailure) != failed {
 			t.Errorf("%s has status %d", name, e.StatusID)
 		}
 	}
@@ -180,7 +180,7 @@ func TestOCSFTypes(t *testing.T) {
 // TestOCSFOperations are what was asked of the service.
 func TestOCSFOperations(t *testing.T) {
 	all := records(t)
-	for name, want := range map[string]string{"management keys:read": "keys:read", "derivation of a token": "POST /v1/tokens", "audit.read": "read audit trail: page"} {
+	for name, want := range map[string]string{"management keys:read": "keys:read", "derivation of a token": "POST /v1/tokens", "audit.read": "read audit trail: page", "keys.read": "GET /v1/keys", "access.refused": "GET /v1/keys"} {
 		event, err := ocsf("id", all[name])
 		var e ocsfEvent
 		_ = json.Unmarshal(event, &e) // as above
