@@ -26,12 +26,9 @@ func (s *server) verifyPresented(w http.ResponseWriter, r *http.Request, scopes 
 	}
 	c := &a.Credential
 	p := domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: c.Scopes}
-	switch a.Outcome {
-	case domain.UseValid:
+	if a.Outcome == domain.UseValid {
 		logCaller(w, p)
 		return p, nil
-	case domain.UseRateLimited:
-		return p, a.RateLimited(s.Now())
 	}
-	return p, gatewayRefusal(a.Outcome)
+	return p, refusalOf(a, s.Now())
 }

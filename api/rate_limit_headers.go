@@ -25,7 +25,8 @@ var rateLimitHeaders = map[string]string{
 // showRateLimits says what is left of the key's rate limits, in the headers that the keyspace asks
 // for. A request that is refused for them is told in any case when there is room again.
 func (a *authorization) showRateLimits(h http.Header, now time.Time) {
-	if len(a.answer.Limits) == 0 { // the key is not known, or has none
+	limits := shownLimits(&a.answer)
+	if len(limits) == 0 { // the key is not known, or has none
 		return
 	}
 	if a.answer.Outcome == domain.UseRateLimited {
@@ -34,34 +35,53 @@ func (a *authorization) showRateLimits(h http.Header, now time.Time) {
 	for _, family := range a.answer.Keyspace.Gateway.RateLimitHeaders {
 		switch family {
 		case "x-ratelimit":
-			showClosest(h, a.answer.Limits)
+			showClosest(h, limits)
 		case "ratelimit":
-			showPolicies(h, a.answer.Limits, now)
+			showPolicies(h, limits, now)
 		}
 	}
 }
 
+// A shownLimit is a rate limit, or a quota of uses, as headers show it.
+type shownLimit struct {
+	name                    string
+	limit, remaining, reset int64
+	window                  int64 // in seconds
+}
+
+// shownLimits are the key's rate limits, and the quotas of its organization's plan.
+func shownLimits(a *verify.Answer) (all []shownLimit) {
+	for _, l := range a.Limits {
+		all = append(all, shownLimit{l.Window.String(), l.Limit, l.Remaining, l.Reset, l.Window.Milliseconds() / 1000})
+	}
+	for _, q := range a.Quotas {
+		month := q.Month()
+		all = append(all, shownLimit{"month-" + q.Of.String(), q.Limit, q.Remaining, q.Reset(), int64(month.End().Sub(month.Start()).Seconds())})
+	}
+	return all
+}
+
 // showClosest writes the usual headers, which have room for one limit: the one of which the
 // least is left; of several, the one that ends last.
-func showClosest(h http.Header, limits []verify.LimitState) {
-	l := slices.MinFunc(limits, func(a, b verify.LimitState) int {
-		if a.Remaining != b.Remaining {
-			return cmp.Compare(a.Remaining, b.Remaining)
+func showClosest(h http.Header, limits []shownLimit) {
+	l := slices.MinFunc(limits, func(a, b shownLimit) int {
+		if a.remaining != b.remaining {
+			return cmp.Compare(a.remaining, b.remaining)
 		}
-		return cmp.Compare(b.Reset, a.Reset)
+		return cmp.Compare(b.reset, a.reset)
 	})
-	h.Set("X-RateLimit-Limit", strconv.FormatInt(l.Limit, 10))
-	h.Set("X-RateLimit-Remaining", strconv.FormatInt(l.Remaining, 10))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(l.Reset, 10))
+	h.Set("X-RateLimit-Limit", strconv.FormatInt(l.limit, 10))
+	h.Set("X-RateLimit-Remaining", strconv.FormatInt(l.remaining, 10))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(l.reset, 10))
 }
 
 // showPolicies writes all limits as draft-ietf-httpapi-ratelimit-headers has them. The name of
-// each is its window.
-func showPolicies(h http.Header, limits []verify.LimitState, now time.Time) {
+// each is its window, and that of a quota month-organization, month-owner or month-key.
+func showPolicies(h http.Header, limits []shownLimit, now time.Time) {
 	policies, states := make([]string, len(limits)), make([]string, len(limits))
 	for i, l := range limits {
-		policies[i] = fmt.Sprintf(`"%s";q=%d;w=%d`, l.Window, l.Limit, l.Window.Milliseconds()/1000)
-		states[i] = fmt.Sprintf(`"%s";r=%d;t=%d`, l.Window, l.Remaining, max(0, l.Reset-now.Unix()))
+		policies[i] = fmt.Sprintf(`"%s";q=%d;w=%d`, l.name, l.limit, l.window)
+		states[i] = fmt.Sprintf(`"%s";r=%d;t=%d`, l.name, l.remaining, max(0, l.reset-now.Unix()))
 	}
 	h.Set("RateLimit-Policy", strings.Join(policies, ", "))
 	h.Set("RateLimit", strings.Join(states, ", "))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/verify"
 )
 
 // misconfigured is the case of a gateway that does not ask as it must, which its client can do
@@ -51,19 +52,29 @@ func caseOf(err error) domain.ReplyCase {
 
 // refusal is the outcome as an error.
 func (a *authorization) refusal(now time.Time) error {
-	if a.answer.Outcome == domain.UseRateLimited {
-		return a.answer.RateLimited(now)
+	return refusalOf(&a.answer, now)
+}
+
+// refusalOf is the outcome of an answer as an error, with when it may be another one.
+func refusalOf(a *verify.Answer, now time.Time) error {
+	switch a.Outcome {
+	case domain.UseRateLimited:
+		return a.RateLimited(now)
+	case domain.UseQuotaExceeded:
+		return a.Exceeded(now)
 	}
-	return gatewayRefusal(a.answer.Outcome)
+	return gatewayRefusal(a.Outcome)
 }
 
 // gatewayRefusal is how an outcome is refused; what is not known here, as an invalid key.
 func gatewayRefusal(o domain.Outcome) error {
 	switch o {
-	case domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseWrongOrganization, domain.UseRequirementUnmet, domain.UseOrgSuspended:
+	case domain.UseInsufficientScope, domain.UseIPNotAllowed, domain.UseWrongOrganization, domain.UseRequirementUnmet, domain.UseOrgSuspended, domain.UsePlanForbids:
 		return domain.NotAllowed(o)
 	case domain.UseRateLimited:
 		return domain.ErrRateLimited
+	case domain.UseQuotaExceeded:
+		return domain.ErrQuotaExceeded
 	case domain.UseNotFound, domain.UseRevoked, domain.UseExpired, domain.UseDisabled:
 		return domain.ErrInvalidKey
 	}

@@ -106,6 +106,7 @@ type verifyAnswer struct {
 	ExpiresAt   *string                  `json:"expires_at,omitempty" nullable:"true" format:"date-time"`
 	Metadata    map[string]string        `json:"metadata,omitempty"`
 	RateLimits  []verifyAnswerRate       `json:"rate_limits,omitempty"`
+	Quotas      []verifyAnswerQuota      `json:"quotas,omitempty" doc:"Uses in a calendar month (UTC) that the organization's plan allows, as far as it bounds them."`
 	Requirement *verifyAnswerRequirement `json:"requirement,omitempty" doc:"With REQUIREMENT_UNMET: the first that is not met."`
 	Position    uint64                   `json:"position" doc:"How far the read model was that decided."`
 }
@@ -115,6 +116,13 @@ type verifyAnswerRate struct {
 	Window    string `json:"window" doc:"Like 1m."`
 	Remaining int64  `json:"remaining"`
 	Reset     int64  `json:"reset" doc:"When the window ends, in seconds since the Unix epoch."`
+}
+
+type verifyAnswerQuota struct {
+	Of        string `json:"of" enum:"organization,owner,key" doc:"Whose uses count."`
+	Limit     int64  `json:"limit"`
+	Remaining int64  `json:"remaining"`
+	Reset     int64  `json:"reset" doc:"When the month ends, in seconds since the Unix epoch."`
 }
 
 type verifyAnswerRequirement struct {

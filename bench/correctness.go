@@ -51,6 +51,7 @@ type outcomeCase struct {
 	make    fields                                    // nil: the question has its key
 	prepare func(*env, context.Context, fields) error // what is done before the key is made, and to its settings
 	then    string                                    // what is done to the made key before asking
+	after   func(*env, context.Context, fields) error // what is done after the key is made
 	question
 	want []domain.Outcome
 }
@@ -73,6 +74,8 @@ func outcomeCases(keys int) []outcomeCase {
 		{name: "a resource of another organization", make: plain, question: question{Org: string(domain.NewOrgID("another"))}, want: outcomes(domain.UseWrongOrganization)},
 		{name: "an attribute that its owner lacks", make: plain, prepare: (*env).requireAttribute, want: outcomes(domain.UseRequirementUnmet)},
 		{name: "a suspended organization", make: plain, prepare: (*env).suspendOrganization, want: outcomes(domain.UseOrgSuspended)},
+		{name: "a plan without programmatic access", make: plain, prepare: (*env).ownOrganization, after: (*env).forbidKeys, want: outcomes(domain.UsePlanForbids)},
+		{name: "uses of the month that are used up", make: plain, prepare: (*env).ownOrganization, after: (*env).spendQuota, want: outcomes(domain.UseQuotaExceeded)},
 		{name: "an unknown key", question: question{Key: secretOf(keys + 1).Reveal()}, want: unknown},
 		{name: "a mistyped key", question: question{Key: secretOf(0).Reveal()[:secretLength-1]}, want: unknown},
 		{name: "no key of ours", question: question{Key: "hunter2"}, want: unknown},
@@ -94,6 +97,11 @@ func (e *env) checkOutcome(ctx context.Context, c outcomeCase) error {
 			return err
 		}
 		id, c.question.Key = made.Key.ID, made.Secret
+		if c.after != nil {
+			if err := c.after(e, ctx, settings); err != nil {
+				return err
+			}
+		}
 		if expires := made.Key.ExpiresAt; expires != nil {
 			if err := backoff.Sleep(ctx, time.Until(expires.Add(time.Millisecond))); err != nil {
 				return err
@@ -128,12 +136,39 @@ func (e *env) requireAttribute(ctx context.Context, settings fields) error {
 
 // suspendOrganization puts the key into a suspended organization.
 func (e *env) suspendOrganization(ctx context.Context, settings fields) error {
-	var org api.Organization
-	if err := e.root(ctx, http.MethodPost, "/v1/organizations", fields{"name": "suspended"}, &org); err != nil {
+	if err := e.ownOrganization(ctx, settings); err != nil {
 		return err
 	}
+	return e.root(ctx, http.MethodPost, organizationPath(settings)+"/suspend", fields{}, nil)
+}
+
+// ownOrganization puts the key into an organization of its own.
+func (e *env) ownOrganization(ctx context.Context, settings fields) error {
+	var org api.Organization
+	err := e.root(ctx, http.MethodPost, "/v1/organizations", fields{"name": "bench"}, &org)
 	settings["org_id"] = org.ID
-	return e.root(ctx, http.MethodPost, "/v1/organizations/"+string(org.ID)+"/suspend", fields{}, nil)
+	return err
+}
+
+func organizationPath(settings fields) string {
+	return fmt.Sprint("/v1/organizations/", settings["org_id"])
+}
+
+// forbidKeys gives the key's organization a plan without keys.
+func (e *env) forbidKeys(ctx context.Context, settings fields) error {
+	return e.givePlan(ctx, settings, fields{"programmatic_access": false})
+}
+
+// spendQuota gives it one without uses.
+func (e *env) spendQuota(ctx context.Context, settings fields) error {
+	return e.givePlan(ctx, settings, fields{"programmatic_access": true, "uses_a_month": 0})
+}
+
+func (e *env) givePlan(ctx context.Context, settings, plan fields) error {
+	if err := e.root(ctx, http.MethodPut, "/v1/plans/bench", plan, nil); err != nil {
+		return err
+	}
+	return e.root(ctx, http.MethodPatch, organizationPath(settings), fields{"plan": "bench"}, nil)
 }
 
 // sameKey compares two keys but for what the service decides by itself.

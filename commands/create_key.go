@@ -59,7 +59,7 @@ func (h *Handler) create(ctx context.Context, c CreateKey, keyspace *domain.Keys
 	var sealedFor domain.KeyID
 	n := newKey{Request: c.Request, org: c.Org, keyspace: keyspace, owner: c.Owner, id: domain.NewKeyID(c.Org, c.CommandID)}
 	n.decide = func(k domain.Key, id domain.KeyID) (domain.Event, error) {
-		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Policy: keyspace.KeyspaceDefinition,
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: shape.Environment, Policy: keyspace.KeyspaceDefinition, Plan: h.plans.Plan(c.Org),
 			Settings: c.Settings, TTL: c.TTL, Digest: secret.Digest(), Prefix: shape.DisplayPrefix(secret), At: h.now(), By: c.By})
 	}
 	n.finish = func(event domain.Event, id domain.KeyID) (domain.Event, error) {

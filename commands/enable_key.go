@@ -16,6 +16,6 @@ type EnableKey struct {
 // EnableKey carries out c.
 func (h *Handler) EnableKey(ctx context.Context, c EnableKey) (KeyResult, error) {
 	return h.onKey(ctx, c.Org, c.Key, c.Request, func(k domain.Key) (domain.Event, error) {
-		return k.Enable(domain.EnableKey{At: h.now(), By: c.By})
+		return k.Enable(domain.EnableKey{Plan: h.plans.Plan(k.Org), At: h.now(), By: c.By})
 	})
 }

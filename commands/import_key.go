@@ -44,7 +44,7 @@ func (h *Handler) ImportKey(ctx context.Context, c ImportKey) (KeyResult, error)
 	c.CommandID, c.Fingerprint = "import-"+string(id), ""
 	n := newKey{Request: c.Request, org: c.Org, keyspace: keyspace, owner: c.Owner, id: id}
 	n.decide = func(k domain.Key, _ domain.KeyID) (domain.Event, error) {
-		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Policy: keyspace.KeyspaceDefinition,
+		return k.Create(domain.CreateKey{ID: id, Org: c.Org, Keyspace: c.Keyspace, Environment: c.Environment, Policy: keyspace.KeyspaceDefinition, Plan: h.plans.Plan(c.Org),
 			Settings: c.Settings, Digest: c.Digest, Prefix: c.Prefix, Imported: true, At: h.now(), By: c.By})
 	}
 	return h.createWithin(ctx, n)

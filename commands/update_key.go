@@ -26,7 +26,7 @@ func (h *Handler) UpdateKey(ctx context.Context, c UpdateKey) (KeyResult, error)
 		if err != nil {
 			return nil, err
 		}
-		return k.Update(domain.UpdateKey{Changes: c.Changes, Policy: policy, At: h.now(), By: c.By})
+		return k.Update(domain.UpdateKey{Changes: c.Changes, Policy: policy, Plan: h.plans.Plan(k.Org), At: h.now(), By: c.By})
 	}
 	if c.Owner != nil {
 		return h.changeOwner(ctx, c, decide)

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -106,6 +107,7 @@ type CreateKey struct {
 	Keyspace    string
 	Environment string
 	Policy      KeyspaceDefinition // of the keyspace
+	Plan        *Plan              // of the organization; nil: it has none
 	Settings
 	TTL      Duration // 0: what Settings say, or the keyspace
 	Digest   Digest
@@ -137,6 +139,11 @@ func (k Key) Create(c CreateKey) (Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Keyspace != ManagementKeyspace {
+		if err := cmp.Or(c.Plan.allowsKeys(), c.Plan.allowsSettings(settings.Scopes, settings.RateLimits, Settings{})); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.By.mayGrant(c.Keyspace, settings.Scopes); err != nil {
 		return nil, err
 	}
@@ -158,6 +165,7 @@ func inFuture(expiry, now time.Time) error {
 type UpdateKey struct {
 	Changes
 	Policy KeyspaceDefinition // of the key's keyspace
+	Plan   *Plan              // of its organization; nil: it has none
 	At     time.Time
 	By     Principal
 }
@@ -184,6 +192,11 @@ func (k Key) Update(c UpdateKey) (Event, error) {
 	}
 	if err := c.Policy.allowsChanges(&before, news); err != nil {
 		return nil, err
+	}
+	if before.Keyspace != ManagementKeyspace {
+		if err := c.Plan.allowsSettings(orNone(news.Scopes), orNone(news.RateLimits), before.Settings); err != nil {
+			return nil, err
+		}
 	}
 	if news.restrict() {
 		if err := k.protected(c.By); err != nil {
@@ -254,14 +267,20 @@ func (k Key) Disable(c DisableKey) (Event, error) {
 
 // EnableKey asks to put a disabled key back into use.
 type EnableKey struct {
-	At time.Time
-	By Principal
+	Plan *Plan // of its organization; nil: it has none
+	At   time.Time
+	By   Principal
 }
 
 // Enable decides whether the key may be enabled.
 func (k Key) Enable(c EnableKey) (Event, error) {
 	if err := k.changeable(c.By, c.At); err != nil || k.State == Active {
 		return nil, err
+	}
+	if k.Keyspace != ManagementKeyspace {
+		if err := c.Plan.allowsKeys(); err != nil {
+			return nil, err
+		}
 	}
 	return KeyEnabled{Prefix: k.prefix(), Header: Header{c.At, c.By.ID}}, nil
 }

@@ -16,8 +16,10 @@ const (
 	UseRequirementUnmet  Outcome = "REQUIREMENT_UNMET"
 	UseWrongOrganization Outcome = "WRONG_ORGANIZATION"
 	UseOrgSuspended      Outcome = "ORG_SUSPENDED"
+	UsePlanForbids       Outcome = "PLAN_FORBIDS"
+	UseQuotaExceeded     Outcome = "QUOTA_EXCEEDED"
 )
 
 // Outcomes are all outcomes. A new one comes last: stored rows count uses by the index here.
 var Outcomes = [...]Outcome{UseValid, UseNotFound, UseRevoked, UseExpired, UseDisabled, UseInsufficientScope, UseIPNotAllowed, UseRateLimited,
-	UseRequirementUnmet, UseWrongOrganization, UseOrgSuspended}
+	UseRequirementUnmet, UseWrongOrganization, UseOrgSuspended, UsePlanForbids, UseQuotaExceeded}

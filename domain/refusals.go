@@ -33,6 +33,7 @@ var (
 	ErrRoleEscalation   = refusal(Forbidden, "role_escalation", "a role can be given, taken and changed by those alone who hold all of its scopes themselves")
 	ErrWrongPassword    = refusal(Forbidden, "wrong_password", "the present password is another one")
 	ErrInvitedAnother   = refusal(Forbidden, "invited_another", "the invitation is for another address; log in as the user who has it")
+	ErrPlanForbids      = refusal(Forbidden, "plan_forbids", "the plan of the organization does not allow this; the text says what, and how much it allows")
 	ErrInstallationOnly = refusal(Forbidden, "installation_only", "an organization's plan and attributes are changed by keys that serve the whole installation")
 	ErrOutOfReach       = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
 
@@ -121,6 +122,7 @@ var (
 	ErrImportTooLarge       = refusal(TooLarge, "body_too_large", "an import may have at most 10,000 lines of at most 64 KiB, in all 16 MiB; send it in parts, repeating is harmless")
 
 	// Exhausted: the caller asks too often, or for too much at once.
+	ErrQuotaExceeded     = refusal(Exhausted, "quota_exceeded", "the uses of this month that the plan allows are used up; wait for the next month, or take another plan")
 	ErrRateLimited       = refusal(Exhausted, "rate_limited", "your key's rate limit is used up; wait")
 	ErrLogInHeld         = refusal(Exhausted, "too_many_log_ins", "wrong passwords came for this user, or from this address; wait, log in from where you did before, or reset the password")
 	ErrTooManyPasswords  = refusal(Exhausted, "too_many_passwords", "too many passwords wait to be checked; try again in a moment").After(10 * time.Second)
@@ -222,6 +224,13 @@ func KeyLimitReached(q QuotaLimit) *Error {
 	if q.Owner != nil {
 		e.Text = fmt.Sprintf("the owner has as many keys as keys_per_owner of the keyspace allows, which is %d; revoke one first", q.Limit)
 	}
+	return &e
+}
+
+// PlanForbids is ErrPlanForbids with what the plan does not allow, and what to do about it.
+func PlanForbids(text string, args ...any) *Error {
+	e := *ErrPlanForbids
+	e.Text = fmt.Sprintf(text, args...)
 	return &e
 }
 

@@ -54,6 +54,14 @@ func merge[T any](field *T, value *T, same func(a, b T) bool) *T {
 	return value
 }
 
+// orNone is a list of changes, or none if it stays as it is.
+func orNone[T any](list *[]T) []T {
+	if list == nil {
+		return nil
+	}
+	return *list
+}
+
 func equal[T comparable](a, b T) bool { return a == b }
 
 // restrict reports whether c touches what a key may do, from where, how often or how long.

@@ -18,6 +18,8 @@ type KeyUsed struct {
 	Resource  string    `json:"resource,omitempty"`  // that it was presented for
 	Cost      int64     `json:"cost,omitempty"`      // how many uses it counts as in rate limits, if more than one
 	Windows   []int64   `json:"windows,omitempty"`   // the rate limit windows that it counts in, in milliseconds
+	Plan      string    `json:"plan,omitempty"`      // of the organization, if it counts among the uses of the month
+	Owner     string    `json:"owner,omitempty"`     // of the key, if it counts among those of the owner
 	At        time.Time `json:"at"`                  // of the last one of a sum
 	Count     int64     `json:"count,omitempty"`     // how many uses it stands for, if more than one
 	First     time.Time `json:"first,omitzero"`      // when the first one of a sum was
@@ -72,8 +74,12 @@ type UseRequest struct {
 	Cost     int64      // how many uses it counts as in rate limits; 0: one
 	Counts   []int64    // earlier valid uses in the current window of each of the key's rate limits
 
-	OrgSuspended bool // the key's organization is
-	Unmet        bool // the keyspace has a requirement that is not met
+	OrgSuspended bool  // the key's organization is
+	Plan         *Plan // of the organization; nil: it has none
+	Surplus      bool  // the organization has more keys than its plan allows, and this is one of the newest
+	Quotas       []UsesQuota
+	Used         []int64 // earlier valid uses of the month, for each of the quotas
+	Unmet        bool    // the keyspace has a requirement that is not met
 }
 
 // Decide is the decision about one use. It is UseNotFound for whatever the asker cannot
@@ -91,10 +97,14 @@ func (c Credential) Decide(r UseRequest) Outcome {
 		return UseDisabled
 	case r.OrgSuspended:
 		return UseOrgSuspended
+	case r.Plan != nil && (!r.Plan.ProgrammaticAccess || r.Surplus):
+		return UsePlanForbids
 	case r.Resource != "" && r.Resource != c.Org:
 		return UseWrongOrganization
 	case len(r.Scopes) > 0 && !c.has(r.Scopes):
 		return UseInsufficientScope
+	case len(r.Scopes) > 0 && !r.Plan.allows(r.Scopes):
+		return UsePlanForbids
 	case len(c.AllowedCIDRs) > 0 && !c.allows(r.IP):
 		return UseIPNotAllowed
 	case r.Unmet:
@@ -103,6 +113,11 @@ func (c Credential) Decide(r UseRequest) Outcome {
 	for i, l := range c.RateLimits {
 		if r.Counts[i] > l.Limit-max(r.Cost, 1) {
 			return UseRateLimited
+		}
+	}
+	for i, q := range r.Quotas {
+		if r.Used[i] > q.Limit-max(r.Cost, 1) {
+			return UseQuotaExceeded
 		}
 	}
 	return UseValid

@@ -56,6 +56,8 @@ func appendUseData(b []byte, u *domain.KeyUsed) []byte {
 	if len(u.Windows) > 0 {
 		b = fastjson.AppendInts(append(b, `,"windows":`...), u.Windows)
 	}
+	b = fastjson.AppendOptionalMember(b, `,"plan":`, u.Plan)
+	b = fastjson.AppendOptionalMember(b, `,"owner":`, u.Owner)
 	b = appendTime(append(b, `,"at":`...), u.At)
 	if u.Count != 0 {
 		b = fastjson.AppendIntMember(b, `,"count":`, u.Count)

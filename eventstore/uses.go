@@ -59,6 +59,8 @@ func (b *UseBatch) Add(org domain.OrgID, u *domain.KeyUsed, decided Position) bo
 	if len(u.Windows) > 0 {
 		b.lines = fastjson.AppendInts(append(b.lines, `,"windows":`...), u.Windows)
 	}
+	b.lines = fastjson.AppendOptionalMember(b.lines, `,"plan":`, u.Plan)
+	b.lines = fastjson.AppendOptionalMember(b.lines, `,"owner":`, u.Owner)
 	if u.Count > 1 {
 		b.sum(u.Count, u.First)
 		b.texts(`,"addresses":`, u.Addresses)
@@ -192,6 +194,8 @@ type useLine struct {
 	Resource  string         `json:"resource,omitempty"`
 	Cost      int64          `json:"cost,omitempty"`
 	Windows   []int64        `json:"windows,omitempty"`
+	Plan      string         `json:"plan,omitempty"`
+	Owner     string         `json:"owner,omitempty"`
 	Count     int64          `json:"count,omitempty"`
 	First     int64          `json:"first,omitempty"`
 	Addresses []string       `json:"addresses,omitempty"`
@@ -302,6 +306,8 @@ func (u *useLine) scanRest(s *fastjson.Scanner) bool {
 		s.OptionalMember(`,"resource":`, &u.Resource) &&
 		(!s.Literal(`,"cost":`) || s.Int(&u.Cost)) &&
 		(!s.Literal(`,"windows":`) || s.Ints(&u.Windows)) &&
+		s.OptionalMember(`,"plan":`, &u.Plan) &&
+		s.OptionalMember(`,"owner":`, &u.Owner) &&
 		(!s.Literal(`,"count":`) || s.Int(&u.Count)) &&
 		(!s.Literal(`,"first":`) || s.Int(&u.First)) &&
 		(!s.Literal(`,"addresses":`) || s.Strings(&u.Addresses)) &&
@@ -327,7 +333,7 @@ func (u *useLine) record(r *Record, decided Position) error {
 	switch u.Kind {
 	case kindKey, kindSession:
 		r.Type, r.Event = typeUsed, domain.KeyUsed{Key: domain.KeyID(u.ID), Code: u.Code, Scopes: u.Scopes, IP: u.IP, Principal: u.By,
-			RequestID: u.RequestID, Resource: u.Resource, Cost: u.Cost, Windows: u.Windows, At: r.Time, Count: u.Count, First: first, Addresses: u.Addresses, Resources: u.Resources}
+			RequestID: u.RequestID, Resource: u.Resource, Cost: u.Cost, Windows: u.Windows, Plan: u.Plan, Owner: u.Owner, At: r.Time, Count: u.Count, First: first, Addresses: u.Addresses, Resources: u.Resources}
 	case "":
 		r.Type, r.Event = typeRefused, domain.CredentialsRefused{Principal: u.By, Count: u.Count, From: first, To: r.Time}
 	default:

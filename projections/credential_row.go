@@ -120,8 +120,13 @@ func appendTexts(b []byte, list []string) []byte {
 // encodedOrg is the organization's bytes in an encoded credential.
 func encodedOrg(e string) string { return e[credentialOrg:credentialState] }
 
-// org is the organization's bytes.
-func (c *Credential) org() [idSize]byte { return [idSize]byte([]byte(encodedOrg(c.encoded))) }
+// OrgBytes is the organization; of a key, without spelling its id.
+func (c *Credential) OrgBytes() [idSize]byte {
+	if c.Session != "" {
+		return c.Org.Bytes()
+	}
+	return [idSize]byte([]byte(encodedOrg(c.encoded)))
+}
 
 // decode reads what encodeCredential wrote. The strings of c share e.
 func (c *Credential) decode(e string) {

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,7 @@ type flushProgress struct {
 	Checkpoint eventstore.Checkpoint `json:"checkpoint"` // of the last message in the buffer
 	Key        [idSize]byte          `json:"key"`        // the last key in the table; those before it are whole
 	Counters   int                   `json:"counters"`   // of that key in the table: its hours, then its windows, each ascending
+	Months     int                   `json:"months"`     // meters of months in the table, ascending; they come after all keys
 }
 
 // flushRows is how many rows one transaction of a flush writes: about 20 ms of work, and
@@ -56,7 +58,7 @@ func (t *usageTable) flushBuffer() error {
 		}
 		written += n
 	}
-	return t.prune(written)
+	return errors.Join(t.prune(written), t.pruneMonths())
 }
 
 // flushSome writes one transaction's rows.
@@ -67,7 +69,10 @@ func (t *usageTable) flushSome() (written int, done bool, err error) {
 	}
 	err = t.db.Update(func(tx *badger.Txn) error {
 		w := usageWriter{rows: t.rows(tx), limit: flushLimit(t.db), firstWeek: t.buffer.clock.firstWeek()}
-		if done, err = w.flush(t.buffer, &next); err != nil {
+		if done, err = w.flush(t.buffer, &next); err == nil && done {
+			done, err = w.flushMonths(t.buffer, &next)
+		}
+		if err != nil {
 			return fmt.Errorf("projection %s: %w", t.name, err)
 		}
 		written = w.written

@@ -124,7 +124,7 @@ func (s *Store) PlanNamed(name string) (p PlanRow, err error) {
 func (s *Store) Plan(org domain.OrgID) *domain.Plan { return s.planOf(org.Bytes()) }
 
 // OrgPlan is that of a credential's organization, without spelling its id.
-func (s *Store) OrgPlan(c *Credential) *domain.Plan { return s.planOf(c.org()) }
+func (s *Store) OrgPlan(c *Credential) *domain.Plan { return s.planOf(c.OrgBytes()) }
 
 func (s *Store) planOf(org [idSize]byte) *domain.Plan {
 	name, has := s.planned.Load().get(org)

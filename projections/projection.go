@@ -32,7 +32,7 @@ var projections = []projection{
 	{"quotas", 1, eventstore.Events, direct(applyQuotas)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
 	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},
-	{"usage", 4, eventstore.Uses, newUsageTable},
+	{"usage", 5, eventstore.Uses, newUsageTable},
 	{"postings", 1, eventstore.Uses, newPostingsTable},
 	{"messages", 1, eventstore.Uses, newMessagesTable},
 }

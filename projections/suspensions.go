@@ -10,6 +10,6 @@ func (s *Store) Suspended(org domain.OrgID) bool {
 
 // OrgSuspended reports whether that of a credential is, without spelling its id.
 func (s *Store) OrgSuspended(c *Credential) bool {
-	_, suspended := s.suspended.Load().get(c.org())
+	_, suspended := s.suspended.Load().get(c.OrgBytes())
 	return suspended
 }

@@ -15,6 +15,7 @@ const (
 	rowHour     = 'h' // week, key, hour of the week → counts of an earlier hour
 	rowLastUsed = 'l' // org, last use, key
 	rowWindow   = 'w' // key, length of a rate limit's window → its start, valid uses in it
+	rowMonth    = 'm' // month, whose, id → valid uses of it, of organizations with a plan; see Meter
 	rowClock    = 'c' // → the time as the uses tell it
 )
 

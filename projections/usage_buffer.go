@@ -16,7 +16,9 @@ type usageBuffer struct {
 	index      map[[idSize]byte]int // key → its index in all
 	all        []keyUses
 	uses       int
-	rows       int                   // hours and windows beyond the first hour of each key
+	months     map[Meter]int64       // what valid uses cost
+	sorted     []Meter               // those of months, in the order of their rows; of a closed buffer
+	rows       int                   // hours and windows beyond the first hour of each key, and meters of months
 	clock      usageClock            // after the last use in it
 	checkpoint eventstore.Checkpoint // of the last message in it
 	closed     bool                  // it is being flushed: nothing more is added
@@ -41,7 +43,9 @@ const (
 
 var maxBufferedUses = 4 << 20 // tests lower it
 
-func newUsageBuffer() *usageBuffer { return &usageBuffer{index: map[[idSize]byte]int{}} }
+func newUsageBuffer() *usageBuffer {
+	return &usageBuffer{index: map[[idSize]byte]int{}, months: map[Meter]int64{}}
+}
 
 // full tells that the buffer must be flushed before more is added.
 func (b *usageBuffer) full() bool {
@@ -49,11 +53,17 @@ func (b *usageBuffer) full() bool {
 }
 
 // add counts the uses of keys among records. Sessions, of which each log-in makes another one, have no
-// counts.
+// counts but those of months.
 func (b *usageBuffer) add(records []eventstore.Record, checkpoint eventstore.Checkpoint) error {
 	for i := range records {
 		u, ok := records[i].Event.(domain.KeyUsed)
-		if !ok || u.Key.IsSession() || records[i].Position <= b.checkpoint.Position {
+		if !ok || records[i].Position <= b.checkpoint.Position {
+			continue
+		}
+		b.countMonth(records[i].Org, &u)
+		if u.Key.IsSession() {
+			b.clock.see(max(u.At.UnixMilli(), 0), records[i].Stored.UnixMilli())
+			b.uses++
 			continue
 		}
 		if err := b.count(&records[i], &u); err != nil {
@@ -147,6 +157,7 @@ func (k *keyUses) countsOf(hour int64) (c counts) {
 // close sorts the buffer for a flush.
 func (b *usageBuffer) close() {
 	b.closed = true // indexes change
+	b.sortMonths()
 	slices.SortFunc(b.all, func(x, y keyUses) int { return bytes.Compare(x.key[:], y.key[:]) })
 }
 
@@ -164,5 +175,6 @@ func (b *usageBuffer) reset(checkpoint eventstore.Checkpoint, clock usageClock) 
 	}
 	clear(b.index)
 	clear(b.all)
-	*b = usageBuffer{index: b.index, all: b.all[:0], checkpoint: checkpoint, clock: clock}
+	clear(b.months)
+	*b = usageBuffer{index: b.index, months: b.months, all: b.all[:0], checkpoint: checkpoint, clock: clock}
 }

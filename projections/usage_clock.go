@@ -58,6 +58,9 @@ func (c usageClock) firstWeek() int64 {
 	return max(c.stored-usageKept.Milliseconds(), 0) / hourMillis / hoursPerWeek
 }
 
+// storedAt is the ledger's time.
+func (c usageClock) storedAt() time.Time { return time.UnixMilli(c.stored) }
+
 func (c usageClock) encode() []byte {
 	return append(instant{c.epoch, c.latest}.encode(), number(uint64(c.stored))...)
 }

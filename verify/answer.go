@@ -19,17 +19,23 @@ type Answer struct {
 	conditions                        // of no meaning either, then
 	ByToken    bool                   // it was found by a derived token: Credential has what both give
 	Limits     []LimitState
+	Quotas     []QuotaState
 	Position   eventstore.Position // of the read model that decided
 	version    uint64              // of the same, see projections.Store.Version
 
-	at       time.Time       // when it was evaluated
-	cost     int64           // of the request, in rate limits
-	deadline time.Time       // of the request
-	digest   domain.Digest   // of its secret
-	token    token.Claims    // of the derived token, if ByToken
-	counts   []int64         // of other uses, for each rate limit
-	windows  []int64         // lengths of the windows in which this evaluation counts the use
-	counted  []domain.Window // all windows in which the request counts
+	at       time.Time          // when it was evaluated
+	cost     int64              // of the request, in rate limits
+	deadline time.Time          // of the request
+	digest   domain.Digest      // of its secret
+	token    token.Claims       // of the derived token, if ByToken
+	counts   []int64            // of other uses, for each rate limit
+	windows  []int64            // lengths of the windows in which this evaluation counts the use
+	counted  []domain.Window    // all windows in which the request counts
+	quotas   []domain.UsesQuota // of the organization's plan, that are about the key
+	meters   []*meterCount      // of the quotas; of meters.evaluate alone
+	used     []int64            // by other uses, of each quota
+	metered  domain.Month       // in which the request counts; 0: in none
+	counting bool               // this evaluation counts the use in it
 }
 
 // A LimitState is a rate limit and what is left of it after a use.
@@ -39,12 +45,32 @@ type LimitState struct {
 	Reset     int64 // seconds since the Unix epoch: when the window ends
 }
 
+// A QuotaState is a quota of uses and what is left of it after a use.
+type QuotaState struct {
+	domain.UsesQuota
+	Remaining int64
+	month     domain.Month
+}
+
+// Reset is when the month ends, in seconds since the Unix epoch.
+func (q QuotaState) Reset() int64 { return q.month.End().Unix() }
+
+// Month is in which the uses count.
+func (q QuotaState) Month() domain.Month { return q.month }
+
 var answers = sync.Pool{New: func() any { return new(Answer) }}
 
 // RateLimited is domain.ErrRateLimited with the time until Reset.
 func (a *Answer) RateLimited(now time.Time) error {
 	e := *domain.ErrRateLimited
 	e.Wait = time.Unix(a.Reset(), 0).Sub(now)
+	return &e
+}
+
+// Exceeded is domain.ErrQuotaExceeded with the time until the month ends.
+func (a *Answer) Exceeded(now time.Time) error {
+	e := *domain.ErrQuotaExceeded
+	e.Wait = domain.MonthAt(a.at).End().Sub(now)
 	return &e
 }
 
@@ -73,6 +99,7 @@ func (a *Answer) AppendJSON(b []byte) []byte {
 			b = l.appendJSON(b)
 		}
 		b = append(b, ']')
+		b = a.appendQuotas(b)
 	}
 	if a.Outcome == domain.UseRequirementUnmet {
 		b = appendRequirement(b, &a.Keyspace.Requirements[a.Unmet])
@@ -112,6 +139,25 @@ func appendRequirement(b []byte, r *domain.Requirement) []byte {
 		return append(b, `","of":"organization"}`...)
 	}
 	return append(b, `","of":"owner"}`...)
+}
+
+// appendQuotas appends the member of the quotas, if there are some.
+func (a *Answer) appendQuotas(b []byte) []byte {
+	for i, q := range a.Quotas {
+		if i == 0 {
+			b = append(b, `,"quotas":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = append(append(b, `{"of":"`...), q.Of.String()...)
+		b = fastjson.AppendIntMember(b, `","limit":`, q.Limit)
+		b = fastjson.AppendIntMember(b, `,"remaining":`, q.Remaining)
+		b = append(fastjson.AppendIntMember(b, `,"reset":`, q.Reset()), '}')
+	}
+	if len(a.Quotas) > 0 {
+		b = append(b, ']')
+	}
+	return b
 }
 
 func (l LimitState) appendJSON(b []byte) []byte {

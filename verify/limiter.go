@@ -48,7 +48,9 @@ func (l *limiter) evaluate(r domain.UseRequest, a *Answer) error {
 	if err != nil {
 		return err
 	}
-	a.at = instant(l.now)
+	if r.Used == nil { // else it was taken under a lock that all uses of the key take
+		a.at = instant(l.now)
+	}
 	now := a.at.UnixMilli()
 	a.counts = a.counts[:0]
 	for _, limit := range c.RateLimits {

@@ -79,6 +79,7 @@ type Verifier struct {
 	tokens          *token.Issuer
 	now             func() time.Time
 	limits          *limiter
+	meters          *meters
 	recorder        *recorder
 	unknown         *unknownSecrets
 	refusals        *refusalSums
@@ -92,7 +93,7 @@ func New(store *projections.Store, ledger UseLog, o Options) *Verifier {
 	o.setDefaults()
 	lost := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_uses_lost_total",
 		Help: "Uses that were answered and are given up, one by one or in sums: the ledger did not take them in time."}, []string{"recorded"})
-	v := &Verifier{store: store, ledger: ledger, tokens: o.Tokens, now: o.Now, limits: newLimiter(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
+	v := &Verifier{store: store, ledger: ledger, tokens: o.Tokens, now: o.Now, limits: newLimiter(store, o.Now), meters: newMeters(store, o.Now), recorder: newRecorder(ledger, o, lost.WithLabelValues("singly")),
 		unknown: newUnknownSecrets(), refusals: newRefusalSums(o.RefusalsRecorded), callers: newCallers(), outcomes: newOutcomeCounters(),
 		refusalMessages: refusalMessages{ledger: ledger, log: o.Logger, lost: lost.WithLabelValues("summed")}}
 	if o.Metrics != nil {
@@ -114,6 +115,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		case <-tick.C:
 			v.writeRefusals(ctx)
 			v.limits.sweep(v.now().UnixMilli())
+			v.meters.sweep()
 		}
 	}
 }
@@ -173,6 +175,7 @@ func (v *Verifier) Verify(ctx context.Context, r *Request, a *Answer) error {
 // begin evaluates a request that has just arrived, on a read model that is known to be fresh.
 func (v *Verifier) begin(ctx context.Context, r *Request, a *Answer) error {
 	a.deadline, a.counted = time.Now().Add(useTimeout), a.counted[:0]
+	a.metered = 0
 	if err := v.ledger.AwaitFresh(ctx, a.deadline); err != nil {
 		return err
 	}
@@ -215,7 +218,7 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 		return false, err
 	}
 	c, err := v.conditionsOf(&a.Credential)
-	if err != nil || c.suspended != a.suspended || c.Unmet != a.Unmet {
+	if err != nil || c.suspended != a.suspended || c.Unmet != a.Unmet || c.plan != a.plan || c.surplus != a.surplus {
 		return false, err
 	}
 	a.conditions, a.version, a.Position = c, version, position
@@ -227,6 +230,8 @@ type conditions struct {
 	Keyspace  *domain.Keyspace // of the key
 	Unmet     int              // the keyspace's first requirement that is not met, by its index; -1: none
 	suspended bool             // the key's organization is
+	plan      *domain.Plan     // of the key's organization; nil: it has none, or the key is a management key
+	surplus   bool             // the key is one of the newest, and the organization has more than its plan allows
 }
 
 // conditionsOf looks them up. They are as new as the credential, or newer.
@@ -238,6 +243,9 @@ func (v *Verifier) conditionsOf(c *projections.Credential) (found conditions, er
 	if len(found.Keyspace.Requirements) > 0 {
 		found.Unmet, err = v.store.Unmet(c, found.Keyspace.Requirements)
 	}
+	if c.Keyspace != domain.ManagementKeyspace {
+		found.plan = v.store.OrgPlan(c)
+	}
 	return found, err
 }
 
@@ -246,6 +254,7 @@ func (v *Verifier) conditionsOf(c *projections.Credential) (found conditions, er
 func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	a.at, a.cost = instant(v.now), max(r.Cost, 1)
 	a.Outcome, a.conditions, a.Limits, a.windows = domain.UseNotFound, conditions{Unmet: -1}, a.Limits[:0], a.windows[:0]
+	a.Quotas, a.quotas, a.counting = a.Quotas[:0], a.quotas[:0], false
 	a.version, a.Position = v.store.Version(), v.store.Position()
 	found, err := v.find(r, a)
 	if err != nil || !found {
@@ -256,11 +265,43 @@ func (v *Verifier) evaluate(r *Request, a *Answer) error {
 	}
 	request := domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, Resource: r.ResourceOrg, IP: r.IP, By: r.By, Cost: a.cost,
 		OrgSuspended: a.suspended, Unmet: a.Unmet >= 0}
+	if a.plan != nil {
+		return v.evaluatePlanned(request, a)
+	}
+	return v.decide(request, a)
+}
+
+// decide puts the outcome into a, and counts a valid use against the key's rate limits.
+func (v *Verifier) decide(r domain.UseRequest, a *Answer) error {
 	if len(a.Credential.RateLimits) == 0 {
-		a.Outcome = a.Credential.Decide(request)
+		a.Outcome = a.Credential.Decide(r)
 		return nil
 	}
-	return v.limits.evaluate(request, a)
+	return v.limits.evaluate(r, a)
+}
+
+// evaluatePlanned is decide for a key of an organization that has a plan: with the rate limits that
+// the plan allows, and within its quotas. A valid use counts in the month, once for a request that
+// is evaluated several times.
+func (v *Verifier) evaluatePlanned(r domain.UseRequest, a *Answer) (err error) {
+	c, p := &a.Credential, a.plan
+	if !c.Key.IsSession() { // which counts, and is otherwise nothing that a plan is about
+		r.Plan, r.Surplus = p, a.surplus
+		c.RateLimits = p.Tighten(c.RateLimits)
+	}
+	a.quotas = p.AppendQuotas(a.quotas, c.Key, c.Owner)
+	if len(a.quotas) == 0 {
+		err = v.decide(r, a)
+	} else {
+		err = v.meters.evaluate(r, a, v.decide)
+	}
+	if month := domain.MonthAt(a.at); err == nil && a.Outcome == domain.UseValid && a.metered != month {
+		a.metered, a.counting = month, true
+	}
+	if r.Plan != nil && p.Scopes != nil {
+		c.Scopes = domain.SharedScopes(p.Scopes, c.Scopes)
+	}
+	return err
 }
 
 // find looks up the key that the secret is of, or that a derived token stands for.
@@ -310,6 +351,9 @@ func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
 func (r *Request) use(a *Answer) domain.KeyUsed {
 	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID,
 		Resource: r.Resource, Cost: r.Cost, Windows: a.windows, At: a.at}
+	if a.counting {
+		u.Plan, u.Owner = a.plan.Name, a.Credential.Owner
+	}
 	if r.Own {
 		u.Principal = string(u.Key)
 	}

@@ -18,7 +18,7 @@ func (v *Verifier) VerifyAll(ctx context.Context, requests []Request, answers []
 	}
 	for i := range requests {
 		a := &answers[i]
-		a.deadline, a.counted = deadline, a.counted[:0]
+		a.deadline, a.counted, a.metered = deadline, a.counted[:0], 0
 		if err := v.evaluate(&requests[i], a); err != nil {
 			return err
 		}

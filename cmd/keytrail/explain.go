@@ -18,6 +18,7 @@ type verification struct {
 	ExpiresAt   *time.Time     `json:"expires_at"`
 	RateLimits  []limitState   `json:"rate_limits"`
 	Owner       string         `json:"owner"`
+	Quotas      []quotaState   `json:"quotas"`
 	Requirement requirement    `json:"requirement"`
 
 	asked []string // scopes
@@ -34,6 +35,13 @@ type requirement struct {
 type limitState struct {
 	Limit     int64  `json:"limit"`
 	Window    string `json:"window"`
+	Remaining int64  `json:"remaining"`
+	Reset     int64  `json:"reset"`
+}
+
+type quotaState struct {
+	Of        string `json:"of"`
+	Limit     int64  `json:"limit"`
 	Remaining int64  `json:"remaining"`
 	Reset     int64  `json:"reset"`
 }
@@ -63,6 +71,10 @@ func (v verification) explain() string {
 		return "The key belongs to the organization " + v.Org + ", and not to that of what it was presented for."
 	case domain.UseOrgSuspended:
 		return "The key's organization, " + v.Org + ", is suspended."
+	case domain.UsePlanForbids:
+		return "The plan of the key's organization, " + v.Org + ", does not allow it: it has no programmatic access, not this scope, or the organization has more keys than it allows, and this is one of the newest."
+	case domain.UseQuotaExceeded:
+		return v.exceeded()
 	}
 	return "This program does not know the outcome; a newer one may."
 }
@@ -108,6 +120,17 @@ func (v verification) unmet() string {
 		who = "The key has no owner, and so"
 	}
 	return who + " lacks the attribute " + v.Requirement.Attribute + ", which the keyspace " + v.Keyspace + " requires."
+}
+
+// exceeded names the quota that is used up, and when the next month begins.
+func (v verification) exceeded() string {
+	for _, q := range v.Quotas {
+		if q.Remaining == 0 {
+			at := time.Unix(q.Reset, 0).UTC()
+			return fmt.Sprintf("The %d uses a month of the %s that the plan of %s allows are used up until %s.", q.Limit, q.Of, v.Org, when(&at))
+		}
+	}
+	return "The use costs more than is left of the uses a month that the plan of " + v.Org + " allows."
 }
 
 // limited names the rate limits that are used up, and when the last of them is free again.
