@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/eventstore"
+
+	"github.com/keytrail/keytrail/domain"
 )
 
 // ExpireOverdue is one pass of ExpireKeys.
@@ -93,3 +95,18 @@ func (t *sums) len() int {
 	defer t.mu.Unlock()
 	return len(t.byID)
 }
+
+// FailLogIn is an attempt to log in that fails, without the hashing.
+func (h *Handler) FailLogIn(ctx context.Context, a domain.LogInAttempt) (wait time.Duration, err error) {
+	if wait, err = h.logIns.enter(a); err != nil || wait > 0 {
+		return wait, err
+	}
+	h.logIns.leave(a, true)
+	return 0, h.noteFailedLogIn(ctx, a.Account, "")
+}
+
+// FlushLogIns writes the sums of failed attempts to log in.
+func (h *Handler) FlushLogIns(ctx context.Context) { h.flushLogIns(ctx) }
+
+// RecentLogIns is how many back-offs have attempts that the read model does not have.
+func (h *Handler) RecentLogIns() int { return len(h.logIns.recent) }

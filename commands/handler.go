@@ -50,6 +50,8 @@ type Options struct {
 	Trail     TrailSigning                    // nil: there are no Merkle logs
 	Origin    string                          // what the origins of Merkle logs begin with
 	Passwords *password.Pool                  // nil: one of the handler alone
+	LogIns    LogInIndex                      // nil: no user logs in by password
+	LogInKey  [32]byte                        // hashes e-mail addresses that no user has; zero: a random one, which another handler does not have
 	ImportIDs [32]byte                        // keys the ids of imported keys; zero: a random one, which another handler does not have
 }
 
@@ -76,6 +78,7 @@ type Handler struct {
 	reads     *sums // of the trail
 	accesses  *sums // other reads, and refusals
 	passwords *password.Pool
+	logIns    *logIns
 	orgs      sync.Map // domain.OrgID → true: organizations known to exist, which they do for ever
 
 	trail       TrailSigning
@@ -96,6 +99,9 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.ImportIDs == [32]byte{} {
 		_, _ = rand.Read(o.ImportIDs[:]) // it ends the program if it fails
 	}
+	if o.LogInKey == [32]byte{} {
+		_, _ = rand.Read(o.LogInKey[:])
+	}
 	if o.SinkHost == nil {
 		o.SinkHost = func(string) string { return "" }
 	}
@@ -112,8 +118,8 @@ func New(ledger EventLog, o Options) *Handler {
 		o.Plans = noPlans{}
 	}
 	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, plans: o.Plans, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
-		passwords: o.Passwords,
-		reads:     newSums(maxTrailFilters, maxTrailReads, false), accesses: newSums(maxAccessKinds, maxAccesses, true), requests: requests{index: o.Index, known: map[string]*request{}}}
+		passwords: o.Passwords, logIns: newLogIns(o.LogIns, o.LogInKey),
+		reads: newSums(maxTrailFilters, maxTrailReads, false), accesses: newSums(maxAccessKinds, maxAccesses, true), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 
 // A KeyResult is a key after a command. Position is its revision.

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -94,6 +95,15 @@ func (s *Store) UserByEmail(email string) (UserRow, error) {
 		return UserRow{}, domain.ErrUserNotFound
 	}
 	return u, err
+}
+
+// Account is the user whose address it is, as UserByEmail has them.
+func (s *Store) Account(email string) (u domain.User, found bool, err error) {
+	row, err := s.UserByEmail(email)
+	if errors.Is(err, domain.ErrUserNotFound) {
+		return u, false, nil
+	}
+	return row.User, err == nil, err
 }
 
 // UserByIdentity finds the user whom a provider knows; domain.ErrUserNotFound.

@@ -22,6 +22,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/forwarders"
 	"github.com/keytrail/keytrail/internal/keyring"
+	"github.com/keytrail/keytrail/internal/password"
 	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
 	"github.com/keytrail/keytrail/verify"
@@ -161,6 +162,8 @@ func (s *service) keepFiles(ctx context.Context) error {
 	}
 	o := commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, People: s.store, Plans: s.store, Quotas: s.store, Sinks: s.store, SinkHost: s.outbound.Objection, SinkKey: ring.Derive(keyring.Sinks),
 		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)}
+	o.LogIns, o.LogInKey, o.Passwords = s.store, ring.Derive(keyring.LogIns), password.NewPool()
+	s.metrics.MustRegister(o.Passwords.Metrics()...)
 	s.openTrail(ring, &o)
 	s.commands = commands.New(s.ledger, o)
 	return nil
@@ -180,6 +183,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(func(ctx context.Context) error { s.commands.ReleasePlaces(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.SweepDataKeys(ctx); return nil })
 	s.run(func(ctx context.Context) error { s.commands.WriteSums(ctx); return nil })
+	s.run(func(ctx context.Context) error { s.commands.WriteLogIns(ctx); return nil })
 	s.trail = eventstore.NewTrail(s.ledger, s.store)
 	s.forwarders = s.forward()
 	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Trail: s.trail, Forwarders: s.forwarders, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,

@@ -25,6 +25,8 @@ const (
 
 	Checkpoints = "checkpoints" // signs the checkpoints of the Merkle logs
 
+	LogIns = "log-ins" // hashes e-mail addresses that were tried at log-in and that no user has
+
 	fingerprint = "fingerprint"
 )
 
