@@ -42,7 +42,7 @@ var layers = map[string][]string{
 	"audit":                     {"domain", "eventstore", "internal/backoff", "internal/dirsync"},
 	"audit/witness":             {"domain", "eventstore", "audit", "internal/backoff", "internal/secretfile"},
 	"audit/evidence":            {"domain", "eventstore", "audit", "internal/fastjson"},
-	"api":                       {"domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "audit/evidence", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token"},
+	"api":                       {"domain", "internal/scim", "eventstore", "commands", "projections", "verify", "backup", "audit", "audit/evidence", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token"},
 	"extauthz":                  {},
 	"forwarders":                {"domain", "eventstore", "forwarders/format", "forwarders/transport", "internal/backoff", "internal/lease"},
 	"forwarders/format":         {"domain", "eventstore"},

@@ -111,6 +111,7 @@ func (s *server) routes() {
 	s.evidenceRoutes()
 	s.streamingRoutes()
 	s.openRoutes()
+	s.scimRoutes()
 	s.operationRoutes()
 }
 
@@ -135,6 +136,8 @@ func (s *server) managementRoutes() {
 	route(s, "replaceOrganizationAttributes", "PUT /v1/organizations/{id}/attributes", ofInstallation("organizations:write"), 200, "Replace an organization's attributes", s.replaceOrganizationAttributes)
 	route(s, "suspendOrganization", "POST /v1/organizations/{id}/suspend", ofInstallation("organizations:write"), 200, "Refuse all keys of an organization", s.suspendOrganization)
 	route(s, "resumeOrganization", "POST /v1/organizations/{id}/resume", ofInstallation("organizations:write"), 200, "End the suspension of an organization", s.resumeOrganization)
+	route(s, "readDirectory", "GET /v1/organizations/{id}/scim", scoped("sso:read"), 200, "Read the roles of a directory's groups", s.readDirectory)
+	route(s, "putDirectory", "PUT /v1/organizations/{id}/scim", scoped("sso:write"), 200, "Say which roles a directory's groups give", s.putDirectory)
 	route(s, "readOwnerAttributes", "GET /v1/owners/{owner}/attributes", scoped("owners:read"), 200, "Read an owner's attributes", s.readOwnerAttributes)
 	route(s, "replaceOwnerAttributes", "PUT /v1/owners/{owner}/attributes", scoped("owners:write"), 200, "Replace an owner's attributes", s.replaceOwnerAttributes)
 	route(s, "updateOwnerAttributes", "PATCH /v1/owners/{owner}/attributes", scoped("owners:write"), 200, "Update an owner's attributes", s.updateOwnerAttributes)

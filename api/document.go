@@ -18,7 +18,8 @@ type description struct {
 	answer           map[string]*huma.MediaType
 	headers          map[string]string // of the answer
 	refusalHeaders   map[string]string
-	refusalsVary     bool // a refusal can have any status and body
+	refusalsVary     bool                       // a refusal can have any status and body
+	refusal          map[string]*huma.MediaType // nil: a problem
 	security         []map[string][]string
 	refusals         []int // statuses beside the usual ones
 	status           int   // of the answer; 0: 200
@@ -62,7 +63,10 @@ func (s *server) document(id, pattern string, need permission, d description) {
 	for _, name := range pathParameter.FindAllStringSubmatch(path, -1) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name[1], In: "path", Required: true, Schema: textSchema()})
 	}
-	problem := map[string]*huma.MediaType{"application/problem+json": s.media(Problem{})}
+	problem := d.refusal
+	if problem == nil {
+		problem = map[string]*huma.MediaType{"application/problem+json": s.media(Problem{})}
+	}
 	for _, status := range append(refusals(method, path, len(op.Security) > 1, d.body != nil), d.refusals...) {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: problem, Headers: textHeaders(d.refusalHeaders)}
 	}

@@ -53,6 +53,8 @@ type Options struct {
 	LogIns    LogInIndex                      // nil: no user logs in by password
 	LogInKey  [32]byte                        // hashes e-mail addresses that no user has; zero: a random one, which another handler does not have
 	ImportIDs [32]byte                        // keys the ids of imported keys; zero: a random one, which another handler does not have
+
+	Directories DirectoryIndex // nil: there are none
 }
 
 // A Handler carries out commands. It is safe for concurrent use.
@@ -83,6 +85,8 @@ type Handler struct {
 
 	trail       TrailSigning
 	trailOrigin string
+
+	directories DirectoryIndex
 }
 
 // New makes a handler on ledger.
@@ -118,7 +122,8 @@ func New(ledger EventLog, o Options) *Handler {
 		o.Plans = noPlans{}
 	}
 	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, plans: o.Plans, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
-		passwords: o.Passwords, logIns: newLogIns(o.LogIns, o.LogInKey),
+		directories: o.Directories,
+		passwords:   o.Passwords, logIns: newLogIns(o.LogIns, o.LogInKey),
 		reads: newSums(maxTrailFilters, maxTrailReads, false), accesses: newSums(maxAccessKinds, maxAccesses, true), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -22,6 +23,14 @@ type Directory struct {
 	UserCount  int                        `json:"users,omitempty"`
 	GroupCount int                        `json:"groups,omitempty"`
 	Created    int                        `json:"created,omitempty"` // users and groups that there ever were
+}
+
+// A DirectoryPart names what of a directory a command is about.
+type DirectoryPart struct {
+	Users     []UserID
+	UserName  string
+	Groups    []GroupID
+	GroupName string
 }
 
 // DirectorySettings say which roles the members have that a directory makes.
@@ -46,6 +55,17 @@ type DirectoryProfile struct {
 	GivenName   string `json:"given_name,omitempty" validate:"max=256,text"`
 	FamilyName  string `json:"family_name,omitempty" validate:"max=256,text"`
 }
+
+// Called is how to call the user.
+func (p *DirectoryProfile) Called() string {
+	return cmp.Or(p.DisplayName, p.FullName, strings.TrimSpace(p.GivenName+" "+p.FamilyName), p.UserName)
+}
+
+// Address is the user's, which some directories have as the user name alone.
+func (p *DirectoryProfile) Address() string { return cmp.Or(p.Email, p.UserName) }
+
+// RemovedByDirectory is the reason of a membership that the organization's directory ended.
+const RemovedByDirectory = "directory"
 
 // A DirectoryUser is a user as a directory has them.
 type DirectoryUser struct {
@@ -74,6 +94,11 @@ func (g *DirectoryGroupName) Called(name string) bool {
 	return name == g.ExternalID || FoldName(name) == FoldName(g.Name)
 }
 
+// Maps reports whether some entry is about the group.
+func (s *DirectorySettings) Maps(g DirectoryGroupName) bool {
+	return slices.ContainsFunc(s.GroupRoles, func(r GroupRole) bool { return g.Called(r.Group) })
+}
+
 // RoleIn is the role of who is in some groups: that of the first entry which is about one of them.
 func (s *DirectorySettings) RoleIn(groups []DirectoryGroupName) string {
 	for _, entry := range s.GroupRoles {
@@ -90,7 +115,7 @@ func (s *DirectorySettings) RoleIn(groups []DirectoryGroupName) string {
 // The bounds of a directory. One event has the changes of MaxMemberChanges members, at 35 bytes each.
 const (
 	maxDirectoryUsers  = 100_000
-	maxDirectoryGroups = 1000
+	MaxDirectoryGroups = 1000
 	maxGroupSize       = 20_000
 	MaxMemberChanges   = 1000
 )
@@ -239,7 +264,7 @@ func (d Directory) CreateGroup(c PutDirectoryGroup) (Event, error) {
 	if _, taken := d.GroupNames[FoldName(c.Name)]; taken {
 		return nil, ErrGroupNameTaken
 	}
-	if d.GroupCount >= maxDirectoryGroups {
+	if d.GroupCount >= MaxDirectoryGroups {
 		return nil, ErrDirectoryFull
 	}
 	return DirectoryGroupCreated{c.Group, c.DirectoryGroupName, c.header()}, nil
@@ -295,11 +320,15 @@ func (d Directory) ChangeGroupMembers(c ChangeGroupMembers) (Event, error) {
 	return e, nil
 }
 
-// RemoveGroup decides whether there is a group to remove.
+// RemoveGroup decides whether there is a group to remove. Its members leave it before, in as many
+// events as that takes.
 func (d Directory) RemoveGroup(c Principalled, group GroupID) (Event, error) {
 	now, known := d.Groups[group]
 	if !known {
 		return nil, ErrGroupNotFound
+	}
+	if now.Size > 0 {
+		return nil, ErrGroupNotEmpty
 	}
 	return DirectoryGroupRemoved{group, now.Name, c.header()}, nil
 }

@@ -94,6 +94,7 @@ var (
 	ErrUserNameTaken      = refusal(Conflict, "user_name_taken", "the directory has this user already").In("userName")
 	ErrGroupNameTaken     = refusal(Conflict, "group_name_taken", "the directory has a group of this name already").In("displayName")
 	ErrGroupMemberUnknown = refusal(Conflict, "group_member_unknown", "one of these is no user of the directory; provision the user first").In("members")
+	ErrGroupNotEmpty      = refusal(Conflict, "group_not_empty", "users came into the group meanwhile; remove it again")
 	ErrGroupFull          = refusal(Conflict, "group_full", "a group can have 20,000 members")
 	ErrDirectoryFull      = refusal(Conflict, "directory_full", "a directory can have 100,000 users and 1,000 groups")
 	ErrTooManyInvitations = refusal(Conflict, "too_many_invitations", "an organization can have 1,000 invitations, those that are over included; revoke some first")

@@ -36,9 +36,9 @@ type Store struct {
 	engines  [2]*engine                        // by stream
 	rebuilds *rebuilds
 
-	keys, plans, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people view // of the events
-	logIns                                                                                    view // of the events
-	usage, postings, messages                                                                 view // of the uses
+	keys, plans, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people, directories view // of the events
+	logIns                                                                                                 view // of the events
+	usage, postings, messages                                                                              view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces]   // as they are published; of the table of keyspaces
 	sinkSet     atomic.Pointer[SinkSet]            // as they are published; of the table of sinks
@@ -72,7 +72,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.keys, s.organizations, s.owners, s.keyspaces = s.find("keys"), s.find("organizations"), s.find("owners"), s.find("keyspaces")
 	s.quotas, s.requests, s.orgEvents = s.find("quotas"), s.find("requests"), s.find("org_events")
-	s.sinks, s.people, s.plans = s.find("sinks"), s.find("people"), s.find("plans")
+	s.sinks, s.people, s.plans, s.directories = s.find("sinks"), s.find("people"), s.find("plans"), s.find("directories")
 	s.logIns = s.find("log_ins")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {

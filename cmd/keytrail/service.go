@@ -160,7 +160,7 @@ func (s *service) keepFiles(ctx context.Context) error {
 	if s.tokens, err = token.NewIssuer(ring.Derive(keyring.Tokens), ring.Derive(keyring.Sessions), s.TokenIssuer); err != nil {
 		return err
 	}
-	o := commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, People: s.store, Plans: s.store, Quotas: s.store, Sinks: s.store, SinkHost: s.outbound.Objection, SinkKey: ring.Derive(keyring.Sinks),
+	o := commands.Options{Logger: s.log, Index: s.store, Keys: keyIndex{s.store}, Keyspaces: s.store, People: s.store, Directories: s.store, Plans: s.store, Quotas: s.store, Sinks: s.store, SinkHost: s.outbound.Objection, SinkKey: ring.Derive(keyring.Sinks),
 		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)}
 	o.LogIns, o.LogInKey, o.Passwords = s.store, ring.Derive(keyring.LogIns), password.NewPool()
 	s.metrics.MustRegister(o.Passwords.Metrics()...)

@@ -69,16 +69,34 @@ func unescape(s string) string {
 	return text
 }
 
-// Names are the attributes that f compares.
-func (f Filter) Names() []string { return slices.Sorted(maps.Keys(f)) }
+// Nothing reports whether f chooses no resource: it compares an attribute with an empty text.
+func (f Filter) Nothing() bool {
+	for _, value := range f {
+		if value == "" {
+			return true
+		}
+	}
+	return false
+}
 
 // Select is a resource without the attributes that a request excludes or, if it names some, with
 // these alone; ids and schemas stay. Both are names with commas between them.
-func Select(resource any, attributes, excluded string) (any, error) {
+func Select(resource any, attributes, excluded string) any {
 	if attributes == "" && excluded == "" {
-		return resource, nil
+		return resource
 	}
-	text, err := json.Marshal(resource)
+	return selection{resource, names(attributes), names(excluded)}
+}
+
+// A selection is some of a resource's attributes.
+type selection struct {
+	resource         any
+	wanted, unwanted map[string]bool
+}
+
+// MarshalJSON writes what is selected.
+func (s selection) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(s.resource)
 	if err != nil {
 		return nil, err
 	}
@@ -86,12 +104,11 @@ func Select(resource any, attributes, excluded string) (any, error) {
 	if err := json.Unmarshal(text, &members); err != nil {
 		return nil, err
 	}
-	wanted, unwanted := names(attributes), names(excluded)
 	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool {
 		name = strings.ToLower(name)
-		return name != "id" && name != "schemas" && (wanted != nil && !wanted[name] || unwanted[name])
+		return name != "id" && name != "schemas" && (s.wanted != nil && !s.wanted[name] || s.unwanted[name])
 	})
-	return members, nil
+	return json.Marshal(members)
 }
 
 // Wants reports whether a request wants an attribute, which may be long.

@@ -1,7 +1,6 @@
 package scim
 
 import (
-	"cmp"
 	"encoding/json"
 	"strings"
 
@@ -16,7 +15,7 @@ type User struct {
 	DisplayName string
 	Name        Name
 	Email       string // the primary one, or the first
-	Active      bool
+	Active      *bool  // nil: the request does not say
 	Groups      []Reference
 	Meta        Meta
 }
@@ -26,11 +25,6 @@ type Name struct {
 	Formatted string `json:"formatted,omitempty"`
 	Given     string `json:"givenName,omitempty"`
 	Family    string `json:"familyName,omitempty"`
-}
-
-// Called is how to call the user.
-func (u *User) Called() string {
-	return cmp.Or(u.DisplayName, u.Name.Formatted, strings.TrimSpace(u.Name.Given+" "+u.Name.Family), u.UserName)
 }
 
 // An email is an entry of emails.
@@ -56,9 +50,8 @@ type userJSON struct {
 
 // MarshalJSON writes the resource.
 func (u *User) MarshalJSON() ([]byte, error) {
-	active := boolean(u.Active)
 	j := userJSON{Schemas: []string{userSchema}, ID: u.ID, ExternalID: u.ExternalID, UserName: u.UserName, DisplayName: u.DisplayName,
-		Active: &active, Groups: u.Groups, Meta: &u.Meta}
+		Active: (*boolean)(u.Active), Groups: u.Groups, Meta: &u.Meta}
 	if u.Name != (Name{}) {
 		j.Name = &u.Name
 	}
@@ -68,14 +61,14 @@ func (u *User) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// ParseUser reads a user resource that a directory sends. A user is active unless it says otherwise.
+// ParseUser reads a user resource that a directory sends.
 func ParseUser(body []byte) (*User, error) {
 	var j userJSON
 	if err := json.Unmarshal(body, &j); err != nil {
 		return nil, bad(InvalidSyntax, "the body must be a user resource of SCIM 2.0")
 	}
 	u := &User{ExternalID: j.ExternalID, UserName: strings.TrimSpace(j.UserName), DisplayName: j.DisplayName, Email: pick(j.Emails),
-		Active: j.Active == nil || bool(*j.Active)}
+		Active: (*bool)(j.Active)}
 	if j.Name != nil {
 		u.Name = *j.Name
 	}
@@ -132,7 +125,7 @@ func (u *User) set(t target) (err error) {
 		}
 		var active boolean
 		active, err = decode[boolean](t.value, "active", "true or false")
-		u.Active = bool(active)
+		u.Active = (*bool)(&active)
 	case "name":
 		err = u.setName(t)
 	case "emails":
