@@ -42,14 +42,16 @@ var layers = map[string][]string{
 	"audit":                     {"domain", "eventstore", "internal/backoff", "internal/dirsync"},
 	"audit/witness":             {"domain", "eventstore", "audit", "internal/backoff", "internal/secretfile"},
 	"audit/evidence":            {"domain", "eventstore", "audit", "internal/fastjson"},
-	"api":                       {"domain", "internal/scim", "eventstore", "commands", "projections", "verify", "backup", "audit", "audit/evidence", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token"},
+	"api":                       {"domain", "internal/scim", "eventstore", "commands", "projections", "verify", "backup", "audit", "audit/evidence", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token", "sso"},
+	"sso":                       {"domain", "internal/aead"},
+	"internal/oidctest":         {}, // a module of its own
 	"extauthz":                  {},
 	"forwarders":                {"domain", "eventstore", "forwarders/format", "forwarders/transport", "internal/backoff", "internal/lease"},
 	"forwarders/format":         {"domain", "eventstore"},
 	"forwarders/outbound":       {},
 	"forwarders/transport":      {"domain", "forwarders/outbound", "internal/fastjson"},
 	"natsproxy":                 {"domain", "internal/inflight"},
-	"cmd/keytrail":              {"internal/password", "natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token", "audit/evidence", "audit/witness"},
+	"cmd/keytrail":              {"internal/password", "natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token", "audit/evidence", "audit/witness", "sso"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
 	"examples/gateways/echo":    {},
 	"examples/clients/go":       {}, // a module of its own

@@ -46,16 +46,16 @@ type admission struct {
 	byKey             *inflight.Counts[string]
 	byOrg             *inflight.Counts[domain.OrgID]
 	pages, replays    orgSlots
-	tiles, tests      orgSlots
+	tiles, tests, sso orgSlots
 	refused           *prometheus.CounterVec
 }
 
 func newAdmission(l Limits, metrics prometheus.Registerer) *admission {
 	a := &admission{Limits: l.withDefaults(), byAddress: inflight.New[netip.Addr](), byKey: inflight.New[string](), byOrg: inflight.New[domain.OrgID](),
 		pages: newOrgSlots("pages", maxPages, maxPagesPerOrg, domain.ErrTooManyPages), replays: newOrgSlots("replays", maxReplays, maxReplaysPerOrg, domain.ErrTooManyReplays),
-		tiles: newOrgSlots("tiles", maxTiles, maxTilesPerOrg, domain.ErrTooManyPages), tests: newOrgSlots("tests", maxTests, maxTestsPerOrg, domain.ErrTooManyTests),
+		tiles: newOrgSlots("tiles", maxTiles, maxTilesPerOrg, domain.ErrTooManyPages), tests: newOrgSlots("tests", maxTests, maxTestsPerOrg, domain.ErrTooManyTests), sso: newOrgSlots("sso", maxSSO, maxSSOPerOrg, domain.ErrTooManySSO),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keytrail_http_refused_total", Help: "Requests refused because a limit was reached, by limit."}, []string{"limit"})}
-	for _, limit := range []string{"in_flight", "in_flight_per_address", "streams", "streams_per_key", "pages", "pages_per_org", "replays", "replays_per_org", "tiles", "tiles_per_org", "tests", "tests_per_org"} {
+	for _, limit := range []string{"in_flight", "in_flight_per_address", "streams", "streams_per_key", "pages", "pages_per_org", "replays", "replays_per_org", "tiles", "tiles_per_org", "tests", "tests_per_org", "sso", "sso_per_org"} {
 		a.refused.WithLabelValues(limit)
 	}
 	gauge := func(name, help string, n *atomic.Int64) prometheus.Collector {

@@ -24,6 +24,7 @@ import (
 	"github.com/keytrail/keytrail/internal/githubscan"
 	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/sso"
 	"github.com/keytrail/keytrail/verify"
 )
 
@@ -40,6 +41,8 @@ type Options struct {
 
 	Merkle *audit.Log    // nil: there are no Merkle logs
 	Signer *audit.Signer // nil: this process signs none
+
+	SSO *sso.Party // nil: no one can log in by single sign-on
 
 	GitHubKeys *githubscan.Keys // nil: reports of GitHub's secret scanning are not taken
 
@@ -110,6 +113,7 @@ func (s *server) routes() {
 	s.managementRoutes()
 	s.evidenceRoutes()
 	s.streamingRoutes()
+	s.ssoRoutes()
 	s.openRoutes()
 	s.scimRoutes()
 	s.operationRoutes()
@@ -181,6 +185,15 @@ func (s *server) evidenceRoutes() {
 	s.raw("readEntries", "GET /v1/trail/{stream}/tile/entries/{index...}", ofInstallation(auditScope), documentTile("Entries of a Merkle log"), s.entries)
 	s.raw("readVerifierKeys", "GET /v1/trail/{stream}/vkey", scoped(auditScope), documentVerifierKeys(), s.verifierKeys)
 	s.raw("readAllVerifierKeys", "GET /v1/trail/vkey", scoped(auditScope), documentVerifierKeys(), s.verifierKeys)
+}
+
+// ssoRoutes are those of single sign-on.
+func (s *server) ssoRoutes() {
+	route(s, "readSSO", "GET /v1/organizations/{org}/sso", scoped("sso:read"), 200, "Read the single sign-on of an organization", s.readSSO)
+	route(s, "putSSO", "PUT /v1/organizations/{org}/sso", scoped("sso:write"), 200, "Give an organization single sign-on, or another one", s.putSSO)
+	route(s, "deleteSSO", "DELETE /v1/organizations/{org}/sso", scoped("sso:write"), 204, "End the single sign-on of an organization, and its sessions", s.deleteSSO)
+	s.open("beginSSO", "GET /v1/sso/{org}/login", openTo("the provider asks who it is"), documentBeginSSO(), s.beginSSO)
+	s.open("finishSSO", "GET /v1/sso/{org}/callback", openTo("the provider says who it is"), documentFinishSSO(), s.finishSSO)
 }
 
 // streamingRoutes are those with bodies that are too long for memory, or with many keys.

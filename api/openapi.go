@@ -35,6 +35,7 @@ var tags = []tag{
 	{"/.well-known", "Verification", ""},
 	{"/v1/keyspaces", "Keyspaces", "Families of keys: how their secrets look, where they are presented, their bounds, and what refusals answer."},
 	{"/v1/keys", "Keys", "Issue, list, change and end keys."},
+	{"/v1/sso", "Single sign-on", "Log-ins by an organization's OpenID provider, for browsers."},
 	{"/v1/organizations", "Organizations", "The tenants of keys."},
 	{"/v1/owners", "Owners", "Whom keys were given to, and what is known of them."},
 	{"/v1/sinks", "Sinks", "Where events are forwarded to: webhooks and SIEMs."},

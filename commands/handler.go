@@ -47,6 +47,8 @@ type Options struct {
 	Sinks     SinkIndex                       // nil: none
 	SinkHost  func(string) (objection string) // why a sink may not have a host; nil: any may be
 	SinkKey   [32]byte                        // seals the credentials of sinks; zero: a random one
+	SSOHost   func(string) (objection string) // why a provider may not have a host; nil: any may be
+	SSOKey    [32]byte                        // seals the client secrets of single sign-on; zero: a random one
 	Trail     TrailSigning                    // nil: there are no Merkle logs
 	Origin    string                          // what the origins of Merkle logs begin with
 	Passwords *password.Pool                  // nil: one of the handler alone
@@ -76,6 +78,8 @@ type Handler struct {
 	sinks     SinkIndex
 	sinkHost  func(string) string
 	sinkKey   aead.Key
+	ssoHost   func(string) string
+	ssoKey    aead.Key
 	importIDs [32]byte
 	reads     *sums // of the trail
 	accesses  *sums // other reads, and refusals
@@ -109,6 +113,12 @@ func New(ledger EventLog, o Options) *Handler {
 	if o.SinkHost == nil {
 		o.SinkHost = func(string) string { return "" }
 	}
+	if o.SSOHost == nil {
+		o.SSOHost = func(string) string { return "" }
+	}
+	if o.SSOKey == [32]byte{} {
+		o.SSOKey = aead.NewKey()
+	}
 	if o.SinkKey == [32]byte{} {
 		o.SinkKey = aead.NewKey()
 	}
@@ -122,8 +132,8 @@ func New(ledger EventLog, o Options) *Handler {
 		o.Plans = noPlans{}
 	}
 	return &Handler{ledger: ledger, log: o.Logger, clock: o.Now, random: o.Random, keys: o.Keys, keyspaces: o.Keyspaces, people: o.People, plans: o.Plans, quotas: o.Quotas, dataKeys: o.DataKeys, sealing: o.Sealing, tokens: o.Tokens, importIDs: o.ImportIDs, sinks: o.Sinks, sinkHost: o.SinkHost, sinkKey: o.SinkKey, trail: o.Trail, trailOrigin: o.Origin,
-		directories: o.Directories,
-		passwords:   o.Passwords, logIns: newLogIns(o.LogIns, o.LogInKey),
+		directories: o.Directories, ssoHost: o.SSOHost, ssoKey: o.SSOKey,
+		passwords: o.Passwords, logIns: newLogIns(o.LogIns, o.LogInKey),
 		reads: newSums(maxTrailFilters, maxTrailReads, false), accesses: newSums(maxAccessKinds, maxAccesses, true), requests: requests{index: o.Index, known: map[string]*request{}}}
 }
 

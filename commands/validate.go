@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"mime"
 	"net/netip"
+	"net/url"
 	"path"
 	"reflect"
 	"regexp"
@@ -66,6 +67,8 @@ var rules = []rule{
 	{"scope", func(f reflect.Value) bool { return domain.ValidScope(f.String()) },
 		"must be resource:action, resource:* or *, each word of letters, digits, '_', '-' and '.', in all at most 100 characters"},
 	{"cidr_or_ip", func(f reflect.Value) bool { _, err := parseCIDR(f.String()); return err == nil }, "must be a network like 192.0.2.0/24 or 2001:db8::/32, or one address"},
+	{"issuer", func(f reflect.Value) bool { u := webURL(f.String()); return u != nil && u.RawQuery == "" }, "must be a URL with https, or http for a provider in the service's --sso-networks, without query and fragment"},
+	{"return_url", func(f reflect.Value) bool { return returnURL(f.String()) }, "must be a URL with https, or http on this machine, without fragment, code and error"},
 	{"metakey", func(f reflect.Value) bool { return metadataKey.MatchString(f.String()) }, "a metadata name has letters, digits, '_', '-' and '.'"},
 	{"printable", func(f reflect.Value) bool { return !strings.ContainsFunc(f.String(), unprintable) }, "must be printable ASCII without spaces"},
 	{"reason", func(f reflect.Value) bool { return slices.Contains(domain.Reasons, domain.Reason(f.String())) }, fmt.Sprintf("must be one of %s", domain.Reasons)},
@@ -125,6 +128,31 @@ func newValidator() *validator.Validate {
 		}
 	}
 	return v
+}
+
+// webURL is an absolute URL of HTTP without credentials and fragment; nil: it is none.
+func webURL(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil || strings.ContainsFunc(s, unprintable) || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.Opaque != "" || strings.Contains(s, "#") {
+		return nil
+	}
+	return u
+}
+
+// returnURL reports whether a log-in may end at s: no one on the way may see the code, nor may s have
+// parameters like those that are added to it.
+func returnURL(s string) bool {
+	u := webURL(s)
+	if u == nil || strings.Contains(u.RawQuery, ";") || u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		return false
+	}
+	q, err := url.ParseQuery(u.RawQuery)
+	return err == nil && !q.Has("code") && !q.Has("error") && !q.Has("error_description")
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // isID reports whether s is spelled like the id of a key, an organization or a sink. A keyspace with such a name

@@ -40,7 +40,7 @@ type Confidential interface {
 type Private struct {
 	Digest   Digest       `json:"digest,omitzero"`
 	Password PasswordHash `json:"password,omitempty"`
-	Sealed   []byte       `json:"sealed,omitempty"` // a key's secret, under a data key that is not on the ledger; a sink's credentials
+	Sealed   []byte       `json:"sealed,omitempty"` // a key's secret, under a data key that is not on the ledger; a sink's credentials; the client secret of single sign-on
 }
 
 // An EventType is an entry of the registry of events.
@@ -134,6 +134,9 @@ var EventTypes = []EventType{
 	{Name: "directory.group_updated", Zero: DirectoryGroupUpdated{}},
 	{Name: "directory.group_members_changed", Zero: DirectoryGroupMembersChanged{}},
 	{Name: "directory.group_removed", Zero: DirectoryGroupRemoved{}},
+	{Name: "sso.configured", Zero: SSOConfigured{}},
+	{Name: "sso.updated", Zero: SSOUpdated{}},
+	{Name: "sso.removed", Zero: SSORemoved{}},
 }
 
 var typeNames = func() map[reflect.Type]string {

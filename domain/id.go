@@ -39,6 +39,7 @@ const (
 	sessionPrefix    = "ses_"
 	invitationPrefix = "inv_"
 	membersPrefix    = "mbr_"
+	ssoPrefix        = "sso_"
 	addressPrefix    = "adr_"
 	groupPrefix      = "grp_"
 	directoryPrefix  = "dir_"
@@ -149,6 +150,9 @@ func NewInvitationID(org OrgID, command string) InvitationID {
 
 // MembersID is the id of the aggregate that has the members of an organization.
 func MembersID(org OrgID) string { return spell(membersPrefix, org.Bytes()) }
+
+// SSOID is the id of the aggregate of an organization's single sign-on.
+func SSOID(org OrgID) string { return spell(ssoPrefix, org.Bytes()) }
 
 // AddressID is the id of the aggregate of an e-mail address, which follows from NormalEmail of it.
 func AddressID(email string) string { return newID(addressPrefix, email) }

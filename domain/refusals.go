@@ -16,11 +16,14 @@ var (
 	ErrMalformedKey         = refusal(Invalid, "malformed_credentials", "the key is not presented in the one way that is taken here") // to a gateway's client
 	ErrAmbiguousCredentials = refusal(Invalid, "ambiguous_credentials", "send one key, in Authorization or in X-API-Key; if in both, the same").In("Authorization")
 
+	ErrSSOState = refusal(Invalid, "state_not_valid", "this log-in was begun in another browser, more than ten minutes ago, or before the organization's single sign-on was changed; begin again")
+
 	// Unauthenticated: the caller is not known. The texts do not tell an unknown key from a
 	// revoked one: the holder of a key's text need not be its owner.
 	ErrMissingCredentials = refusal(Unauthenticated, "missing_credentials", "send a management key as Authorization: Bearer or X-API-Key")
 	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "the request carries no key") // to a gateway's client
 	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key is not valid, or not from this address")
+	ErrSSOCode            = refusal(Unauthenticated, "code_not_valid", "the code was used, is older than a minute, or is another log-in's; begin again")
 	ErrNotGitHub          = refusal(Unauthenticated, "signature_invalid", "the body is not signed by a key of GitHub's secret scanning")
 	ErrLogInFailed        = refusal(Unauthenticated, "invalid_credentials", "there is no user with this e-mail address and password")
 	ErrInvalidKey         = refusal(Unauthenticated, "invalid_credentials", "the key is not valid") // to a gateway's client
@@ -35,6 +38,12 @@ var (
 	ErrInvitedAnother   = refusal(Forbidden, "invited_another", "the invitation is for another address; log in as the user who has it")
 	ErrPlanForbids      = refusal(Forbidden, "plan_forbids", "the plan of the organization does not allow this; the text says what, and how much it allows")
 	ErrInstallationOnly = refusal(Forbidden, "installation_only", "an organization's plan and attributes are changed by keys that serve the whole installation")
+	ErrSSORequired      = refusal(Forbidden, "sso_required", "sessions in this organization are of its provider alone: log in by single sign-on")
+	ErrSSOUntried       = refusal(Forbidden, "sso_untried", "log in by this provider first: only who is here by it can enforce it, or nobody might be able to log in").In("enforced")
+	ErrSSODenied        = refusal(Forbidden, "sso_denied", "the organization's provider did not let you in")
+	ErrSSORejected      = refusal(Forbidden, "sso_rejected", "what the organization's provider said of the log-in is not valid; try again, and tell the organization's administrators")
+	ErrSSONoRole        = refusal(Forbidden, "sso_no_role", "you are in no group that has a role in this organization; ask its administrators")
+	ErrSSOSession       = refusal(Forbidden, "sso_session", "a session of single sign-on may not do this: an organization's provider vouches for you there alone; log in with your password")
 	ErrOutOfReach       = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
 
 	// NotFound: it does not exist, or not for the caller.
@@ -55,6 +64,7 @@ var (
 	ErrInvitationNotFound   = refusal(NotFound, "invitation_not_found", "there is no such invitation, or it is over; ask for a new one")
 	ErrResetInvalid         = refusal(NotFound, "reset_not_found", "the link to reset the password is not valid, or was used, or its time is over; ask for a new one")
 	ErrSessionNotFound      = refusal(NotFound, "session_not_found", "there is no such session within your reach")
+	ErrSSONotFound          = refusal(NotFound, "sso_not_found", "the organization has no single sign-on, or there is no such organization")
 	ErrSinkNotFound         = refusal(NotFound, "sink_not_found", "there is no such sink within your reach")
 	ErrPositionNotFound     = refusal(NotFound, "position_not_found", "there is no such event or use within your reach")
 	ErrUseGone              = refusal(NotFound, "use_gone", "the use has aged out; a proof of it that was fetched before stays good")
@@ -100,6 +110,8 @@ var (
 	ErrTooManyInvitations = refusal(Conflict, "too_many_invitations", "an organization can have 1,000 invitations, those that are over included; revoke some first")
 	ErrLogInFirst         = refusal(Conflict, "log_in_first", "a user has the invited address; log in as that user, and accept the invitation again")
 	ErrTooManyMemberships = refusal(Conflict, "too_many_memberships", "a user can be a member of 1,000 organizations; end a membership first")
+	ErrIdentityTaken      = refusal(Conflict, "identity_taken", "another user logs in by this identity; unlink it there first")
+	ErrSSOEmailTaken      = refusal(Conflict, "sso_email_taken", "a member of this organization has your e-mail address, and it is not known that it is you: log in with your password, then link your identity")
 	ErrTooManyIdentities  = refusal(Conflict, "too_many_identities", "a user can have 50 identities; unlink one first")
 
 	ErrTooManySinks          = refusal(Conflict, "too_many_sinks", "an organization can have 50 sinks; delete one first")
@@ -131,6 +143,7 @@ var (
 	ErrTooManyRequests   = refusal(Exhausted, "too_many_requests", "too many requests at once from this address; try again in a moment")
 	ErrTooManyPages      = refusal(Exhausted, "too_many_pages", "this organization reads too many pages of events at once; try again in a moment")
 	ErrTooManyReplays    = refusal(Exhausted, "too_many_replays", "this organization replays its events too often at once; wait until a replay ends").After(10 * time.Second)
+	ErrTooManySSO        = refusal(Exhausted, "too_many_logins", "the provider of this organization is being waited for by too many; try again in a moment")
 	ErrTooManyTests      = refusal(Exhausted, "too_many_tests", "this organization tests too many sinks at once; wait until a test ends")
 	ErrTooManyKeyStreams = refusal(Exhausted, "too_many_streams", "this key, or its organization, follows too many event streams at once").After(10 * time.Second)
 
@@ -147,6 +160,9 @@ var (
 	ErrLedgerMismatch    = refusal(Unavailable, "ledger_mismatch", "the ledger is not the one that the service has read; it is read again from its beginning; ask again in a moment")
 	ErrLedgerUnavailable = refusal(Unavailable, "ledger_unavailable", "the ledger does not answer; repeat the request with the same Idempotency-Key")
 	ErrGitHubKeys        = refusal(Unavailable, "github_keys_unavailable", "the keys of GitHub's secret scanning cannot be read at the moment; send the report again").After(time.Minute)
+	ErrSSOUnavailable    = refusal(Unavailable, "sso_unavailable", "the organization's provider does not answer as it should; try again later").After(10 * time.Second)
+	ErrNoPublicURL       = refusal(Unavailable, "sso_unconfigured", "this service has no single sign-on: its operator must say at which URL browsers reach it, with --public-url").After(time.Minute)
+	ErrSSOSealed         = refusal(Unavailable, "sso_sealed", "the client secret was sealed under another keyring; give it anew").After(time.Minute)
 	ErrNoForwarders      = refusal(Unavailable, "sinks_unavailable", "this process runs no sinks")
 	ErrLedgerSilent      = refusal(Unavailable, "ledger_unavailable", "nothing was heard from the ledger for a moment, so that what was read of it may be old; ask again")
 

@@ -104,6 +104,9 @@ func samples() []domain.Event {
 		domain.DirectoryGroupUpdated{Group: sampleGroup, DirectoryGroupName: domain.DirectoryGroupName{Name: "Admins", ExternalID: "g-1"}, Header: domain.Header{At: at, By: "system"}},
 		domain.DirectoryGroupMembersChanged{Group: sampleGroup, Added: []domain.UserID{sampleUser}, Removed: []domain.UserID{domain.NewUserID("r")}, Header: domain.Header{At: at, By: "system"}},
 		domain.DirectoryGroupRemoved{Group: sampleGroup, Name: "Admins", Header: domain.Header{At: at, By: "system"}},
+		domain.SSOConfigured{SSODefinition: sampleSSO, HasSecret: true, Sealed: []byte("sealed 4"), Header: domain.Header{At: at, By: "system"}},
+		domain.SSOUpdated{SSODefinition: sampleSSO, HasSecret: true, Sealed: []byte("sealed 5"), Header: domain.Header{At: at, By: "system"}},
+		domain.SSORemoved{Header: domain.Header{At: at, By: "system"}},
 		domain.KeyringSet{Fingerprint: "0123456789abcdef0123", Before: "3210fedcba9876543210", Header: domain.Header{At: at, By: "system"}},
 		domain.TrailBegun{Log: 2, Origin: "keytrail/0123456789abcdef0123/89abcdef", Reason: domain.TrailRestored, Comment: "a disk was lost", Restored: "2026-11-20T11:00:00Z", Previous: map[string]string{"events": sampleNote}, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
 		domain.TrailKeysRotated{Log: 2, Generation: 2, OldUntil: at, VerifierKeys: sampleVerifiers, Header: domain.Header{At: at, By: "system"}},
@@ -164,6 +167,10 @@ var (
 var sampleSinkDefinition = domain.SinkDefinition{Name: "siem", Type: domain.SinkWebhook, URL: "https://siem.example.com/in", Format: domain.FormatOCSF, EventTypes: []string{"key.used"},
 	Uses: domain.SinkUses{Mode: "sampled", OneIn: 10}, Settings: domain.SinkSettings{SignAsymmetric: true}}
 
+// sampleSSO has something of every part of a definition.
+var sampleSSO = domain.SSODefinition{Issuer: "https://id.example.com", ClientID: "keytrail", Scopes: []string{"groups"}, GroupClaim: "groups", GroupRoles: []domain.GroupRole{{Group: "admins", Role: "admin"}},
+	DefaultRole: "member", ReturnURLs: []string{"https://app.example.com/login"}, Enforced: true}
+
 var sampleQuota = domain.QuotaOf{Keyspace: "pingward", Owner: new("ann")}
 
 // sampleMessage is e as the ledger takes it.
@@ -188,6 +195,8 @@ func sampleMessage(e domain.Event) (*nats.Msg, error) {
 		return Message(PlanRef("pro"), 7, command, e)
 	case "sink":
 		return Message(SinkRef(org, sampleSink), 7, command, e)
+	case "sso":
+		return Message(SSORef(org), 7, command, e)
 	case "quota":
 		return Message(QuotaRef(org, sampleQuota), 7, command, e)
 	case "audit", "keys", "users", "members", "sessions", "access":

@@ -40,7 +40,7 @@ func (s Stream) subjects() string { return [...]string{"keytrail.events.>", "key
 type Ref struct {
 	Org  domain.OrgID
 	Kind string // "key", "organization", "keyspace", "plan", "quota", "reader", "sink", "keyring", "trail",
-	// "session_keys", "user", "address", "members", "directory" or "sessions"
+	// "session_keys", "user", "address", "members", "directory", "sessions" or "sso"
 	ID string
 }
 
@@ -72,6 +72,9 @@ func ReaderRef(trail domain.OrgID, p domain.Principal) Ref {
 
 // SinkRef names a sink.
 func SinkRef(org domain.OrgID, id domain.SinkID) Ref { return Ref{org, "sink", string(id)} }
+
+// SSORef names the single sign-on of an organization.
+func SSORef(org domain.OrgID) Ref { return Ref{org, "sso", domain.SSOID(org)} }
 
 // UserRef names a user.
 func UserRef(id domain.UserID) Ref { return Ref{domain.Installation, "user", string(id)} }

@@ -16,7 +16,7 @@ import (
 
 // SessionCredential puts the session into c as if it were a key: its scopes are those of the user's
 // role, its owner is the user. Its state is Revoked if the user's sessions or the membership ended
-// after it began, and Disabled if the user is. found is false for a session that is not there, or
+// after it began, or the organization's single sign-on does not admit it, and Disabled if the user is. found is false for a session that is not there, or
 // not any more.
 func (s *Store) SessionCredential(id domain.SessionID, c *Credential) (found bool, err error) {
 	session, err := s.personRow(idDigest(id.Bytes()), sessionFacts)
@@ -35,6 +35,9 @@ func (s *Store) SessionCredential(id domain.SessionID, c *Credential) (found boo
 			return false, err
 		}
 		c.decodeMember(member, since)
+		if c.State == domain.Active && !s.Admits(c.Org, c.Issuer) {
+			c.State = domain.Revoked
+		}
 		if _, builtIn := domain.BuiltInRole(c.Role); c.Role != "" && !builtIn {
 			role := c.Role
 			roles, err = s.personRow(roleDigest(c.Org, role), func(r rowMap, _ domain.Digest) ([]byte, error) { return roleFacts(r, c.Org, role) })
@@ -49,7 +52,7 @@ func (s *Store) SessionCredential(id domain.SessionID, c *Credential) (found boo
 func (s *Store) UnchangedSession(c *Credential) (bool, error) {
 	var again Credential
 	found, err := s.SessionCredential(c.Session, &again)
-	return found && again.encoded == c.encoded, err
+	return found && again.encoded == c.encoded && again.State == c.State, err
 }
 
 // Departed is the state that a key has because of its owner: Revoked if that is a user who was removed, or is no member

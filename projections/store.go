@@ -37,7 +37,7 @@ type Store struct {
 	rebuilds *rebuilds
 
 	keys, plans, organizations, owners, keyspaces, quotas, requests, orgEvents, sinks, people, directories view // of the events
-	logIns                                                                                                 view // of the events
+	logIns, sso                                                                                            view // of the events
 	usage, postings, messages                                                                              view // of the uses
 
 	keyspaceSet atomic.Pointer[domain.Keyspaces]   // as they are published; of the table of keyspaces
@@ -46,6 +46,7 @@ type Store struct {
 	planned     atomic.Pointer[orgMap[string]]     // names of the plans of organizations; of the table of organizations
 	sessionKeys atomic.Pointer[domain.SessionKeys] // as they are published; of their table
 	suspended   atomic.Pointer[orgMap[struct{}]]   // as they are published; of the table of organizations
+	ssoPolicies atomic.Pointer[orgMap[ssoPolicy]]  // as they are published; of the table of single sign-on
 	credentials *cache                             // kept in line with the published rows of keys by its table
 	attributes  *cache                             // names of attributes, kept in line by the tables of owners and organizations
 	peopleCache *cache                             // what sessions are decided from, kept in line by the table of people
@@ -62,6 +63,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.planSet.Store(&domain.Plans{})
 	s.planned.Store(new(orgMap[string]))
 	s.suspended.Store(new(orgMap[struct{}]))
+	s.ssoPolicies.Store(new(orgMap[ssoPolicy]))
 	s.sinkSet.Store(newSinkSet(nil))
 	for stream := range s.engines {
 		e, err := openEngine(s, dir, eventstore.Stream(stream))
@@ -74,6 +76,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.quotas, s.requests, s.orgEvents = s.find("quotas"), s.find("requests"), s.find("org_events")
 	s.sinks, s.people, s.plans, s.directories = s.find("sinks"), s.find("people"), s.find("plans"), s.find("directories")
 	s.logIns = s.find("log_ins")
+	s.sso = s.find("sso")
 	s.usage, s.postings, s.messages = s.find("usage"), s.find("postings"), s.find("messages")
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(collector{s})

@@ -55,6 +55,8 @@ type Config struct {
 	Forward          bool
 	SinkNetworks     []string
 	SinkFiles        string
+	PublicURL        string
+	SSONetworks      []string
 	Limits           api.Limits
 	Connections      connectionLimits
 	ReadTimeout      time.Duration
@@ -95,6 +97,8 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.Forward, "forward", true, "take part in forwarding to sinks: of the processes of a cluster that do, one forwards at a time")
 	f.StringVar(&c.SinkFiles, "sink-files", "", "directory that sinks of the type file write below; default: there are none")
 	f.StringSliceVar(&c.SinkNetworks, "sink-networks", nil, "networks that sinks may reach though they are private, like 10.1.0.0/16, and without TLS; separated by commas")
+	f.StringVar(&c.PublicURL, "public-url", "", "where browsers reach this service, like https://keys.example.com: providers of single sign-on send them back there; default: there is no single sign-on")
+	f.StringSliceVar(&c.SSONetworks, "sso-networks", nil, "networks in which providers of single sign-on may be though they are private, like 10.1.0.0/16, and without TLS; separated by commas")
 	f.IntVar(&c.Limits.InFlight, "max-in-flight", 4096, "requests carried out at once; more are answered 503")
 	f.IntVar(&c.Limits.InFlightPerAddress, "max-in-flight-per-address", 0, "of them, from one client address; more are answered 429; 0: half of --max-in-flight")
 	f.IntVar(&c.Limits.Streams, "max-streams", 1024, "event streams and long polls at once; more are answered 503")
@@ -203,6 +207,7 @@ type parsedConfig struct {
 	verification verify.Options
 	proxies      []netip.Prefix
 	outbound     outbound.Policy
+	sso          outbound.Policy
 	github       *githubscan.Keys // nil: its reports are not taken
 	tls          *tls.Config      // nil: plain HTTP
 	natsTLS      *tls.Config      // of NATS subscribers; nil: none
@@ -230,6 +235,13 @@ func (c *Config) parse(errs io.Writer) (s parsedConfig, err error) {
 		return s, err
 	}
 	if s.outbound.Networks, err = networks("--sink-networks", c.SinkNetworks); err != nil {
+		return s, err
+	}
+	s.sso.Setting = "--sso-networks"
+	if s.sso.Networks, err = networks("--sso-networks", c.SSONetworks); err != nil {
+		return s, err
+	}
+	if err := c.checkPublicURL(); err != nil {
 		return s, err
 	}
 	if c.GitHubKeys != "" {

@@ -25,6 +25,7 @@ import (
 	"github.com/keytrail/keytrail/internal/password"
 	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/sso"
 	"github.com/keytrail/keytrail/verify"
 )
 
@@ -48,6 +49,7 @@ type service struct {
 	trail          *eventstore.Trail // both streams as one, for the API and for sinks
 	forwarders     *forwarders.Engine
 	tokens         *token.Issuer
+	party          *sso.Party // of single sign-on; nil: there is none
 	merkle         *audit.Log // the Merkle logs
 	checkpointKeys audit.Keys
 	signer         *audit.Signer
@@ -164,6 +166,7 @@ func (s *service) keepFiles(ctx context.Context) error {
 		DataKeys: s.ledger, Tokens: s.tokens, Sealing: ring.Derive(keyring.DataKeys), ImportIDs: ring.Derive(keyring.ImportIDs)}
 	o.LogIns, o.LogInKey, o.Passwords = s.store, ring.Derive(keyring.LogIns), password.NewPool()
 	s.metrics.MustRegister(o.Passwords.Metrics()...)
+	s.openSSO(ring, &o)
 	s.openTrail(ring, &o)
 	s.commands = commands.New(s.ledger, o)
 	return nil
@@ -186,7 +189,7 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(func(ctx context.Context) error { s.commands.WriteLogIns(ctx); return nil })
 	s.trail = eventstore.NewTrail(s.ledger, s.store)
 	s.forwarders = s.forward()
-	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Trail: s.trail, Forwarders: s.forwarders, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
+	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Trail: s.trail, Forwarders: s.forwarders, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, SSO: s.party, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
 	s.http.setHandler(handler)
 	s.serveExtAuthz(handler)

@@ -160,7 +160,7 @@ var entityTypes = map[string]string{
 	"keyring": "Keyring", "keyspace": "Keyspace", "plan": "Plan", "sink": "Sink", "trail": "Audit Trail",
 	"user": "User", "password": "User", "identity": "User", "address": "User", "membership": "Organization", "role": "Organization", "invitation": "Organization", "directory": "Organization",
 	"session": "Session", "session_keys": "Keyring", "sessions": "User",
-	"login": "User",
+	"login": "User", "sso": "Organization",
 }
 
 // ocsf is an event of OCSF.

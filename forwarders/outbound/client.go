@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,10 +43,14 @@ func (p Policy) Client(u *url.URL, c Certificates) (*Client, error) {
 	case u.Scheme == "http":
 		dialer = p.PlainDialer()
 	case u.Scheme != "https":
-		return nil, fmt.Errorf("%q is no scheme of a receiver: must be https, or http within --sink-networks", u.Scheme)
+		return nil, fmt.Errorf("%q is no scheme of a receiver: must be https, or http within %s", u.Scheme, p.setting())
 	}
-	t := &http.Transport{
-		DialContext:            dialer.DialContext,
+	return &Client{host: u.Host, http: newHTTPClient(newTransport(dialer, config))}, nil
+}
+
+func newTransport(d *Dialer, config *tls.Config) *http.Transport {
+	return &http.Transport{
+		DialContext:            d.DialContext,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    tlsTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
@@ -58,11 +63,14 @@ func (p Policy) Client(u *url.URL, c Certificates) (*Client, error) {
 		ForceAttemptHTTP2:      true, // which a DialContext of one's own turns off
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: http2Ping, PingTimeout: http2Ping, MaxReceiveBufferPerStream: maxAnswer, MaxReceiveBufferPerConnection: maxConnections * maxAnswer},
 	}
-	return &Client{host: u.Host, http: http.Client{
+}
+
+func newHTTPClient(t http.RoundTripper) http.Client {
+	return http.Client{
 		Transport:     t,
 		Timeout:       wholeTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
 }
 
 // An Answer is a response, whatever its status.

@@ -41,7 +41,7 @@ func (p Policy) PlainDialer() *Dialer {
 		if why := p.objection(a); why != "" || p.named(a) {
 			return why
 		}
-		return "plain text outside of --sink-networks"
+		return "plain text outside of " + p.setting()
 	})
 }
 

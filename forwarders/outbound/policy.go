@@ -5,6 +5,7 @@
 package outbound
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,7 +17,10 @@ import (
 type Policy struct {
 	Networks []netip.Prefix // that may be dialled though they are not global; plain text goes to no others
 	Resolver *net.Resolver  // nil: the system's
+	Setting  string         // the service's flag that names Networks; "": that of sinks
 }
+
+func (p Policy) setting() string { return cmp.Or(p.Setting, "--sink-networks") }
 
 // internal4 are the IPv4 networks that are not globally reachable (IANA's special-purpose registry,
 // RFC 6890), by what is said of them.

@@ -23,6 +23,9 @@ const (
 	DataKeys  = "data-keys"  // seals the data keys of recoverable secrets
 	Sinks     = "sinks"      // seals the credentials of sinks
 
+	SSO     = "sso"      // seals the client secrets of single sign-on
+	SSOFlow = "sso-flow" // seals log-ins that are under way
+
 	Checkpoints = "checkpoints" // signs the checkpoints of the Merkle logs
 
 	LogIns = "log-ins" // hashes e-mail addresses that were tried at log-in and that no user has
