@@ -116,6 +116,7 @@ type AddressForgone struct {
 // PasswordChanged gave a user a password, or another one, and ended their sessions.
 type PasswordChanged struct {
 	Reset    bool         `json:"reset,omitempty"` // by the token of a reset, which is used up with that
+	IP       string       `json:"ip,omitempty"`    // of a reset: from where it came
 	Kept     SessionID    `json:"kept_session_id,omitempty"`
 	Password PasswordHash `json:"-"`
 	Header
@@ -276,6 +277,7 @@ type ChangePassword struct {
 	Hash   PasswordHash
 	Former PasswordHash // the hash that the old one was compared with; it must be the user's still
 	Reset  *Digest      // of the token instead; nil: none
+	IP     string       // from where the token came
 	Kept   SessionID
 }
 
@@ -285,7 +287,7 @@ func (u User) ChangePassword(c ChangePassword) (Event, error) {
 		if u.Status() != ActiveUser || u.Reset == nil || u.Reset.Digest != *c.Reset || !c.At.Before(u.Reset.ExpiresAt) {
 			return nil, ErrResetInvalid
 		}
-		return PasswordChanged{Reset: true, Password: c.Hash, Header: Header{c.At, string(u.ID)}}, nil
+		return PasswordChanged{Reset: true, IP: c.IP, Password: c.Hash, Header: Header{c.At, string(u.ID)}}, nil
 	}
 	if err := u.changeable(c.By); err != nil {
 		return nil, err

@@ -36,23 +36,33 @@ func applyLogIn(r rowMap, record *eventstore.Record) error {
 	case domain.LogInRefused:
 		return addFailures(r, e, record.Stored)
 	case domain.SessionCreated:
-		ip, invalid := netip.ParseAddr(e.IP)
-		if e.Method != domain.ByPassword || e.Switched != "" || invalid != nil {
-			return nil
+		if e.Method == domain.ByPassword && e.Switched == "" {
+			return addKnownAddress(r, e.User, e.IP)
 		}
-		address := domain.LogInAddress(ip)
-		known, err := loadKnownAddresses(r, e.User)
-		if err != nil {
-			return err
-		}
-		if err := r.delete(backoffRow(domain.OfKnown(e.User, address))); err != nil {
-			return err
-		}
-		return setJSON(r, knownAddressesRow(e.User), nil, known.With(address))
+	case domain.PasswordChanged: // by a reset: who has the user's mailbox is the user
+		return addKnownAddress(r, domain.UserID(record.Subject), e.IP)
 	case domain.UserRemoved:
 		return r.delete(knownAddressesRow(domain.UserID(record.Subject)))
 	}
 	return nil
+}
+
+// addKnownAddress makes an address one that a user logged in from, and ends the back-off that they had
+// there. text is "" or no address if it is not known.
+func addKnownAddress(r rowMap, u domain.UserID, text string) error {
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return nil
+	}
+	address := domain.LogInAddress(ip)
+	known, err := loadKnownAddresses(r, u)
+	if err != nil {
+		return err
+	}
+	if err := r.delete(backoffRow(domain.OfKnown(u, address))); err != nil {
+		return err
+	}
+	return setJSON(r, knownAddressesRow(u), nil, known.With(address))
 }
 
 func backoffRow(id domain.BackoffID) []byte { return row(rowBackoff, []byte(id)) }
