@@ -13,18 +13,18 @@ import (
 
 // A DirectoryMapping says which roles the groups of an organization's directory give.
 type DirectoryMapping struct {
-	GroupRoles  []GroupRole `json:"group_roles" doc:"The role of who is in a group: that of the first entry which is about one of theirs."`
+	GroupRoles  []DirectoryRole `json:"group_roles" doc:"The role of who is in a group: that of the first entry which is about one of theirs."`
 	DefaultRole string      `json:"default_role,omitempty" doc:"Of who is in none of them when they become a member; without one: member."`
 }
 
-// A GroupRole is the role of who is in a group.
-type GroupRole struct {
+// A DirectoryRole is the role of who is in a group.
+type DirectoryRole struct {
 	Group string `json:"group" doc:"The group's displayName, or its externalId."`
 	Role  string `json:"role"`
 }
 
 // TransformSchema states the bounds of the fields.
-func (GroupRole) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+func (DirectoryRole) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
 	return bounded[domain.GroupRole](r, s)
 }
 
@@ -40,9 +40,9 @@ type directoryAnswer struct {
 }
 
 func answerDirectory(d domain.DirectorySettings, at eventstore.Position) *directoryAnswer {
-	shown := DirectoryMapping{GroupRoles: []GroupRole{}, DefaultRole: d.DefaultRole}
+	shown := DirectoryMapping{GroupRoles: []DirectoryRole{}, DefaultRole: d.DefaultRole}
 	for _, g := range d.GroupRoles {
-		shown.GroupRoles = append(shown.GroupRoles, GroupRole(g))
+		shown.GroupRoles = append(shown.GroupRoles, DirectoryRole(g))
 	}
 	return &directoryAnswer{etag(at), uint64(at), shown}
 }
