@@ -103,7 +103,7 @@ func refusals(method, path string, secured, body bool) []int {
 	if secured {
 		statuses = append(statuses, 401, 403)
 	}
-	if strings.Contains(path, "{") || strings.HasPrefix(path, "/v1/keys") || path == "/v1/sinks" || path == "/v1/events" || path == "/v1/usage" {
+	if strings.Contains(path, "{") || strings.HasPrefix(path, "/v1/keys") || path == "/v1/sinks" || path == "/v1/events" || path == "/v1/usage" || path == "/v1/sessions/current/switch" {
 		statuses = append(statuses, 404) // also of an organization that is named and not reached
 	}
 	if body {

@@ -36,6 +36,9 @@ func (h *WriteHeaders) Resolve(ctx huma.Context) []error {
 		return []error{domain.InvalidField("Idempotency-Key", "must be printable ASCII of at most 255 characters")}
 	}
 	h.request.CommandID = hashOf(by.ID, h.IdempotencyKey)
+	if by.Session != "" { // a user who has switched asks in another organization
+		h.request.CommandID = hashOf(by.ID, string(by.Org), h.IdempotencyKey)
+	}
 	u := ctx.URL()
 	h.request.Fingerprint = hashOf(ctx.Method(), u.Path, etag(revision), compact(bodyOf(ctx.Context())))
 	return nil

@@ -22,10 +22,11 @@ type introspection struct {
 	TokenType string        `json:"token_type,omitempty" doc:"Bearer"`
 	Expiry    int64         `json:"exp,omitempty" doc:"In seconds since the Unix epoch; left out: never."`
 	IssuedAt  int64         `json:"iat,omitempty"`
-	Subject   string        `json:"sub,omitempty" doc:"The key's owner."`
+	Subject   string        `json:"sub,omitempty" doc:"The key's owner, or the session's user."`
+	Username  string        `json:"username,omitempty" doc:"Of a session: the user's e-mail address."`
 	Audience  string        `json:"aud,omitempty" doc:"Of a derived token."`
 	Issuer    string        `json:"iss,omitempty"`
-	ID        string        `json:"jti,omitempty" doc:"Of a derived token."`
+	ID        string        `json:"jti,omitempty" doc:"Of a derived token; or the session's id."`
 	Org       *domain.OrgID `json:"org_id,omitempty"`
 	Keyspace  string        `json:"keyspace,omitempty"`
 }
@@ -94,6 +95,13 @@ func (s *server) showActive(a *verify.Answer) (introspection, error) {
 	shown := introspection{Active: true, Scope: strings.Join(c.Scopes, " "), ClientID: c.Key, TokenType: "Bearer", Expiry: c.ExpiresAt / 1000, Subject: c.Owner, Org: &c.Org, Keyspace: c.Keyspace}
 	if s.Tokens != nil {
 		shown.Issuer = s.Tokens.Name()
+	}
+	if c.Session != "" {
+		shown.ClientID, shown.ID, shown.IssuedAt, shown.Username = "", string(c.Session), c.CreatedAt.Unix(), c.Name
+		if c.Org == "" {
+			shown.Org = nil
+		}
+		return shown, nil
 	}
 	if t, derived := a.Token(); derived {
 		shown.Audience, shown.ID, shown.IssuedAt = t.Audience, t.ID, t.IssuedAt

@@ -21,7 +21,7 @@ func (s *server) verifyPresented(w http.ResponseWriter, r *http.Request, scopes 
 	if err != nil {
 		return domain.Principal{}, err
 	}
-	if err := s.Verifier.Verify(r.Context(), &verify.Request{Secret: secret, Scopes: scopes, IP: s.clientIP(r), By: holder, RequestID: requestID(r.Context()), Resource: r.Method + " " + r.URL.Path, Sole: true, Own: true}, a); err != nil {
+	if err := s.Verifier.Verify(r.Context(), &verify.Request{Secret: secret, Scopes: scopes, IP: s.clientIP(r), By: holder, RequestID: requestID(r.Context()), Resource: r.Method + " " + r.URL.Path, Sole: true, Own: true, KeysOnly: true}, a); err != nil {
 		return domain.Principal{}, err
 	}
 	c := &a.Credential

@@ -12,7 +12,7 @@ import (
 )
 
 // anyID finds ids of the document's examples, and those that stand for one here.
-var anyID = regexp.MustCompile(`\b(key|org|snk)_([0-9a-z]{26}|0)\b`)
+var anyID = regexp.MustCompile(`\b(key|org|snk|ses|user)_([0-9a-z]{26}|0)\b`)
 
 // TestAnotherTenantsIDsAreUnknown asks each operation of the document, wherever it takes an id,
 // for what belongs to another organization. The answer is the one for an id that was never
@@ -22,6 +22,10 @@ func TestAnotherTenantsIDsAreUnknown(t *testing.T) {
 	acme, other := s.tenant("acme"), s.tenant("other")
 	theirs := map[string]string{"key": other.admin, "org": other.org, "snk": s.sink(s.root, `{"org_id":"`+other.org+`","name":"n",`+hook+`}`)}
 	unknown := map[string]string{"key": string(domain.NewKeyID("", "none")), "org": string(domain.NewOrgID("none")), "snk": string(domain.NewSinkID("", "none"))}
+	eve := s.person("eve")
+	eve.joins(other.org, domain.RoleOwner)
+	theirs["use"], theirs["ses"] = string(eve.id), s.must(eve.logIn(other.org), "GET", "/v1/principal", "")["session_id"].(string)
+	unknown["use"], unknown["ses"] = string(domain.NewUserID("none")), string(domain.NewSessionID("none"))
 	before := s.seen(other.org)
 	asked := 0
 	for path, item := range s.document()["paths"].(map[string]any) {
@@ -46,7 +50,7 @@ func TestAnotherTenantsIDsAreUnknown(t *testing.T) {
 				}
 				many := slices.Contains([]string{"listEvents", "revokeKeys", "importKeys"}, op["operationId"].(string)) // what is not found is left out
 				want := "404"
-				if strings.Contains(op["description"].(string), "installation-wide") {
+				if strings.Contains(op["description"].(string), "installation-wide") || op["operationId"] == "switchSession" { // which is for sessions
 					want = "403"
 				}
 				if answers[0] != answers[1] || !many && !strings.HasPrefix(answers[0], want) {
@@ -77,6 +81,12 @@ func withIDs(path string, op map[string]any) (requests [][2]string) {
 	id := "key_0"
 	if strings.HasPrefix(path, "/v1/organizations") {
 		id = "org_0"
+	}
+	if strings.HasPrefix(path, "/v1/sessions") {
+		id = "ses_0"
+	}
+	if strings.HasPrefix(path, "/v1/users") {
+		id = "user_0"
 	}
 	if strings.HasPrefix(path, "/v1/sinks") {
 		id = "snk_0"

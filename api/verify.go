@@ -96,12 +96,15 @@ func (s *server) verifyAfter(r *http.Request) error {
 type verifyAnswer struct {
 	Valid       bool                     `json:"valid"`
 	Code        outcome                  `json:"code" doc:"With NOT_FOUND only valid, code and position are there."`
-	Key         string                   `json:"key_id,omitempty"`
-	Org         *string                  `json:"org_id,omitempty" nullable:"true" doc:"null: a management key that serves the whole installation"`
-	Keyspace    string                   `json:"keyspace,omitempty"`
+	Key         string                   `json:"key_id,omitempty" doc:"Of a key."`
+	Session     string                   `json:"session_id,omitempty" doc:"Of a session, which has no key_id."`
+	User        string                   `json:"user_id,omitempty" doc:"Of a session."`
+	Role        string                   `json:"role,omitempty" doc:"Of a session: the user's role in the organization."`
+	Org         *string                  `json:"org_id,omitempty" nullable:"true" doc:"null: the whole installation, or of a session none"`
+	Keyspace    string                   `json:"keyspace,omitempty" doc:"Of a session: the one that was asked for."`
 	Env         string                   `json:"environment,omitempty" doc:"Of the keyspace, if it has some."`
-	Owner       string                   `json:"owner,omitempty"`
-	Name        string                   `json:"name,omitempty"`
+	Owner       string                   `json:"owner,omitempty" doc:"Of a session: the user's id."`
+	Name        string                   `json:"name,omitempty" doc:"Of a session: the user's e-mail address."`
 	Scopes      []string                 `json:"scopes,omitempty"`
 	ExpiresAt   *string                  `json:"expires_at,omitempty" nullable:"true" format:"date-time"`
 	Metadata    map[string]string        `json:"metadata,omitempty"`

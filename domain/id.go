@@ -198,6 +198,11 @@ func (id KeyID) Bytes() [16]byte {
 	return b
 }
 
+// NamesUser reports whether an owner, which is any text, looks like the id of a user.
+func NamesUser(owner string) bool {
+	return len(owner) == len(userPrefix)+idLength && strings.HasPrefix(owner, userPrefix)
+}
+
 // IsSession reports whether the id of what was used is that of a session.
 func (id KeyID) IsSession() bool { return strings.HasPrefix(string(id), sessionPrefix) }
 

@@ -44,6 +44,9 @@ var (
 	ErrSSORejected      = refusal(Forbidden, "sso_rejected", "what the organization's provider said of the log-in is not valid; try again, and tell the organization's administrators")
 	ErrSSONoRole        = refusal(Forbidden, "sso_no_role", "you are in no group that has a role in this organization; ask its administrators")
 	ErrSSOSession       = refusal(Forbidden, "sso_session", "a session of single sign-on may not do this: an organization's provider vouches for you there alone; log in with your password")
+	ErrNoSessions       = refusal(Forbidden, "no_sessions", "this service begins no sessions")
+	ErrOtherProvider    = refusal(Forbidden, "other_provider", "your session came by a provider that this organization does not trust; log in to it by its own way")
+	ErrNoSession        = refusal(Forbidden, "no_session", "this is for the session of a user; a key was presented")
 	ErrOutOfReach       = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
 
 	// NotFound: it does not exist, or not for the caller.

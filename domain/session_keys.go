@@ -51,6 +51,16 @@ func (k SessionKeys) all() []KeyGeneration {
 	return k.Rotated
 }
 
+// Of is a generation of keys, unless it is over since the last rotation.
+func (k SessionKeys) Of(generation int) (found KeyGeneration, known bool) {
+	for _, g := range k.Rotated {
+		if g.Generation == generation {
+			return g, true
+		}
+	}
+	return KeyGeneration{Generation: 1}, len(k.Rotated) == 0 && generation == 1
+}
+
 // Signing is the generation that signs.
 func (k SessionKeys) Signing() int { return k.all()[0].Generation }
 

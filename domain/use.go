@@ -48,10 +48,10 @@ func (c CredentialsRefused) Happened() time.Time { return c.To }
 func (KeyUsed) event()            {}
 func (CredentialsRefused) event() {}
 
-// A Credential is all of a key, seen through one of its secrets, that the decision about
-// a use needs. Times are milliseconds since the Unix epoch; 0: no end.
+// A Credential is all of a key, seen through one of its secrets, or of a session, that the decision
+// about a use needs. Times are milliseconds since the Unix epoch; 0: no end.
 type Credential struct {
-	Key          KeyID
+	Key          KeyID // or the session's id
 	Org          OrgID
 	Keyspace     string
 	State        State
@@ -74,6 +74,7 @@ type UseRequest struct {
 	Cost     int64      // how many uses it counts as in rate limits; 0: one
 	Counts   []int64    // earlier valid uses in the current window of each of the key's rate limits
 
+	Owner        State // Revoked or Disabled, if the key's owner is a user who has left or who is
 	OrgSuspended bool  // the key's organization is
 	Plan         *Plan // of the organization; nil: it has none
 	Surplus      bool  // the organization has more keys than its plan allows, and this is one of the newest
@@ -89,11 +90,11 @@ func (c Credential) Decide(r UseRequest) Outcome {
 	switch {
 	case c.State == Absent || !r.By.Reaches(c.Org) || !c.serves(r.Keyspace):
 		return UseNotFound
-	case c.State == Revoked:
+	case c.State == Revoked || r.Owner == Revoked:
 		return UseRevoked
 	case c.Ended || passed(c.ExpiresAt, now) || passed(c.ValidUntil, now):
 		return UseExpired
-	case c.State == Disabled:
+	case c.State == Disabled || r.Owner == Disabled:
 		return UseDisabled
 	case r.OrgSuspended:
 		return UseOrgSuspended

@@ -52,7 +52,10 @@ func (s *Store) SessionCredential(id domain.SessionID, c *Credential) (found boo
 func (s *Store) UnchangedSession(c *Credential) (bool, error) {
 	var again Credential
 	found, err := s.SessionCredential(c.Session, &again)
-	return found && again.encoded == c.encoded && again.State == c.State, err
+	if !found {
+		return c.encoded == "", err // it has not come back
+	}
+	return again.encoded == c.encoded && again.State == c.State, err
 }
 
 // Departed is the state that a key has because of its owner: Revoked if that is a user who was removed, or is no member

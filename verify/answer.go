@@ -85,12 +85,20 @@ func (a *Answer) Reset() (at int64) {
 	return at
 }
 
+// holder is the organization whose the use is: of a session without one, the installation.
+func (a *Answer) holder() domain.OrgID {
+	if a.Credential.Org == "" {
+		return domain.Installation
+	}
+	return a.Credential.Org
+}
+
 // AppendJSON appends the answer as JSON, as the API gives it.
 func (a *Answer) AppendJSON(b []byte) []byte {
 	b = strconv.AppendBool(append(b, `{"valid":`...), a.Outcome == domain.UseValid)
 	b = append(append(append(b, `,"code":"`...), a.Outcome...), '"')
 	if a.Outcome != domain.UseNotFound {
-		b = appendKey(b, &a.Credential)
+		b = appendCredential(b, &a.Credential)
 		b = append(b, `,"rate_limits":[`...)
 		for i, l := range a.Limits {
 			if i > 0 {
@@ -108,16 +116,22 @@ func (a *Answer) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendKey appends what an answer says of the key. Its ids and keyspace are of characters
-// that need no escapes.
-func appendKey(b []byte, c *projections.Credential) []byte {
-	b = append(append(b, `,"key_id":"`...), c.Key...)
-	if c.Org == domain.Installation {
-		b = append(b, `","org_id":null`...)
+// appendCredential appends what an answer says of the key, or of the session. Ids and keyspace are of
+// characters that need no escapes.
+func appendCredential(b []byte, c *projections.Credential) []byte {
+	if c.Session != "" {
+		b = append(append(append(b, `,"session_id":"`...), c.Session...), '"')
+		b = fastjson.AppendMember(b, `,"user_id":`, string(c.User))
+		b = fastjson.AppendMember(b, `,"role":`, c.Role)
 	} else {
-		b = append(append(append(b, `","org_id":"`...), c.Org...), '"')
+		b = append(append(append(b, `,"key_id":"`...), c.Key...), '"')
 	}
-	b = append(append(append(b, `,"keyspace":"`...), c.Keyspace...), '"')
+	if c.Org == domain.Installation || c.Org == "" {
+		b = append(b, `,"org_id":null`...)
+	} else {
+		b = append(append(append(b, `,"org_id":"`...), c.Org...), '"')
+	}
+	b = fastjson.AppendOptionalMember(b, `,"keyspace":`, c.Keyspace)
 	b = fastjson.AppendOptionalMember(b, `,"environment":`, c.Environment)
 	b = fastjson.AppendMember(b, `,"owner":`, c.Owner)
 	b = fastjson.AppendMember(b, `,"name":`, c.Name)

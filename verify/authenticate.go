@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/projections"
 )
 
 // An AuthRequest is a caller's management key, and the scope that the call needs.
@@ -24,6 +25,9 @@ type Caller struct {
 	request AuthRequest
 	version uint64 // of the read model that decided
 }
+
+// IP is the address that the caller asks from.
+func (c *Caller) IP() netip.Addr { return c.request.IP }
 
 // Authenticate verifies the caller's management key, and records its use.
 func (v *Verifier) Authenticate(ctx context.Context, r AuthRequest) (Caller, error) {
@@ -66,10 +70,18 @@ func (v *Verifier) caller(r AuthRequest, a *Answer, err error) (Caller, error) {
 	return Caller{a.principal(), r, a.version}, nil
 }
 
-// principal is the one whose key was found.
+// principal is the one whose key or session was found.
 func (a *Answer) principal() domain.Principal {
 	c := &a.Credential
-	return domain.Principal{ID: string(c.Key), Org: c.Org, Scopes: slices.Clone(c.Scopes)}
+	return domain.Principal{ID: principalID(c), Org: c.Org, Scopes: slices.Clone(c.Scopes), User: c.User, Session: c.Session}
+}
+
+// principalID is who acts with a credential: of a session its user.
+func principalID(c *projections.Credential) string {
+	if c.Session != "" {
+		return string(c.User)
+	}
+	return string(c.Key)
 }
 
 // refusal is what a caller is told of the outcome for their own key, nil if it is valid.

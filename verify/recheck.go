@@ -1,7 +1,5 @@
 package verify
 
-import "github.com/keytrail/keytrail/domain"
-
 // Recheck is StillMay for a caller whose request was read or carried out meanwhile. It costs
 // nothing if the read model has not moved since, as is mostly so.
 func (v *Verifier) Recheck(c *Caller) error {
@@ -12,22 +10,20 @@ func (v *Verifier) Recheck(c *Caller) error {
 }
 
 // StillMay authenticates a caller again during a long request: it gives nil, or the refusal
-// that the key would get now. It records no use and counts against no rate limit: the
+// that the key or session would get now. It records no use and counts against no rate limit: the
 // request is the one that was recorded when it began.
 func (v *Verifier) StillMay(r AuthRequest) error {
 	a := answers.Get().(*Answer)
 	defer answers.Put(a)
-	a.Outcome, a.digest = domain.UseNotFound, domain.NewSecret(r.Secret).Digest()
-	found, err := v.store.Credential(&a.digest, domain.All, &a.Credential)
+	own := r.verification()
+	found, err := v.lookUp(&own, a)
 	if err != nil {
 		return err
 	}
 	if found {
-		own := r.verification()
 		key := a.Credential.Credential
 		key.RateLimits = nil
-		a.Outcome = key.Decide(domain.UseRequest{At: instant(v.now), Keyspace: own.Keyspace, Scopes: own.Scopes, IP: own.IP, By: own.By,
-			OrgSuspended: v.store.Suspended(key.Org)})
+		a.Outcome = key.Decide(own.use(a))
 	}
 	_, err = v.caller(r, a, nil)
 	return err

@@ -38,8 +38,11 @@ func (a *Answer) Token() (c token.Claims, derived bool) { return a.token, a.ByTo
 
 // unchanged reports whether what a was evaluated with would be found again.
 func (v *Verifier) unchanged(r *Request, a *Answer) (bool, error) {
-	if !a.ByToken {
-		return v.store.Unchanged(&a.digest, r.By.Reach(), &a.Credential)
+	switch {
+	case a.Credential.Session != "":
+		return v.unchangedSession(r, a)
+	case a.ByToken:
+		return v.store.UnchangedMadeAt(a.token.Secret, &a.Credential)
 	}
-	return v.store.UnchangedMadeAt(a.token.Secret, &a.Credential)
+	return v.store.Unchanged(&a.digest, r.By.Reach(), &a.Credential)
 }

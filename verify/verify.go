@@ -84,6 +84,7 @@ type Verifier struct {
 	unknown         *unknownSecrets
 	refusals        *refusalSums
 	refusalMessages refusalMessages
+	sessions        knownSessions
 	callers         callers
 	outcomes        outcomeCounters
 }
@@ -154,6 +155,8 @@ type Request struct {
 	// Sole: the secret is the request's only credential. A client without any other one can
 	// repeat it at will, so that repeated refusals are summed up.
 	Sole bool
+	// KeysOnly: the token of a session is none.
+	KeysOnly bool
 	// Own: the secret is the asker's own, so that its use is recorded with its key as the
 	// principal.
 	Own bool
@@ -218,7 +221,7 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 		return false, err
 	}
 	c, err := v.conditionsOf(&a.Credential)
-	if err != nil || c.suspended != a.suspended || c.Unmet != a.Unmet || c.plan != a.plan || c.surplus != a.surplus {
+	if err != nil || c.suspended != a.suspended || c.owner != a.owner || c.Unmet != a.Unmet || c.plan != a.plan || c.surplus != a.surplus {
 		return false, err
 	}
 	a.conditions, a.version, a.Position = c, version, position
@@ -227,24 +230,33 @@ func (v *Verifier) current(r *Request, a *Answer) (bool, error) {
 
 // conditions are what the outcome of a use depends on beside the key and the request.
 type conditions struct {
-	Keyspace  *domain.Keyspace // of the key
+	Keyspace  *domain.Keyspace // of the key; of a session that which was asked for, nil: none
 	Unmet     int              // the keyspace's first requirement that is not met, by its index; -1: none
 	suspended bool             // the key's organization is
 	plan      *domain.Plan     // of the key's organization; nil: it has none, or the key is a management key
 	surplus   bool             // the key is one of the newest, and the organization has more than its plan allows
+	owner     domain.State     // of the key's owner, if that is a user
 }
 
 // conditionsOf looks them up. They are as new as the credential, or newer.
 func (v *Verifier) conditionsOf(c *projections.Credential) (found conditions, err error) {
 	found.suspended, found.Unmet = v.store.OrgSuspended(c), -1
+	if c.Keyspace != domain.ManagementKeyspace {
+		found.plan = v.store.OrgPlan(c)
+	}
+	if c.Session == "" && domain.NamesUser(c.Owner) {
+		if found.owner, err = v.store.Departed(c.Org, c.Owner); err != nil {
+			return found, err
+		}
+	}
+	if c.Session != "" && c.Keyspace == "" {
+		return found, nil
+	}
 	if found.Keyspace, err = v.store.Keyspaces().Named(c.Keyspace); err != nil {
 		return found, fmt.Errorf("%s is of the keyspace %s, which is not known", c.Key, c.Keyspace)
 	}
 	if len(found.Keyspace.Requirements) > 0 {
 		found.Unmet, err = v.store.Unmet(c, found.Keyspace.Requirements)
-	}
-	if c.Keyspace != domain.ManagementKeyspace {
-		found.plan = v.store.OrgPlan(c)
 	}
 	return found, err
 }
@@ -252,23 +264,14 @@ func (v *Verifier) conditionsOf(c *projections.Credential) (found conditions, er
 // evaluate looks the key up and puts the outcome of its use into a. A valid use counts
 // against the key's rate limits, once for a request that is evaluated several times.
 func (v *Verifier) evaluate(r *Request, a *Answer) error {
-	a.at, a.cost = instant(v.now), max(r.Cost, 1)
-	a.Outcome, a.conditions, a.Limits, a.windows = domain.UseNotFound, conditions{Unmet: -1}, a.Limits[:0], a.windows[:0]
-	a.Quotas, a.quotas, a.counting = a.Quotas[:0], a.quotas[:0], false
-	a.version, a.Position = v.store.Version(), v.store.Position()
-	found, err := v.find(r, a)
+	found, err := v.lookUp(r, a)
 	if err != nil || !found {
 		return err
 	}
-	if a.conditions, err = v.conditionsOf(&a.Credential); err != nil {
-		return err
-	}
-	request := domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, Resource: r.ResourceOrg, IP: r.IP, By: r.By, Cost: a.cost,
-		OrgSuspended: a.suspended, Unmet: a.Unmet >= 0}
 	if a.plan != nil {
-		return v.evaluatePlanned(request, a)
+		return v.evaluatePlanned(r.use(a), a)
 	}
-	return v.decide(request, a)
+	return v.decide(r.use(a), a)
 }
 
 // decide puts the outcome into a, and counts a valid use against the key's rate limits.
@@ -304,7 +307,26 @@ func (v *Verifier) evaluatePlanned(r domain.UseRequest, a *Answer) (err error) {
 	return err
 }
 
-// find looks up the key that the secret is of, or that a derived token stands for.
+// lookUp puts all into a that a decision about r depends on. The outcome is UseNotFound until there is
+// one.
+func (v *Verifier) lookUp(r *Request, a *Answer) (found bool, err error) {
+	a.at, a.cost = instant(v.now), max(r.Cost, 1)
+	a.Outcome, a.conditions, a.Limits, a.windows = domain.UseNotFound, conditions{Unmet: -1}, a.Limits[:0], a.windows[:0]
+	a.Quotas, a.quotas, a.counting = a.Quotas[:0], a.quotas[:0], false
+	a.version, a.Position = v.store.Version(), v.store.Position()
+	if found, err = v.find(r, a); found && err == nil {
+		a.conditions, err = v.conditionsOf(&a.Credential)
+	}
+	return found, err
+}
+
+// use is what domain is asked: whatever a credential came by, it decides about these facts.
+func (r *Request) use(a *Answer) domain.UseRequest {
+	return domain.UseRequest{At: a.at, Keyspace: r.Keyspace, Scopes: r.Scopes, Resource: r.ResourceOrg, IP: r.IP, By: r.By, Cost: a.cost,
+		Owner: a.owner, OrgSuspended: a.suspended, Unmet: a.Unmet >= 0}
+}
+
+// find looks up the key that the secret is of, or that a derived token stands for, or the session.
 func (v *Verifier) find(r *Request, a *Answer) (found bool, err error) {
 	a.ByToken = false
 	if presentable(r.Secret) && v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
@@ -313,7 +335,10 @@ func (v *Verifier) find(r *Request, a *Answer) (found bool, err error) {
 			return found, err
 		}
 	}
-	return v.findByToken(r, a)
+	if found, err = v.findByToken(r, a); found || err != nil {
+		return found, err
+	}
+	return v.findBySession(r, a)
 }
 
 // instant is the present time to the millisecond, as it is recorded.
@@ -337,25 +362,26 @@ func presentable(s string) bool {
 
 // record puts the use on the ledger, or adds it to a sum.
 func (v *Verifier) record(ctx context.Context, r *Request, a *Answer) error {
-	u := r.use(a)
-	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(use{&u, a.Credential.Org, a.Position}) {
+	u := r.recorded(a)
+	one := use{&u, a.holder(), a.Position}
+	if r.Sole && a.Outcome != domain.UseValid && v.refusals.add(one) {
 		return nil
 	}
 	ctx, finish := tracing.Start(ctx, "record the use")
-	err := v.recorder.record(ctx, use{&u, a.Credential.Org, a.Position}, a.deadline)
+	err := v.recorder.record(ctx, one, a.deadline)
 	finish(err)
 	return err
 }
 
-// use is the use as it is recorded.
-func (r *Request) use(a *Answer) domain.KeyUsed {
+// recorded is the use as it is recorded.
+func (r *Request) recorded(a *Answer) domain.KeyUsed {
 	u := domain.KeyUsed{Key: a.Credential.Key, Code: a.Outcome, Scopes: r.Scopes, Principal: r.By.ID, RequestID: r.RequestID,
 		Resource: r.Resource, Cost: r.Cost, Windows: a.windows, At: a.at}
 	if a.counting {
 		u.Plan, u.Owner = a.plan.Name, a.Credential.Owner
 	}
 	if r.Own {
-		u.Principal = string(u.Key)
+		u.Principal = principalID(&a.Credential)
 	}
 	if r.IP.IsValid() {
 		u.IP = r.IP.String()

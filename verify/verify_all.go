@@ -45,8 +45,8 @@ func (v *Verifier) recordAll(ctx context.Context, requests []Request, answers []
 	all := make([]use, 0, len(requests))
 	for i := range requests {
 		if a := &answers[i]; a.Outcome != domain.UseNotFound {
-			uses[i] = requests[i].use(a)
-			all = append(all, use{&uses[i], a.Credential.Org, a.Position})
+			uses[i] = requests[i].recorded(a)
+			all = append(all, use{&uses[i], a.holder(), a.Position})
 		}
 	}
 	ctx, finish := tracing.Start(ctx, "record the uses")

@@ -15,6 +15,7 @@ type SessionClaims struct {
 	ID       string `json:"jti"` // the session's
 	Org      string `json:"org,omitempty"`
 	Email    string `json:"email,omitempty"`
+	Position uint64 `json:"pos"` // of the ledger, where the session began
 	IssuedAt int64  `json:"iat"`
 	Expiry   int64  `json:"exp"`
 }
