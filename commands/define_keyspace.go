@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
@@ -40,10 +41,25 @@ func (h *Handler) ApplyKeyspace(ctx context.Context, c KeyspaceDefinition) (Keys
 }
 
 func (h *Handler) defineKeyspace(ctx context.Context, c KeyspaceDefinition, decide func(domain.Keyspace, domain.DefineKeyspace) (domain.Event, error)) (KeyspaceResult, error) {
-	if err := valid(c); err != nil {
+	if err := h.checkDefinition(ctx, c); err != nil {
 		return KeyspaceResult{}, err
 	}
 	return h.onKeyspace(ctx, c.Name, c.Request, func(k domain.Keyspace) (domain.Event, error) { return decide(k, h.decision(c)) })
+}
+
+// checkDefinition refuses what can be told without the keyspace.
+func (h *Handler) checkDefinition(ctx context.Context, c KeyspaceDefinition) error {
+	err := valid(c)
+	if err != nil || c.Issue == nil || c.Issue.Organization == "" {
+		return err
+	}
+	if _, err := domain.ParseOrgID(string(c.Issue.Organization)); err != nil {
+		return nil // which the domain refuses
+	}
+	if err = h.mustExist(ctx, c.Issue.Organization); errors.Is(err, domain.ErrOrganizationNotFound) {
+		err = domain.InvalidField("issue.organization", "there is no such organization")
+	}
+	return err
 }
 
 func (h *Handler) decision(c KeyspaceDefinition) domain.DefineKeyspace {
@@ -53,7 +69,7 @@ func (h *Handler) decision(c KeyspaceDefinition) domain.DefineKeyspace {
 // PlanKeyspace is ApplyKeyspace without its effect: it gives the keyspace as it would be, at
 // the revision that it has, and in what it would differ.
 func (h *Handler) PlanKeyspace(ctx context.Context, c KeyspaceDefinition) (KeyspaceResult, []domain.Difference, error) {
-	if err := valid(c); err != nil {
+	if err := h.checkDefinition(ctx, c); err != nil {
 		return KeyspaceResult{}, nil, err
 	}
 	var k domain.Keyspace

@@ -20,6 +20,7 @@ const plainDefinition = `{"description":"d","format":{"prefix":"p_","environment
 	"scopes":[{"scope":"a:read","description":"d","category":"c"},{"scope":"a:write"}],
 	"defaults":{"ttl":"1h","scopes":["a:read"],"rate_limits":[{"limit":1,"window":"1m"},{"limit":1,"window":"1h"}]},
 	"bounds":{"max_ttl":"2h","min_overlap":"1h","max_overlap":"2h","rotate_after":"1h"},
+	"issue":{"on":"membership","name":"n","scopes":["a:read"]},
 	"tokens":{"max_ttl":"1m","audience":"a"},"sessions":{"roles":[{"role":"admin","scopes":[]},{"role":"member","scopes":["a:read"]}],
 		"routes":[{"method":"POST","path":"/login","does":"log_in","fields":{"email":"mail"},"replies":[{"for":["INVALID_CREDENTIALS"],"status":401,"content_type":"application/json","headers":{"X-A":"b"},"body":"{}"}]}]},"gateway":{"demands":["scope"],"rate_limit_headers":["ratelimit"]},
 	"requirements":[{"attribute":"a","of":"owner","reply":{"status":403,"headers":{"X-A":"b"},"body":"{}"}}],
@@ -151,6 +152,23 @@ func bounds() (all []bound) {
 	bad("bounds.rotate_after", "must be from 1ms to 87600h", "-1h", "87601h")
 	from("notices.expiring_days", 0, 365)
 	from("notices.idle_days", 0, 3650)
+	bad("issue.on", "is required", "")
+	bad("issue.on", "one of user, membership", "sign-up")
+	bad("issue.organization", "left out on membership", "org_0123456789abcdefghjkmnpqrs")
+	bad("issue.organization", "at most 30 characters", letters(31))
+	for _, none := range []string{"", "acme", string(domain.Installation), string(domain.NewOrgID("is not there"))} {
+		add("issue", map[string]any{"on": "user", "organization": none}, "issue.organization", "organization")
+	}
+	good("issue.environment", "", "live")
+	bad("issue.environment", "an environment of the format", "prod")
+	bad("issue.environment", "at most 32 characters", letters(33))
+	upTo("issue.name", 200, "at most 200 characters")
+	bad("issue.name", control, "a\nb")
+	good("issue.scopes", []any{}, []any{"a:*"})
+	bad("issue.scopes", "the same twice", []any{"a:read", "a:read"})
+	bad("issue.scopes", "at most 100 entries", times(101, word("a:x%d")))
+	bad("issue.scopes[0]", "resource:action", "a", "")
+	bad("issue.scopes[0]", "not in the catalogue", "b:read")
 	good("tokens.max_ttl", "0s", "1s", "24h")
 	bad("tokens.max_ttl", "must be from 1s to 24h", "-1s", "1ms", "25h")
 	upTo("tokens.audience", 200, "at most 200 characters")
@@ -309,7 +327,7 @@ func TestEveryFieldOfADefinitionHasItsBound(t *testing.T) {
 		refused[indexes.ReplaceAllString(b.refused, "[]")] = true
 	}
 	for _, field := range fieldsOf(reflect.TypeFor[domain.KeyspaceDefinition](), "") {
-		if !refused[field] && !slices.Contains([]string{"presentation", "defaults", "bounds", "notices", "tokens", "sessions", "gateway", "format", "requirements[].reply"}, field) {
+		if !refused[field] && !slices.Contains([]string{"presentation", "defaults", "bounds", "notices", "issue", "tokens", "sessions", "gateway", "format", "requirements[].reply"}, field) {
 			t.Errorf("no value of %s is refused", field)
 		}
 	}

@@ -18,6 +18,7 @@ type KeyspaceDefinition struct {
 	Defaults     KeyDefaults    `json:"defaults,omitzero"`
 	Bounds       KeyBounds      `json:"bounds,omitzero"`
 	Notices      Notices        `json:"notices,omitzero"`
+	Issue        *IssuePolicy   `json:"issue,omitempty"`       // nil: no keys are issued by the service itself
 	Recoverable  bool           `json:"recoverable,omitempty"` // secrets are sealed, too, and can be revealed
 	RevokeLeaked bool           `json:"revoke_leaked,omitempty"`
 	Tokens       *TokenPolicy   `json:"tokens,omitempty"`   // nil: no tokens are derived
@@ -190,6 +191,9 @@ func (d *KeyspaceDefinition) check() error {
 		return err
 	}
 	if err := d.checkReplies(); err != nil {
+		return err
+	}
+	if err := d.checkIssue(); err != nil {
 		return err
 	}
 	if err := d.Sessions.check(); err != nil {

@@ -136,6 +136,7 @@ var sampleDefinition = domain.KeyspaceDefinition{
 	Defaults:     domain.KeyDefaults{TTL: domain.Duration(time.Hour), Scopes: []string{"a:read"}, RateLimits: []domain.RateLimit{{Limit: 100, Window: domain.Duration(time.Minute)}}},
 	Bounds:       domain.KeyBounds{MaxTTL: domain.Duration(time.Hour), KeysPerOwner: 3, KeysPerOrganization: 9, MinOverlap: domain.Duration(time.Minute), RotateAfter: domain.Duration(time.Hour)},
 	Notices:      domain.Notices{ExpiringDays: 7, IdleDays: 90},
+	Issue:        &domain.IssuePolicy{On: domain.IssueOnUser, Organization: domain.NewOrgID("acme"), Environment: "live", Name: "first key", Scopes: []string{"a:read"}},
 	RevokeLeaked: true, Recoverable: true,
 	Tokens: &domain.TokenPolicy{MaxTTL: domain.Duration(time.Minute), Audience: "pingward"},
 	Sessions: &domain.SessionPolicy{Roles: []domain.RoleScopes{{Role: "member", Scopes: []string{"a:read"}}}, Routes: []domain.SessionRoute{{Method: "POST", Path: "/login", Does: domain.LogIn, Fields: map[string]string{"email": "user"},
