@@ -145,6 +145,9 @@ func (h *Handler) nextHolder(ctx context.Context, n *newKey) (domain.KeyID, erro
 		return "", err
 	}
 	last := domain.OneKeyID(n.org, of.Keyspace, n.owner, q.Reserved)
+	if repeated, err := h.carriedOut(ctx, n.org, last, n.Request); repeated || err != nil {
+		return last, err // it is at its end, perhaps
+	}
 	n.id = domain.OneKeyID(n.org, of.Keyspace, n.owner, q.Reserved+1)
 	var ended []domain.Hold
 	for id, revision := range q.Holds {
@@ -161,6 +164,13 @@ func (h *Handler) nextHolder(ctx context.Context, n *newKey) (domain.KeyID, erro
 		}
 	}
 	return "", h.giveBack(ctx, n.org, of, ended)
+}
+
+// carriedOut reports whether a key's history has the command of a request.
+func (h *Handler) carriedOut(ctx context.Context, org domain.OrgID, id domain.KeyID, r Request) (bool, error) {
+	var search historySearch
+	_, err := h.ledger.Load(ctx, eventstore.KeyRef(org, id), 0, func(record eventstore.Record) { search.visit(record.Command, r) })
+	return search.found, err
 }
 
 // reserve takes a place for a key in each of some quotas, for its revision at.
@@ -307,7 +317,7 @@ func (h *Handler) onQuota(ctx context.Context, org domain.OrgID, of domain.Quota
 // isRefusal reports whether nothing was written, and would not be if it was tried again.
 func isRefusal(err error) bool {
 	var refused *domain.Error
-	return errors.As(err, &refused) && refused.Kind != domain.Unavailable && refused.Kind != domain.Internal
+	return errors.As(err, &refused) && refused.Final()
 }
 
 // quotaLocks let one goroutine of a process at a time take a place in a quota: others would

@@ -241,6 +241,11 @@ func TestAnOwnerHasOneKey(t *testing.T) {
 			f.t.Errorf("%+v, again %+v", second, again)
 		}
 		f.refused("key_exists", f.of("ann"))
+		f.revoke(second)
+		catchUp()
+		if late := f.create(c); late.Key.ID != second.Key.ID || !late.Replayed {
+			f.t.Errorf("a repeat after the key's end made another one: %+v", late)
+		}
 		if n, _ := f.most(); n != 1 {
 			f.t.Errorf("an owner had %d keys", n)
 		}

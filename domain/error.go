@@ -37,6 +37,9 @@ func (e *Error) Error() string {
 	return e.Text
 }
 
+// Final reports whether the same request would be refused again: what must change is not the service.
+func (e *Error) Final() bool { return e.Kind != Internal && e.Kind != Unavailable }
+
 // Is makes errors.Is compare refusals by kind and code, so that a refusal which crossed
 // the wire, or which names another field, is still the same refusal.
 func (e *Error) Is(target error) bool {
