@@ -50,6 +50,7 @@ var layers = map[string][]string{
 	"forwarders/format":         {"domain", "eventstore"},
 	"forwarders/outbound":       {},
 	"forwarders/transport":      {"domain", "forwarders/outbound", "internal/fastjson"},
+	"reactions":                 {"domain", "eventstore", "commands", "projections", "internal/backoff", "internal/lease"},
 	"natsproxy":                 {"domain", "internal/inflight"},
 	"cmd/keytrail":              {"internal/password", "natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token", "audit/evidence", "audit/witness", "sso"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},

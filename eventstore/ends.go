@@ -66,6 +66,22 @@ func (l *Ledger) count(ctx context.Context, ref Ref) (n uint64, err error) {
 	return n, nil
 }
 
+// Count is how many messages q finds.
+func (l *Ledger) Count(ctx context.Context, q Query) (n uint64, err error) {
+	err = retry(ctx, func(ctx context.Context) error {
+		c, err := l.newConsumer(ctx, q.Stream, q.consumerConfig(), 1, pageHeartbeats, nil)
+		if err == nil {
+			n = c.pending
+			c.close()
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count what comes after %d of %s: %w", q.After, q.Stream, err)
+	}
+	return n, nil
+}
+
 // endsBefore reports whether the events are known to end before p: a server that was cut off may
 // take itself for the leader, so a quorum is proven first.
 func (l *Ledger) endsBefore(ctx context.Context, p Position) bool {

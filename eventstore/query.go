@@ -12,10 +12,11 @@ type Query struct {
 	After    Position
 	Upto     Position // unless Live; 0: what is the end when Read begins
 	Reach    domain.Reach
-	Ref      *Ref // one aggregate of the events stream, whatever the reach
-	Live     bool // go on until ctx ends; else stop at Upto
-	Max      int  // messages in a batch at most; 0: 500
-	Prefetch int  // messages that are asked for ahead; 0: 500
+	Ref      *Ref     // one aggregate of the events stream, whatever the reach
+	Kinds    []string // of aggregates of the events stream, of all organizations; nil: all
+	Live     bool     // go on until ctx ends; else stop at Upto
+	Max      int      // messages in a batch at most; 0: 500
+	Prefetch int      // messages that are asked for ahead; 0: 500
 
 	uses wantsUse // chooses among the uses of a message; nil: those within Reach
 }
@@ -44,6 +45,9 @@ func (q *Query) consumerConfig() jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(q.After) + 1}
 	if q.Stream == Events && (q.Ref != nil || !q.Reach.All) {
 		c.FilterSubjects = []string{q.subject()}
+	}
+	for _, kind := range q.Kinds {
+		c.FilterSubjects = append(c.FilterSubjects, Events.root()+"*."+kind+".*")
 	}
 	return c
 }

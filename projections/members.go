@@ -235,6 +235,18 @@ func loadMemberRow(r rowMap, org domain.OrgID, user domain.UserID) (m MemberRow,
 	return m, err
 }
 
+// MemberSince is the position at which a user became the member of an organization that they are; 0: they are none.
+func (s *Store) MemberSince(org domain.OrgID, user domain.UserID) (since eventstore.Position, err error) {
+	err = s.people.read(func(r rows) error {
+		m, at, err := loadMember(r, org, user)
+		if m.Role != "" {
+			since = at
+		}
+		return err
+	})
+	return since, err
+}
+
 // Members lists an organization's members by their ids, limit at a time. cursor is "" or what the
 // page before answered as next, which is "" at the end.
 func (s *Store) Members(org domain.OrgID, cursor string, limit int) (page []MemberRow, next string, err error) {
