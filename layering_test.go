@@ -42,7 +42,7 @@ var layers = map[string][]string{
 	"audit":                     {"domain", "eventstore", "internal/backoff", "internal/dirsync"},
 	"audit/witness":             {"domain", "eventstore", "audit", "internal/backoff", "internal/secretfile"},
 	"audit/evidence":            {"domain", "eventstore", "audit", "internal/fastjson"},
-	"api":                       {"domain", "internal/scim", "eventstore", "commands", "projections", "verify", "backup", "audit", "audit/evidence", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token", "sso"},
+	"api":                       {"reactions", "domain", "internal/scim", "eventstore", "commands", "projections", "verify", "backup", "audit", "audit/evidence", "internal/fastjson", "internal/githubscan", "internal/inflight", "internal/strictjson", "internal/token", "sso"},
 	"sso":                       {"domain", "internal/aead"},
 	"internal/oidctest":         {}, // a module of its own
 	"extauthz":                  {},
@@ -52,7 +52,7 @@ var layers = map[string][]string{
 	"forwarders/transport":      {"domain", "forwarders/outbound", "internal/fastjson"},
 	"reactions":                 {"domain", "eventstore", "commands", "projections", "internal/backoff", "internal/lease"},
 	"natsproxy":                 {"domain", "internal/inflight"},
-	"cmd/keytrail":              {"internal/password", "natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token", "audit/evidence", "audit/witness", "sso"},
+	"cmd/keytrail":              {"reactions", "internal/password", "natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token", "audit/evidence", "audit/witness", "sso"},
 	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
 	"examples/gateways/echo":    {},
 	"examples/clients/go":       {}, // a module of its own

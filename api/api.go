@@ -24,6 +24,7 @@ import (
 	"github.com/keytrail/keytrail/internal/githubscan"
 	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/reactions"
 	"github.com/keytrail/keytrail/sso"
 	"github.com/keytrail/keytrail/verify"
 )
@@ -36,6 +37,7 @@ type Options struct {
 	Verifier *verify.Verifier
 	Tokens   *token.Issuer // nil: there are no derived tokens
 
+	Reactions  *reactions.Engine // nil: there are none
 	Forwarders Forwarders        // nil: this process runs no sinks
 	Trail      *eventstore.Trail // nil: one of the API alone
 
@@ -175,6 +177,7 @@ func (s *server) managementRoutes() {
 	route(s, "revokeSessions", "POST /v1/users/{id}/sessions/revoke", withoutScope("one's own; those of others with `sessions:write`, installation-wide"), 204, "End all sessions of a user", s.revokeSessions)
 	route(s, "rotateSessionKeys", "POST /v1/sessions/keys/rotate", ofInstallation("sessions:write"), 200, "Sign the tokens of sessions with a new key", s.rotateSessionKeys)
 	route(s, "readPrincipal", "GET /v1/principal", withoutScope("it tells of the caller alone"), 200, "Tell who is calling", s.principal)
+	route(s, "readReactions", "GET /v1/reactions", ofInstallation("projections:read"), 200, "Tell how far the reactions to events are", s.readReactions)
 	route(s, "listProjections", "GET /v1/projections", ofInstallation("projections:read"), 200, "Tell how far the read model is", s.listProjections)
 	route(s, "startRebuild", "POST /v1/projections/{name}/rebuild", ofInstallation("projections:write"), 202, "Begin to rebuild a projection beside the old one", s.startRebuild)
 	route(s, "cancelRebuild", "DELETE /v1/projections/{name}/rebuild", ofInstallation("projections:write"), 200, "Cancel a rebuild", s.cancelRebuild)

@@ -34,8 +34,8 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 		answer["suspended"] = s.asProblem(r.Context(), cause).Code
 		problems = append(problems, "nothing is recorded")
 	}
-	if s.forked() {
-		answer["warnings"] = []string{"audit_fork_detected"}
+	if warnings := s.warnings(); len(warnings) > 0 {
+		answer["warnings"] = warnings
 	}
 	answer["ready"] = len(problems) == 0
 	w.Header().Set("Content-Type", "application/json")
@@ -44,6 +44,17 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	encode(w, answer)
+}
+
+// warnings are what an operator must look into, and what keeps no request from being answered.
+func (s *server) warnings() (all []string) {
+	if s.forked() {
+		all = append(all, "audit_fork_detected")
+	}
+	if s.Reactions != nil && s.Reactions.Failing() {
+		all = append(all, "reactions_failing")
+	}
+	return all
 }
 
 // forked reports whether the ledger is not what was signed of it. That is for operators and auditors to
@@ -59,7 +70,7 @@ func documentLive() description {
 }
 
 func documentReady() description {
-	return description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind. warnings has what an operator must look into and what keeps no request from being answered: audit_fork_detected.", answer: jsonObject(), security: openToAll}
+	return description{summary: "The service can be used", details: "503, with the same body, while the ledger does not answer or the read model is behind. warnings has what an operator must look into and what keeps no request from being answered: audit_fork_detected, reactions_failing.", answer: jsonObject(), security: openToAll}
 }
 
 func jsonObject() map[string]*huma.MediaType {

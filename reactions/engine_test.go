@@ -152,16 +152,14 @@ func (i *installation) creates(owner string) domain.KeyID {
 // caughtUp waits until all that follows from what happened is on the ledger and in the read model.
 func (i *installation) caughtUp() domain.ReactionStatus {
 	i.Helper()
-	end, err := i.ledger.End(i.Context(), eventstore.Events)
-	if err != nil {
-		i.Fatal(err)
-	}
 	var s domain.ReactionStatus
 	until(i, "reactions have caught up", func() bool {
+		var err error
 		s, err = i.engine.Status(i.Context())
 		return err == nil && s.LagEvents == 0
 	})
-	if end, err = i.ledger.End(i.Context(), eventstore.Events); err == nil {
+	end, err := i.ledger.End(i.Context(), eventstore.Events)
+	if err == nil {
 		err = i.store.WaitFor(i.Context(), end)
 	}
 	if err != nil {

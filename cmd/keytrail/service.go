@@ -25,6 +25,7 @@ import (
 	"github.com/keytrail/keytrail/internal/password"
 	"github.com/keytrail/keytrail/internal/token"
 	"github.com/keytrail/keytrail/projections"
+	"github.com/keytrail/keytrail/reactions"
 	"github.com/keytrail/keytrail/sso"
 	"github.com/keytrail/keytrail/verify"
 )
@@ -48,6 +49,7 @@ type service struct {
 	commands       *commands.Handler
 	trail          *eventstore.Trail // both streams as one, for the API and for sinks
 	forwarders     *forwarders.Engine
+	reactions      *reactions.Engine
 	tokens         *token.Issuer
 	party          *sso.Party // of single sign-on; nil: there is none
 	merkle         *audit.Log // the Merkle logs
@@ -189,7 +191,9 @@ func (s *service) answer(ctx context.Context) error {
 	s.run(func(ctx context.Context) error { s.commands.WriteLogIns(ctx); return nil })
 	s.trail = eventstore.NewTrail(s.ledger, s.store)
 	s.forwarders = s.forward()
-	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Trail: s.trail, Forwarders: s.forwarders, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, SSO: s.party, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
+	s.reactions = reactions.New(reactions.Options{Ledger: s.ledger, Store: s.store, Commands: s.commands, Node: s.Node, Alone: s.nats != nil, Logger: s.log, Metrics: s.metrics})
+	s.run(s.reactions.Run)
+	handler := api.New(api.Options{Commands: s.commands, Store: s.store, Ledger: s.ledger, Trail: s.trail, Forwarders: s.forwarders, Reactions: s.reactions, Verifier: verifier, Tokens: s.tokens, Merkle: s.merkle, Signer: s.signer, GitHubKeys: s.github, SSO: s.party, Logger: s.log, AccessLog: s.accessLogger(s.errs), Registry: s.metrics,
 		TrustedProxies: s.proxies, Stopping: ctx, Limits: s.Limits, Tracing: s.OTLPEndpoint != "", Version: programVersion()})
 	s.http.setHandler(handler)
 	s.serveExtAuthz(handler)
