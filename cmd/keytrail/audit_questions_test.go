@@ -47,6 +47,15 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 	r.call(t, "POST", "/v1/keys/"+id+"/revoke", map[string]any{"reason": "key_compromise", "comment": "seen in a log"}, &revoked)
 	r.call(t, "POST", "/v1/verify", map[string]any{"key": m.Secret, "ip": "203.0.113.9"}, nil)
 
+	var narrow made
+	r.call(t, "POST", "/v1/keys", map[string]any{"org_id": org, "keyspace": "keytrail", "name": "narrow", "scopes": []string{"sinks:read"}}, &narrow)
+	if err := send(t.Context(), "GET", r.url+"/v1/keys", narrow.Secret, "", nil, nil); err == nil {
+		t.Error("a key without the scope lists keys")
+	}
+	r.call(t, "GET", "/v1/keys/"+id, nil, nil)
+	for _, soon := range []string{"keys.read", "access.refused"} { // a second later
+		r.call(t, "GET", "/v1/events?wait=20s&org_id="+org+"&type="+soon, nil, nil)
+	}
 	r.untilSigned(t)
 
 	answers := map[string][]string{ // what is in them; - before it: what is not
@@ -59,6 +68,8 @@ func TestTheQuestionsOfAnAuditorAreAnswered(t *testing.T) {
 		"what could this key do on that day?":    {id, "active", "invoices:write", "-invoices:read"},
 		"which keys were never rotated?":         {other.Key.ID, "-" + id},
 		"who read the audit trail?":              {},
+		"who read our keys?":                     {"keys.read", "by " + root, id},
+		"who was refused what?":                  {"access.refused", "by " + narrow.Key.ID, "scope_missing", "-" + root},
 		"may I have the evidence?":               {},
 		"may I have that of one event?":          {`"position":1`},
 		"was anything removed, or changed?":      {},
