@@ -135,7 +135,7 @@ func (s *server) managementRoutes() {
 	route(s, "readUsage", "GET /v1/keys/{id}/usage", scoped("keys:read"), 200, "Count a key's uses by outcome", s.keyUsage)
 	route(s, "listUsage", "GET /v1/usage", scoped("keys:read"), 200, "Count the uses of many keys by outcome", s.listUsage)
 	route(s, bulkRevocation, "POST /v1/keys/revoke", scoped("keys:write"), 200, "Revoke many keys", s.revokeKeys)
-	route(s, "createOrganization", "POST /v1/organizations", scoped("organizations:write"), 201, "Create an organization", s.createOrganization)
+	route(s, "createOrganization", "POST /v1/organizations", ofInstallation("organizations:write"), 201, "Create an organization", s.createOrganization)
 	route(s, "listOrganizations", "GET /v1/organizations", scoped("organizations:read"), 200, "List organizations", s.listOrganizations)
 	route(s, "readOrganization", "GET /v1/organizations/{id}", scoped("organizations:read"), 200, "Read an organization", s.readOrganization)
 	route(s, "updateOrganization", "PATCH /v1/organizations/{id}", scoped("organizations:write"), 200, "Update an organization", s.updateOrganization)

@@ -81,6 +81,7 @@ func (s *server) scim(id, pattern, summary string, f func(context.Context, *scim
 			a, err = f(r.Context(), request)
 		}
 		if err != nil {
+			s.Commands.RecordRefusal(request.principal, method+" "+scimBase+path, scimScope, err)
 			s.scimProblem(w, r, err)
 			return
 		}
@@ -89,18 +90,16 @@ func (s *server) scim(id, pattern, summary string, f func(context.Context, *scim
 	s.document(id, method+" "+scimBase+path, need, documentSCIM(pattern, summary))
 }
 
-// scimRequest authenticates the caller, which must be of one organization, and reads the body.
+// scimRequest authenticates the caller, which must be of one organization, and reads the body. It
+// tells the caller, if that is known, also when it is refused.
 func (s *server) scimRequest(w http.ResponseWriter, r *http.Request, need permission) (*scimRequest, error) {
 	caller, err := s.authenticate(w, r, need)
 	if err == nil && (caller.Org == domain.Installation || caller.Org == "") {
 		err = domain.ErrNoDirectory
 	}
-	if err != nil {
-		return nil, err
-	}
 	request := &scimRequest{Request: r, principal: caller.Principal, org: caller.Org}
-	if r.Method == http.MethodGet {
-		return request, nil
+	if err != nil || r.Method == http.MethodGet {
+		return request, err
 	}
 	if request.body, err = takeBody(w, r); err == nil {
 		err = s.Verifier.Recheck(&caller) // a slow body may have outlived the caller's key
