@@ -113,6 +113,7 @@ func New(o Options) http.Handler {
 // routes are those of the whole API.
 func (s *server) routes() {
 	s.managementRoutes()
+	s.peopleRoutes()
 	s.evidenceRoutes()
 	s.streamingRoutes()
 	s.ssoRoutes()
@@ -187,6 +188,29 @@ func (s *server) managementRoutes() {
 	route(s, "rotateTrailKeys", "POST /v1/trail/keys/rotate", ofInstallation("audit:write"), 200, "Sign checkpoints with new keys", s.rotateTrailKeys)
 }
 
+// peopleRoutes are those of users, and of what they may do in organizations.
+func (s *server) peopleRoutes() {
+	route(s, "listMembers", "GET /v1/organizations/{org}/members", scoped("members:read"), 200, "List the members of an organization", s.listMembers)
+	route(s, "readMember", "GET /v1/organizations/{org}/members/{user}", scoped("members:read"), 200, "Read a member", s.readMember)
+	route(s, "putMember", "PUT /v1/organizations/{org}/members/{user}", scoped(membersWriteScope), 200, "Make a user a member, or give a member another role", s.putMember)
+	route(s, "removeMember", "DELETE /v1/organizations/{org}/members/{user}", withoutScope("members may leave; to remove another one takes `members:write`"), 204, "End a membership", s.removeMember)
+	route(s, "listRoles", "GET /v1/organizations/{org}/roles", scoped("members:read"), 200, "List the roles of an organization", s.listRoles)
+	route(s, "readRole", "GET /v1/organizations/{org}/roles/{role}", scoped("members:read"), 200, "Read a role", s.readRole)
+	route(s, "putRole", "PUT /v1/organizations/{org}/roles/{role}", scoped(membersWriteScope), 200, "Define a role, or give it other scopes", s.putRole)
+	route(s, "removeRole", "DELETE /v1/organizations/{org}/roles/{role}", scoped(membersWriteScope), 204, "Remove a role that no member has", s.removeRole)
+	route(s, "createInvitation", "POST /v1/organizations/{org}/invitations", scoped(membersWriteScope), 201, "Invite an address to become a member", s.createInvitation)
+	route(s, "listInvitations", "GET /v1/organizations/{org}/invitations", scoped(membersWriteScope), 200, "List invitations", s.listInvitations)
+	route(s, "rotateInvitationToken", "POST /v1/organizations/{org}/invitations/{invitation}/token", ofInstallation(domain.UsersWriteScope), 200, "Make a token to send to the invited address", s.rotateInvitationToken)
+	route(s, "revokeInvitation", "DELETE /v1/organizations/{org}/invitations/{invitation}", scoped(membersWriteScope), 204, "Take an invitation back", s.revokeInvitation)
+	route(s, "createUser", "POST /v1/users", ofInstallation(domain.UsersWriteScope), 201, "Create a user", s.createUser)
+	route(s, "listUsers", "GET /v1/users", ofInstallation("users:read"), 200, "List users", s.listUsers)
+	route(s, "readUser", "GET /v1/users/{user}", ofInstallation("users:read"), 200, "Read a user", s.readUser)
+	route(s, "updateUser", "PATCH /v1/users/{user}", ofInstallation(domain.UsersWriteScope), 200, "Update a user", s.updateUser)
+	route(s, "disableUser", "POST /v1/users/{user}/disable", ofInstallation(domain.UsersWriteScope), 200, "End a user's sessions, and refuse log-in and keys", s.disableUser)
+	route(s, "enableUser", "POST /v1/users/{user}/enable", ofInstallation(domain.UsersWriteScope), 200, "Let a disabled user in again", s.enableUser)
+	route(s, "removeUser", "DELETE /v1/users/{user}", ofInstallation(domain.UsersWriteScope), 204, "Remove a user for good", s.removeUser)
+}
+
 // evidenceRoutes are those of the Merkle logs, in the formats of C2SP.
 func (s *server) evidenceRoutes() {
 	s.raw("readCheckpoint", "GET /v1/trail/{stream}/checkpoint", ofInstallation(auditScope), documentCheckpoint(), s.checkpoint)
@@ -224,6 +248,7 @@ func (s *server) openRoutes() {
 	s.open("revokeSelf", "POST /v1/keys/self/revoke", presentedKey, s.documentRevokeSelf(), s.revokeSelf)
 	s.open("reportLeaks", "POST /v1/leaks", report, s.documentLeaks(), s.reportLeaks)
 	s.open("reportGitHubLeaks", "POST /v1/leaks/github", openTo("GitHub signs the report"), s.documentGitHubLeaks(), s.reportGitHubLeaks)
+	s.open("acceptInvitation", "POST /v1/invitations/accept", openTo("the token is the credential"), s.documentAcceptInvitation(), s.acceptInvitation)
 	s.open("deriveToken", "POST /v1/tokens", presentedKey, s.documentDeriveToken(), s.deriveToken)
 	keySet := openTo("public keys, for whoever checks a token")
 	if s.Tokens != nil {

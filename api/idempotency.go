@@ -40,8 +40,29 @@ func (h *WriteHeaders) Resolve(ctx huma.Context) []error {
 		h.request.CommandID = hashOf(by.ID, string(by.Org), h.IdempotencyKey)
 	}
 	u := ctx.URL()
-	h.request.Fingerprint = hashOf(ctx.Method(), u.Path, etag(revision), compact(bodyOf(ctx.Context())))
+	h.request.Fingerprint = hashOf(ctx.Method(), u.Path, etag(revision), compact(withoutPasswords(bodyOf(ctx.Context()))))
 	return nil
+}
+
+// passwordMembers are what a fingerprint, which readers of the ledger see, is not of: they could try
+// passwords offline until the hash is the same.
+var passwordMembers = []string{"password", "current_password", "new_password"}
+
+// withoutPasswords is a JSON object without them.
+func withoutPasswords(text []byte) []byte {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(text, &members) != nil {
+		return text
+	}
+	before := len(members)
+	for _, name := range passwordMembers {
+		delete(members, name)
+	}
+	if len(members) == before {
+		return text
+	}
+	text, _ = json.Marshal(members) // it was JSON before
+	return text
 }
 
 // compact is JSON without spaces between its tokens; text that is no JSON is as it was.

@@ -91,7 +91,7 @@ func withIDs(path string, op map[string]any) (requests [][2]string) {
 	if strings.HasPrefix(path, "/v1/sinks") {
 		id = "snk_0"
 	}
-	path = strings.NewReplacer("{id}", id, "{owner}", "user_42").Replace(path)
+	path = strings.NewReplacer("{id}", id, "{owner}", "user_42", "{org}", "org_0", "{user}", string(domain.NewUserID("none")), "{role}", "auditor", "{invitation}", string(domain.NewInvitationID("", "none"))).Replace(path)
 	var all [][2]string
 	var bodies []string
 	body, _ := op["requestBody"].(map[string]any)

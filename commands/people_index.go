@@ -26,6 +26,7 @@ type MembersResult struct {
 	Position eventstore.Position
 	Replayed bool
 	Changed  bool
+	Created  bool // the command made what it is about, in this call
 }
 
 // concerned are the people whom a command on members is about.
@@ -40,11 +41,25 @@ func (h *Handler) onMembers(ctx context.Context, org domain.OrgID, r Request, ab
 	if err != nil {
 		return MembersResult{}, err
 	}
-	o, err := executeOnce(ctx, h, eventstore.MembersRef(org), r, known, func(m domain.Members) (domain.Event, error) {
+	var event domain.Event
+	o, err := executeOnce(ctx, h, eventstore.MembersRef(org), r, known, func(m domain.Members) (_ domain.Event, err error) {
 		m.Org = org
-		return decide(m)
+		event, err = decide(m)
+		return event, err
 	})
-	return MembersResult{o.state, o.position, o.replayed, o.changed}, err
+	return MembersResult{o.state, o.position, o.replayed, o.changed, isNew(event)}, err
+}
+
+// isNew reports whether an event begins something of an organization's members. Of a role that is said
+// by the decision, which knows whether there was one.
+func isNew(e domain.Event) bool {
+	switch e := e.(type) {
+	case domain.MembershipCreated:
+		return true
+	case domain.RoleDefined:
+		return e.New
+	}
+	return false
 }
 
 // knownMembers are the members as the index has them, unless it knows the request, too: one that was

@@ -110,7 +110,7 @@ func TestMembers(t *testing.T) {
 		"the last owner leaves":                    {three, remove(townMayor, ada), nil, ErrLastOwner},
 		"who is no member":                         {[]Event{adaOwns}, remove(townMayor, eve), nil, ErrMemberNotFound},
 		"another's removal":                        {three, remove(stranger, eve), nil, ErrOrganizationNotFound},
-		"a role":                                   {three, define(townMayor, "king", "a:b"), RoleDefined{Role: "king", Scopes: []string{"a:b"}, Header: header(townMayor)}, nil},
+		"a role":                                   {three, define(townMayor, "king", "a:b"), RoleDefined{Role: "king", Scopes: []string{"a:b"}, New: true, Header: header(townMayor)}, nil},
 		"the same scopes are no news":              {three, define(townMayor, "auditor", "audit:read"), nil, nil},
 		"a role that is built in":                  {three, define(townMayor, RoleMember, "*"), nil, ErrRoleBuiltIn},
 		"an admin defines more than he has":        {three, define(townClerk, "king", "*"), nil, ErrRoleEscalation},

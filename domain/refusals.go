@@ -47,6 +47,7 @@ var (
 	ErrNoSessions       = refusal(Forbidden, "no_sessions", "this service begins no sessions")
 	ErrOtherProvider    = refusal(Forbidden, "other_provider", "your session came by a provider that this organization does not trust; log in to it by its own way")
 	ErrNoSession        = refusal(Forbidden, "no_session", "this is for the session of a user; a key was presented")
+	ErrSessionNeeded    = refusal(Forbidden, "session_needed", "only a person who is logged in may do this; a key may not")
 	ErrOutOfReach       = refusal(Forbidden, "organization_out_of_reach", "your key serves another organization")
 
 	// NotFound: it does not exist, or not for the caller.

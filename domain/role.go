@@ -41,6 +41,7 @@ type Role struct {
 type RoleDefined struct {
 	Role   string   `json:"role"`
 	Scopes []string `json:"scopes"`
+	New    bool     `json:"new,omitempty"` // there was none of this name
 	Header
 }
 
@@ -98,7 +99,7 @@ func (m Members) DefineRole(c DefineRole) (Event, error) {
 	case !known && m.customRoles() >= maxRoles:
 		return nil, ErrTooManyRoles
 	}
-	return RoleDefined{Role: c.Role, Scopes: c.Scopes, Header: c.header()}, nil
+	return RoleDefined{Role: c.Role, Scopes: c.Scopes, New: !known, Header: c.header()}, nil
 }
 
 func (m *Members) customRoles() (n int) {
