@@ -9,9 +9,17 @@ import (
 	"github.com/scim2/filter-parser/v2"
 )
 
-// maxFilter bounds the text of a filter, and of a path, in bytes: the parser takes some microseconds
-// for each, and goes as deep as there are parentheses.
-const maxFilter = 1000
+// maxFilter and maxNesting bound the text of a filter, and of a path, in bytes and parentheses: the
+// parser takes longer for each by the number of those before it.
+const (
+	maxFilter  = 1000
+	maxNesting = 4
+)
+
+// bounded reports whether a text is one that the parser is quick with.
+func bounded(text string) bool {
+	return len(text) <= maxFilter && strings.Count(text, "(") <= maxNesting && strings.Count(text, "[") <= maxNesting
+}
 
 // A Filter is what an attribute must equal, by its name: those of a filter that are joined with "and".
 type Filter map[string]string
@@ -23,7 +31,7 @@ func ParseFilter(text string, known ...string) (Filter, error) {
 		return nil, nil
 	}
 	refusal := bad(InvalidFilter, `a filter must be of the form %s eq "…", several of which "and" can join`, strings.Join(known, ", "))
-	if len(text) > maxFilter {
+	if !bounded(text) {
 		return nil, refusal
 	}
 	e, err := filter.ParseFilter([]byte(text))

@@ -15,8 +15,11 @@ const (
 	opRemove  = "remove"
 )
 
-// maxOperations bounds those of one PATCH; each costs a parse of its path.
-const maxOperations = 1000
+// maxOperations and maxPath bound those of one PATCH, and what each costs to parse.
+const (
+	maxOperations = 1000
+	maxPath       = 256 // bytes
+)
 
 // An Operation is one change of a PATCH.
 type Operation struct {
@@ -100,8 +103,8 @@ func (o Operation) one(schema, path string, value []byte, set func(target) error
 	if !inSchema {
 		return nil
 	}
-	if len(path) > maxFilter {
-		return bad(InvalidPath, "a path may have at most %d bytes", maxFilter)
+	if len(path) > maxPath || !bounded(path) {
+		return bad(InvalidPath, "a path may have at most %d bytes and %d parentheses", maxPath, maxNesting)
 	}
 	p, err := filter.ParsePath([]byte(path))
 	if err != nil {

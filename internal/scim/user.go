@@ -85,15 +85,17 @@ func (u *User) check() error {
 
 // pick is the address to keep: the primary one, that of work, or the first.
 func pick(emails []email) string {
-	best := ""
-	for i := len(emails) - 1; i >= 0; i-- {
-		if e := emails[i]; best == "" || bool(e.Primary) || i == 0 || strings.EqualFold(e.Type, "work") {
-			best = e.Value
-		}
-	}
+	best, rank := "", 0
 	for _, e := range emails {
-		if e.Primary {
-			return e.Value
+		r := 1
+		switch {
+		case bool(e.Primary):
+			r = 3
+		case strings.EqualFold(e.Type, "work"):
+			r = 2
+		}
+		if r > rank {
+			best, rank = e.Value, r
 		}
 	}
 	return best
