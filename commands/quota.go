@@ -34,6 +34,8 @@ type QuotaIndex interface {
 	Freeable(org domain.OrgID, of domain.QuotaOf, now time.Time, limit int) ([]domain.Hold, error)
 	// Existing are keys that belong into a quota, whether they have a place there or not.
 	Existing(org domain.OrgID, of domain.QuotaOf, now time.Time, limit int) ([]domain.KeyID, error)
+	// Unplaced is how many live keys of an organization have no place in its plan's quota.
+	Unplaced(domain.OrgID) (int, error)
 	// Unused are places that were taken before a moment and have no key, the oldest first.
 	Unused(before time.Time, limit int) ([]domain.Hold, error)
 }
@@ -66,7 +68,7 @@ func (h *Handler) createWithin(ctx context.Context, n newKey) (KeyResult, error)
 		}
 		return event, err
 	}
-	quotas := n.keyspace.Quotas(n.owner)
+	quotas := h.quotasOf(n)
 	if len(quotas) == 0 {
 		return h.onNewKey(ctx, n.org, n.id, n.Request, decide)
 	}
@@ -92,6 +94,18 @@ func (h *Handler) createWithin(ctx context.Context, n newKey) (KeyResult, error)
 		}
 		return result, err
 	}
+}
+
+// quotasOf are those in which a new key takes a place: of its keyspace, and of its organization's plan.
+func (h *Handler) quotasOf(n newKey) []domain.QuotaLimit {
+	quotas := n.keyspace.Quotas(n.owner)
+	if n.keyspace.Name == domain.ManagementKeyspace {
+		return quotas
+	}
+	if q, bounded := h.plans.Plan(n.org).Quota(); bounded {
+		quotas = append(quotas, q)
+	}
+	return quotas
 }
 
 // createAt creates a key whose last event, an abandonment, is at a position; 0: that has none.
@@ -198,7 +212,11 @@ func (h *Handler) reserveIn(ctx context.Context, org domain.OrgID, c domain.Rese
 	for attempt := 1; ; attempt++ {
 		var held []domain.Hold
 		_, err := h.onQuota(ctx, org, c.QuotaOf, []domain.KeyID{c.Key}, func(q domain.Quota) (_ domain.Event, err error) {
-			if q.Reserved == 0 && h.quotas != nil {
+			if h.quotas != nil && c.OfPlan() {
+				if c.Unplaced, err = h.quotas.Unplaced(org); err != nil {
+					return nil, err
+				}
+			} else if h.quotas != nil && q.Reserved == 0 {
 				if c.Existing, err = h.quotas.Existing(org, c.QuotaOf, h.now(), min(c.Limit, maxExisting)); err != nil {
 					return nil, err
 				}

@@ -54,6 +54,14 @@ type PlanRetired struct {
 	Header
 }
 
+// Quota is how many keys an organization may have that has the plan, if it bounds them.
+func (p *Plan) Quota() (q QuotaLimit, bounded bool) {
+	if p == nil || p.KeysAtMost == nil {
+		return q, false
+	}
+	return QuotaLimit{Limit: *p.KeysAtMost, Plan: p.Name}, true
+}
+
 // DefinePlan asks for a plan, or for another definition of one.
 type DefinePlan struct {
 	Name       string

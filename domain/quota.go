@@ -6,22 +6,31 @@ import (
 )
 
 // A QuotaOf names a quota: that of an owner, or of a whole organization, for the keys of one
-// keyspace.
+// keyspace; or that of an organization's plan, for those of all products.
 type QuotaOf struct {
-	Keyspace string  `json:"keyspace"`
-	Owner    *string `json:"owner,omitempty"` // nil: the organization's; "": that of keys without an owner
+	Keyspace string  `json:"keyspace,omitempty"` // "": the plan's
+	Owner    *string `json:"owner,omitempty"`    // nil: the organization's; "": that of keys without an owner
 }
 
 // ID is the id of the quota's aggregate in an organization. An owner is any text, so its id stands for it.
 func (q QuotaOf) ID(org OrgID) string {
+	if q.OfPlan() {
+		return "_plan" // which is no name of a keyspace
+	}
 	if q.Owner == nil {
 		return q.Keyspace
 	}
 	return q.Keyspace + "." + string(NewOwnerID(org, *q.Owner))
 }
 
+// OfPlan reports whether it is the quota of an organization's plan.
+func (q QuotaOf) OfPlan() bool { return q.Keyspace == "" }
+
 // Has reports whether a key takes a place of the quota as long as it is not at its end.
 func (q QuotaOf) Has(k *Key) bool {
+	if q.OfPlan() {
+		return k.State != Absent && k.Keyspace != ManagementKeyspace
+	}
 	return k.State != Absent && k.Keyspace == q.Keyspace && (q.Owner == nil || *q.Owner == k.Owner)
 }
 
@@ -29,7 +38,8 @@ func (q QuotaOf) Has(k *Key) bool {
 type QuotaLimit struct {
 	QuotaOf
 	Limit int
-	One   bool // it is the owner's one key
+	One   bool   // it is the owner's one key
+	Plan  string // whose quota it is; "": it is one of a keyspace
 }
 
 // A Hold is a place that a key has in a quota.
@@ -92,6 +102,7 @@ type ReserveKey struct {
 	Key      KeyID
 	Revision uint64
 	Existing []KeyID // for the first reservation
+	Unplaced int     // live keys without a place; of a plan's quota
 	At       time.Time
 	By       Principal
 }
@@ -103,8 +114,8 @@ func (q Quota) Reserve(c ReserveKey) (Event, error) {
 	if revision, e.Again = q.Holds[c.Key]; e.Again && revision == c.Revision {
 		return nil, nil
 	}
-	taken := q.Held
-	if q.Reserved == 0 {
+	taken := q.Held + c.Unplaced
+	if q.Reserved == 0 && !c.OfPlan() {
 		e.Existing = slices.DeleteFunc(slices.Clone(c.Existing), func(id KeyID) bool { return id == c.Key })
 		taken = len(e.Existing)
 	}

@@ -240,6 +240,9 @@ func KeyLimitReached(q QuotaLimit) *Error {
 	if q.One {
 		return ErrOneKeyExists
 	}
+	if q.Plan != "" {
+		return PlanForbids("the plan %s allows %d keys, and the organization has as many; revoke one that is not needed, or take another plan", q.Plan, q.Limit)
+	}
 	e := *ErrKeyLimitReached
 	e.Text = fmt.Sprintf("the organization has as many keys as keys_per_organization of the keyspace allows, which is %d; revoke one first", q.Limit)
 	if q.Owner != nil {

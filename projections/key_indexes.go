@@ -38,7 +38,7 @@ var keyIndexes = func() (all []keyIndex) {
 		}
 	}
 	all = append(all, keyIndex{rowByOwner, addOwner}, keyIndex{rowByScope, addScopes},
-		keyIndex{rowByPrefix, addPrefixes}, keyIndex{rowExpiresNext, addExpiresNext})
+		keyIndex{rowByPrefix, addPrefixes}, keyIndex{rowExpiresNext, addExpiresNext}, keyIndex{rowLive, addLive})
 	slices.SortStableFunc(all, func(a, b keyIndex) int { return cmp.Compare(a.kind, b.kind) })
 	return all
 }()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -18,11 +19,12 @@ type keysLoader struct {
 	keys   keyStates
 	former rowSpill
 	totals keyTotals
+	live   liveKeys
 	row    []byte // the memory of the last one
 }
 
 func (t *keysTable) loader() loader {
-	return &keysLoader{keys: newKeyStates(), former: rowSpill{dir: filepath.Dir(t.db.Opts().Dir)}}
+	return &keysLoader{keys: newKeyStates(), live: liveKeys{}, former: rowSpill{dir: filepath.Dir(t.db.Opts().Dir)}}
 }
 
 func (l *keysLoader) add(b eventstore.Batch) error {
@@ -58,6 +60,7 @@ func (l *keysLoader) addRecord(record *eventstore.Record) error {
 	}
 	after := before.after(record)
 	l.totals.move(before.Key, after.Key)
+	l.live.move(&before.Key, &after.Key)
 	l.row = after.appendTo(l.row[:0])
 	l.keys.put(bits, keyState{state.introducedAfter(len(after.Secrets), record), l.row})
 	return nil
@@ -70,7 +73,7 @@ type section struct {
 }
 
 func (l *keysLoader) sections() []section {
-	all := []section{{rowKey, l.sortKeys}, {rowFormer, l.former.sort}, {rowCredential, l.sortCredentials}, {rowKeyTotals, func() func(*rowWriter) error { return l.writeTotals }}}
+	all := []section{{rowKey, l.sortKeys}, {rowFormer, l.former.sort}, {rowCredential, l.sortCredentials}, {rowKeyTotals, func() func(*rowWriter) error { return l.writeTotals }}, {rowLiveKeys, func() func(*rowWriter) error { return l.writeLive }}}
 	for _, index := range keyIndexes {
 		all = append(all, section{index.kind, func() func(*rowWriter) error { return l.sortIndex(index) }})
 	}
@@ -178,6 +181,18 @@ func (l *keysLoader) appendCredential(list, secret []byte, k *KeyRow) []byte {
 	list = append(appendCredentialHead(append(list, 0, 0, 0, 0), id, org, &k.Key, k.Secrets[number[0]]), settings...)
 	binary.BigEndian.PutUint32(list[at:], uint32(len(list)-at-4))
 	return list
+}
+
+func (l *keysLoader) writeLive(w *rowWriter) error {
+	for _, org := range slices.SortedFunc(maps.Keys(l.live), func(a, b [idSize]byte) int { return bytes.Compare(a[:], b[:]) }) {
+		if l.live[org] == 0 {
+			continue
+		}
+		if err := w.set(row(rowLiveKeys, org[:]), number(uint64(l.live[org]))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *keysLoader) writeTotals(w *rowWriter) error {

@@ -22,6 +22,8 @@ const (
 	rowByPrefix    = 'p' // prefix, org, id
 	rowExpiresNext = 'x' // expiry, id; until the key's end is on the ledger
 	rowKeyTotals   = 't' // → numbers of keys by state
+	rowLive        = 'l' // org, created, id; of live keys
+	rowLiveKeys    = 'm' // org → number of live keys
 )
 
 // A keysTable writes the rows of keys, and keeps the cache of credentials in line with those
@@ -29,22 +31,30 @@ const (
 type keysTable struct {
 	directTable
 	outdated outdated // of the cache of credentials
+	surplus  outdated // of the cache of keys beyond plans
 }
 
 func newKeysTable(s *Store, state tableState) table {
-	t := &keysTable{directTable{tableState: state}, newOutdated(s.credentials)}
+	t := &keysTable{directTable{tableState: state}, newOutdated(s.credentials), newOutdated(s.surplus)}
 	t.write = t.writeKeys
 	return t
 }
 
-func (t *keysTable) publishing(number uint64) { t.outdated.publishing(number) }
+func (t *keysTable) publishing(number uint64) {
+	t.outdated.publishing(number)
+	t.surplus.publishing(number)
+}
 
 func (t *keysTable) writeKeys(r rowMap, b eventstore.Batch) error {
 	var totals keyTotals
+	live := liveKeys{}
 	for i := range b.Records {
-		if err := t.writeKey(r, &b.Records[i], &totals); err != nil {
+		if err := t.writeKey(r, &b.Records[i], &totals, live); err != nil {
 			return err
 		}
+	}
+	if err := live.add(r); err != nil {
+		return err
 	}
 	if totals == (keyTotals{}) {
 		return nil
@@ -52,7 +62,7 @@ func (t *keysTable) writeKeys(r rowMap, b eventstore.Batch) error {
 	return totals.add(r)
 }
 
-func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTotals) error {
+func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTotals, live liveKeys) error {
 	id, isKey := keyOf(record)
 	if !isKey {
 		return nil
@@ -67,6 +77,9 @@ func (t *keysTable) writeKey(r rowMap, record *eventstore.Record, totals *keyTot
 	next := known.after(record)
 	before, after := known.Key, next.Key
 	totals.move(before, after)
+	if live.move(&before, &after) {
+		t.surplus.add(idDigest(after.Org.Bytes()))
+	}
 	if err := known.setFormer(r); err != nil {
 		return err
 	}

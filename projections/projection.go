@@ -20,7 +20,7 @@ type projection struct {
 
 // projections are all there are. Raise a version when the rows become others.
 var projections = []projection{
-	{"keys", 14, eventstore.Events, newKeysTable},
+	{"keys", 15, eventstore.Events, newKeysTable},
 	{"plans", 1, eventstore.Events, newPlansTable}, // before those of organizations, which name them
 	{"organizations", 5, eventstore.Events, newOrganizationsTable},
 	{"owners", 1, eventstore.Events, newOwnersTable},
@@ -31,7 +31,7 @@ var projections = []projection{
 	{"directories", 1, eventstore.Events, direct(applyDirectories)},
 	{"session_keys", 1, eventstore.Events, newSessionKeysTable},
 	{"log_ins", 1, eventstore.Events, direct(applyLogIns)},
-	{"quotas", 1, eventstore.Events, direct(applyQuotas)},
+	{"quotas", 2, eventstore.Events, direct(applyQuotas)},
 	{"requests", 2, eventstore.Events, direct(applyRequests)},
 	{"org_events", 1, eventstore.Events, direct(applyOrgEvents)},
 	{"usage", 5, eventstore.Uses, newUsageTable},

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -18,6 +19,7 @@ const (
 	rowHold        = 'h' // org, quota, key → the key's revision that the place was taken for
 	rowHolder      = 'k' // key → its places, see holder
 	rowFreeable    = 'f' // org, quota, key; of places that can perhaps be given back
+	rowPlaced      = 'n' // org → live keys that have a place in the quota of its plan
 	rowUnusedPlace = 'u' // when it was taken, key; of keys that have places they do not use
 )
 
@@ -68,7 +70,7 @@ func applyQuota(r rowMap, record *eventstore.Record) error {
 	case domain.KeyUpdated:
 		return applyToHolder(r, record, func(h *holder) {
 			if e.Owner != nil {
-				h.use(h.Places[0].Keyspace, *e.Owner, e.At)
+				h.use(h.keyspace(), *e.Owner, e.At)
 			}
 			h.Ended = h.Ended && e.ExpiresAt == nil && !e.NoExpiry // it can be changed only as long as it is not at its end
 		})
@@ -76,6 +78,19 @@ func applyQuota(r rowMap, record *eventstore.Record) error {
 		return applyToHolder(r, record, func(h *holder) { h.Ended = true })
 	}
 	return nil
+}
+
+// keyspace is that of the key; "" if no place tells.
+func (h *holder) keyspace() (name string) {
+	for _, p := range h.Places {
+		name = cmp.Or(name, p.Keyspace)
+	}
+	return name
+}
+
+// placed reports whether the key is live and has a place in the quota of its organization's plan.
+func (h *holder) placed() bool {
+	return !h.Ended && slices.ContainsFunc(h.Places, func(p place) bool { return p.OfPlan() && p.Unused.IsZero() })
 }
 
 func (h *holder) take(p place) {
@@ -123,6 +138,9 @@ func moveHolder(r rowMap, record *eventstore.Record, id domain.KeyID, change fun
 	after := before
 	after.Org, after.Places = record.Org, slices.Clone(before.Places)
 	change(&after)
+	if err := movePlaced(r, &before, &after); err != nil {
+		return err
+	}
 	old, now := before.rows(id), after.rows(id)
 	for row := range old {
 		if _, stays := now[row]; !stays {
@@ -137,6 +155,23 @@ func moveHolder(r rowMap, record *eventstore.Record, id domain.KeyID, change fun
 		}
 	}
 	return nil
+}
+
+// movePlaced counts a key that has a place in the quota of a plan now, or has none any more.
+func movePlaced(r rowMap, before, after *holder) error {
+	was, is := before.placed(), after.placed()
+	if was == is {
+		return nil
+	}
+	org := after.Org.Bytes()
+	n, err := loadCount(r, rowPlaced, org)
+	if err != nil {
+		return err
+	}
+	if n++; was {
+		n -= 2
+	}
+	return setCount(r, rowPlaced, org, n)
 }
 
 // rows are all rows of a key's places.

@@ -48,6 +48,7 @@ type Store struct {
 	suspended   atomic.Pointer[orgMap[struct{}]]   // as they are published; of the table of organizations
 	ssoPolicies atomic.Pointer[orgMap[ssoPolicy]]  // as they are published; of the table of single sign-on
 	credentials *cache                             // kept in line with the published rows of keys by its table
+	surplus     *cache                             // of organizations with more keys than their plans allow, see Surplus; kept in line by the table of keys
 	attributes  *cache                             // names of attributes, kept in line by the tables of owners and organizations
 	peopleCache *cache                             // what sessions are decided from, kept in line by the table of people
 }
@@ -57,7 +58,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare), peopleCache: newCache(o.CacheBytes / attributesShare)}
+	s := &Store{log: o.Logger, rebuilds: newRebuilds(), credentials: newCache(o.CacheBytes), attributes: newCache(o.CacheBytes / attributesShare), surplus: newCache(o.CacheBytes / attributesShare), peopleCache: newCache(o.CacheBytes / attributesShare)}
 	s.keyspaceSet.Store(domain.NewKeyspaces(nil))
 	s.sessionKeys.Store(new(domain.SessionKeys))
 	s.planSet.Store(&domain.Plans{})

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,6 +164,52 @@ func TestQuotasAreExactAtOnce(t *testing.T) {
 	d.restart()
 	if a, err := d.ask(verify.Request{Secret: "a"}); err != nil || a.Outcome != domain.UseQuotaExceeded {
 		t.Errorf("after another start the outcome is %s, %v", a.Outcome, err)
+	}
+	d.close()
+}
+
+// Of more keys than the plan allows the oldest go on working, whatever becomes of them.
+func TestTheOldestKeysOfAPlanWork(t *testing.T) {
+	d := open(t, verify.Relaxed)
+	var ids []domain.KeyID // all are created at the same moment, so that their ids decide
+	names := map[domain.KeyID]string{}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g"} {
+		id := d.key(domain.KeyCreated{Settings: domain.Settings{Name: name}})
+		ids, names[id] = append(ids, id), name
+	}
+	slices.Sort(ids)
+	atMost := func(n int) {
+		d.put(eventstore.PlanRef("plan"), domain.PlanDefined{Name: "plan", Definition: domain.PlanDefinition{ProgrammaticAccess: true, KeysAtMost: &n}, Header: at})
+	}
+	works := func(want ...int) {
+		t.Helper()
+		for i, id := range ids {
+			a, err := d.ask(verify.Request{Secret: names[id]})
+			switch {
+			case err != nil:
+				t.Error(err)
+			case slices.Contains(want, i) != (a.Outcome == domain.UseValid) || a.Outcome != domain.UseValid && !slices.Contains([]domain.Outcome{domain.UsePlanForbids, domain.UseRevoked, domain.UseDisabled}, a.Outcome):
+				t.Errorf("key %d is answered %s; those that work are to be %v", i, a.Outcome, want)
+			}
+		}
+	}
+	d.onPlan(domain.PlanDefinition{ProgrammaticAccess: true, KeysAtMost: new(2)})
+	works(0, 1)
+	atMost(6)
+	works(0, 1, 2, 3, 4, 5)
+	d.put(eventstore.KeyRef(d.org, ids[1]), domain.KeyRevoked{Header: at})
+	works(0, 2, 3, 4, 5, 6)
+	atMost(1)
+	works(0)
+	d.put(eventstore.KeyRef(d.org, ids[0]), domain.KeyDisabled{Header: at}) // which may be enabled again
+	if a, err := d.ask(verify.Request{Secret: names[ids[2]]}); err != nil || a.Outcome != domain.UsePlanForbids {
+		t.Errorf("beside a disabled key the next one is answered %s, %v", a.Outcome, err)
+	}
+	atMost(0)
+	works()
+	d.put(eventstore.OrganizationRef(d.org), domain.OrganizationUpdated{Plan: new(""), Header: at})
+	if a, err := d.ask(verify.Request{Secret: names[ids[6]]}); err != nil || a.Outcome != domain.UseValid {
+		t.Errorf("without a plan a key is answered %s, %v", a.Outcome, err)
 	}
 	d.close()
 }

@@ -258,6 +258,9 @@ func (v *Verifier) conditionsOf(c *projections.Credential) (found conditions, er
 	if len(found.Keyspace.Requirements) > 0 {
 		found.Unmet, err = v.store.Unmet(c, found.Keyspace.Requirements)
 	}
+	if found.plan != nil && c.Session == "" && err == nil {
+		found.surplus, err = v.store.Surplus(c, found.plan)
+	}
 	return found, err
 }
 
