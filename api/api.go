@@ -177,6 +177,8 @@ func (s *server) managementRoutes() {
 	route(s, "revokeSession", "DELETE /v1/sessions/{id}", withoutScope("one's own; those of others with `sessions:write`"), 204, "End a session", s.revokeSession)
 	route(s, "revokeSessions", "POST /v1/users/{id}/sessions/revoke", withoutScope("one's own; those of others with `sessions:write`, installation-wide"), 204, "End all sessions of a user", s.revokeSessions)
 	route(s, "rotateSessionKeys", "POST /v1/sessions/keys/rotate", ofInstallation("sessions:write"), 200, "Sign the tokens of sessions with a new key", s.rotateSessionKeys)
+	route(s, "changePassword", "PUT /v1/principal/password", withoutScope("one's own, with the present one"), 204, "Change one's own password", s.changePassword)
+	route(s, "requestPasswordReset", "POST /v1/users/{id}/password-reset", ofInstallation(domain.UsersWriteScope), 201, "Make a token that sets a user's password once", s.requestPasswordReset)
 	route(s, "readPrincipal", "GET /v1/principal", withoutScope("it tells of the caller alone"), 200, "Tell who is calling", s.principal)
 	route(s, "readReactions", "GET /v1/reactions", ofInstallation("projections:read"), 200, "Tell how far the reactions to events are", s.readReactions)
 	route(s, "listProjections", "GET /v1/projections", ofInstallation("projections:read"), 200, "Tell how far the read model is", s.listProjections)
@@ -250,6 +252,8 @@ func (s *server) openRoutes() {
 	s.open("reportGitHubLeaks", "POST /v1/leaks/github", openTo("GitHub signs the report"), s.documentGitHubLeaks(), s.reportGitHubLeaks)
 	s.open("acceptInvitation", "POST /v1/invitations/accept", openTo("the token is the credential"), s.documentAcceptInvitation(), s.acceptInvitation)
 	s.open("deriveToken", "POST /v1/tokens", presentedKey, s.documentDeriveToken(), s.deriveToken)
+	s.open("logIn", "POST /v1/sessions", openTo("the password is the credential"), s.documentLogIn(), s.logIn)
+	s.open("resetPassword", "POST /v1/passwords/reset", openTo("the token of the reset is the credential"), s.documentResetPassword(), s.resetPassword)
 	keySet := openTo("public keys, for whoever checks a token")
 	if s.Tokens != nil {
 		s.handle("keySet", "GET /.well-known/jwks.json", keySet, s.keySet)

@@ -69,12 +69,12 @@ func startWith(t testing.TB, faults func(commands.EventLog) commands.EventLog, c
 		t.Fatal(err)
 	}
 	s := &service{t: t, nats: nats, ledger: l, store: store}
-	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, People: store, Directories: store, Plans: store, Quotas: store, Sinks: store, DataKeys: l, Tokens: tokens})
+	handler := commands.New(l, commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, People: store, Directories: store, Plans: store, Quotas: store, Sinks: store, DataKeys: l, Tokens: tokens, LogIns: store})
 	if _, err := handler.EnsureRootKey(t.Context(), func(secret domain.Secret) error { s.root = secret.Reveal(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if faults != nil {
-		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, People: store, Directories: store, Plans: store, Quotas: store, Sinks: store, DataKeys: l, Tokens: tokens})
+		handler = commands.New(faults(l), commands.Options{Index: store, Keys: keyIndex{store}, Keyspaces: store, People: store, Directories: store, Plans: store, Quotas: store, Sinks: store, DataKeys: l, Tokens: tokens, LogIns: store})
 	}
 	s.commands = handler
 	v := verify.New(store, l, verify.Options{Tokens: tokens})

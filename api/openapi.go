@@ -35,6 +35,7 @@ var tags = []tag{
 	{"/.well-known", "Verification", ""},
 	{"/v1/keyspaces", "Keyspaces", "Families of keys: how their secrets look, where they are presented, their bounds, and what refusals answer."},
 	{"/v1/keys", "Keys", "Issue, list, change and end keys."},
+	{"/v1/passwords", "Passwords", "Set by the token of a reset."},
 	{"/v1/sso", "Single sign-on", "Log-ins by an organization's OpenID provider, for browsers."},
 	{"/v1/users", "People", "Users, and what they may do in organizations."},
 	{"/v1/invitations", "People", ""},

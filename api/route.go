@@ -72,7 +72,7 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 		}
 		return out, nil
 	})
-	if method == http.MethodPut { // which may create
+	if method == http.MethodPut && status == http.StatusOK { // which may create
 		responses := s.huma.OpenAPI().Paths[path].Put.Responses
 		responses["201"] = responses["200"]
 	}

@@ -80,16 +80,43 @@ func (h *Handler) recognise(ctx context.Context, u domain.User, account string, 
 	return domain.ErrLogInFailed
 }
 
-// organizationFor is the organization of a new session: the one that is asked for, or the first; "": none.
+// organizationFor is the organization of a new session: the one that is asked for, or the first that
+// takes sessions by password; "": none.
 func (h *Handler) organizationFor(u domain.UserID, asked domain.OrgID) (domain.OrgID, error) {
 	all, err := h.logIns.index.OrganizationsOf(u)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case asked != "" && !slices.Contains(all, asked):
-		return "", domain.ErrOrganizationNotFound
-	case asked == "" && len(all) > 0:
-		return all[0], nil
 	}
-	return asked, nil
+	if asked != "" {
+		switch {
+		case !slices.Contains(all, asked):
+			return "", domain.ErrOrganizationNotFound
+		case !h.logIns.index.Admits(asked, ""):
+			return "", domain.ErrSSORequired
+		}
+		return asked, nil
+	}
+	for _, org := range all {
+		if h.logIns.index.Admits(org, "") {
+			return org, nil
+		}
+	}
+	return "", nil
+}
+
+// LogIn carries out c.
+func (h *Handler) LogIn(ctx context.Context, c LogIn) (domain.User, BegunSession, error) {
+	u, org, err := h.Authenticate(ctx, c)
+	if err != nil {
+		return domain.User{}, BegunSession{}, err
+	}
+	s, err := h.BeginSession(ctx, BeginSession{User: u, Org: org, Method: domain.ByPassword, IP: ipText(c.IP), UserAgent: c.UserAgent, Correlation: c.Correlation})
+	return u, s, err
+}
+
+func ipText(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.Unmap().String()
 }

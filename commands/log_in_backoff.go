@@ -38,6 +38,8 @@ type LogInIndex interface {
 	Account(email string) (u domain.User, found bool, err error)
 	// OrganizationsOf are those that a user is a member of.
 	OrganizationsOf(domain.UserID) ([]domain.OrgID, error)
+	// Admits tells whether an organization takes sessions by a provider, "": by password.
+	Admits(org domain.OrgID, issuer string) bool
 	KnownAddresses(domain.UserID) (domain.KnownAddresses, error)
 	Backoff(domain.BackoffID) (domain.Backoff, error)
 	WaitFor(context.Context, eventstore.Position) error

@@ -134,6 +134,7 @@ var (
 	// TooLarge: the body must be sent in parts, or not at all.
 	ErrBodyTooLarge         = refusal(TooLarge, "body_too_large", "a body may have at most 1 MiB")
 	ErrVerificationTooLarge = refusal(TooLarge, "body_too_large", "the body of a verification may have at most 16 KiB")
+	ErrPasswordTooLarge     = refusal(TooLarge, "body_too_large", "a body with a password may have at most 16 KiB")
 	ErrVerifyBatchTooLarge  = refusal(TooLarge, "body_too_large", "a batch of verifications may have at most 100 keys, in all 256 KiB; send it in parts")
 	ErrEventTooLarge        = refusal(TooLarge, "event_too_large", "what the change would record has more than 63 KiB; make its texts or lists shorter")
 	ErrImportTooLarge       = refusal(TooLarge, "body_too_large", "an import may have at most 10,000 lines of at most 64 KiB, in all 16 MiB; send it in parts, repeating is harmless")
