@@ -24,7 +24,7 @@ import (
 
 // An installation is a ledger on which people come and go.
 type installation struct {
-	*testing.T
+	testing.TB
 	server *eventstore.Server
 	ledger *eventstore.Ledger
 	org    domain.OrgID
@@ -42,9 +42,9 @@ type node struct {
 	metrics  *prometheus.Registry
 }
 
-func install(t *testing.T) *installation {
+func install(t testing.TB) *installation {
 	server := eventstoretest.Server(t)
-	i := &installation{T: t, server: server, ledger: eventstoretest.Open(t, server), last: map[eventstore.Ref]eventstore.Position{}}
+	i := &installation{TB: t, server: server, ledger: eventstoretest.Open(t, server), last: map[eventstore.Ref]eventstore.Position{}}
 	i.node = i.newNode("a", nil)
 	o, err := i.commands.CreateOrganization(t.Context(), commands.CreateOrganization{Request: commands.Request{By: domain.System}, Name: "acme"})
 	if err != nil {
@@ -520,4 +520,33 @@ func TestAFormerHolderDoesNoHarm(t *testing.T) {
 	for _, u := range users {
 		i.demand(u, 2, 0)
 	}
+}
+
+// BenchmarkRegistrations is how long it takes until each of 10,000 users who register at once has a
+// key. The server does not sync.
+func BenchmarkRegistrations(b *testing.B) {
+	const users = 10_000
+	for b.Loop() {
+		b.StopTimer()
+		i := install(b)
+		i.defines("pilot", &domain.IssuePolicy{On: domain.IssueOnUser, Organization: i.org}, domain.KeyBounds{})
+		var tasks sync.WaitGroup
+		for w := range 100 {
+			tasks.Go(func() {
+				for n := range users / 100 {
+					id := domain.NewUserID(fmt.Sprint(w, " ", n))
+					if _, err := i.ledger.Append(b.Context(), eventstore.UserRef(id), 0, eventstore.Command{}, domain.UserCreated{ID: id, Header: at()}); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		tasks.Wait()
+		b.StartTimer()
+		i.run(i)
+		if s := i.caughtUp(); s.Issued != users {
+			b.Errorf("%+v", s)
+		}
+	}
+	b.ReportMetric(float64(users)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
 }
