@@ -227,6 +227,8 @@ func (s *server) ssoRoutes() {
 	route(s, "readSSO", "GET /v1/organizations/{org}/sso", scoped("sso:read"), 200, "Read the single sign-on of an organization", s.readSSO)
 	route(s, "putSSO", "PUT /v1/organizations/{org}/sso", scoped("sso:write"), 200, "Give an organization single sign-on, or another one", s.putSSO)
 	route(s, "deleteSSO", "DELETE /v1/organizations/{org}/sso", scoped("sso:write"), 204, "End the single sign-on of an organization, and its sessions", s.deleteSSO)
+	route(s, "linkIdentity", "POST /v1/sessions/current/identities", withoutScope("one's own"), 200, "Let the caller log in by a provider", s.linkIdentity)
+	s.open("exchangeCode", "POST /v1/sessions/sso", openTo("the code is of a log-in"), s.documentExchangeCode(), s.exchangeCode)
 	s.open("beginSSO", "GET /v1/sso/{org}/login", openTo("the provider asks who it is"), documentBeginSSO(), s.beginSSO)
 	s.open("finishSSO", "GET /v1/sso/{org}/callback", openTo("the provider says who it is"), documentFinishSSO(), s.finishSSO)
 }

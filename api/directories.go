@@ -14,7 +14,7 @@ import (
 // A DirectoryMapping says which roles the groups of an organization's directory give.
 type DirectoryMapping struct {
 	GroupRoles  []DirectoryRole `json:"group_roles" doc:"The role of who is in a group: that of the first entry which is about one of theirs."`
-	DefaultRole string      `json:"default_role,omitempty" doc:"Of who is in none of them when they become a member; without one: member."`
+	DefaultRole string          `json:"default_role,omitempty" doc:"Of who is in none of them when they become a member; without one: member."`
 }
 
 // A DirectoryRole is the role of who is in a group.

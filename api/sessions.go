@@ -170,7 +170,7 @@ func (s *server) mayEnter(x domain.Session, org domain.OrgID) error {
 		return domain.NotAllowed(domain.UseOrgSuspended)
 	}
 	switch {
-	case s.Store.Admits(org, x.Issuer):
+	case s.Store.Admits(org, x.Issuer) && (x.Issuer == "" || s.Store.SameProvider(org, x.Org)):
 		return nil
 	case x.Issuer == "":
 		return domain.ErrSSORequired

@@ -25,6 +25,7 @@ type BeginSession struct {
 	UserAgent   string
 	Correlation string
 
+	once      string           // names what gives one session, like a code; "": nothing does
 	expiresAt time.Time        // zero: after domain.SessionTTL
 	switched  domain.SessionID // that was switched away from
 }
@@ -50,12 +51,19 @@ func (h *Handler) BeginSession(ctx context.Context, c BeginSession) (s BegunSess
 	now := h.now()
 	r := Request{By: domain.Principal{ID: string(c.User.ID), Org: c.Org, User: c.User.ID}, CommandID: uuid.NewString(), Correlation: c.Correlation}
 	s.Session = domain.Session{ID: domain.NewSessionID(r.CommandID), User: c.User.ID, Org: c.Org, Method: c.Method, Issuer: c.Issuer, IP: c.IP, UserAgent: shortText(c.UserAgent), CreatedAt: now, ExpiresAt: c.expiresAt}
+	if c.once != "" { // its command is found again, and so is a request with a fingerprint
+		r.CommandID, r.Fingerprint = c.once, "once"
+		s.ID = domain.NewSessionID(r.CommandID)
+	}
 	if s.ExpiresAt.IsZero() {
 		s.ExpiresAt = now.Add(domain.SessionTTL).Truncate(time.Second) // a token has seconds
 	}
 	o, err := h.onSessions(ctx, c.Org, c.User.ID, r, func(all domain.Sessions) (domain.Event, error) {
 		return all.Create(domain.CreateSession{Principalled: domain.Principalled{At: now, By: r.By}, Session: s.Session, Switched: c.switched})
 	})
+	if err == nil && (o.replayed || !o.changed) {
+		err = domain.ErrSSOCode
+	}
 	if err != nil {
 		return s, err
 	}

@@ -17,6 +17,8 @@ type PeopleIndex interface {
 	SessionsOf(domain.OrgID, domain.UserID) (domain.Sessions, eventstore.Position, error)
 	// OrganizationsOf are those that a user is a member of.
 	OrganizationsOf(domain.UserID) ([]domain.OrgID, error)
+	// Identified is the user who logs in by an identity.
+	Identified(domain.Identity) (u domain.User, found bool, err error)
 }
 
 // MembersResult are an organization's members, as far as a command was about them. Position is

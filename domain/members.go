@@ -81,6 +81,7 @@ const (
 	MemberLeft      RemovalReason = "left"
 	MemberRemoved   RemovalReason = "removed"
 	RemovedWithUser RemovalReason = "user_removed"
+	RemovedBySSO    RemovalReason = "sso" // the organization's provider names no group that has a role
 )
 
 // InvitationCreated invited an address. Inviter is the member who did; "": it was the installation, or

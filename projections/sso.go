@@ -27,8 +27,8 @@ type ssoTable struct {
 
 // An ssoPolicy is which sessions are good in an organization.
 type ssoPolicy struct {
-	issuer   string
-	enforced bool
+	issuer, client string
+	enforced       bool
 }
 
 func newSSOTable(s *Store, state tableState) table {
@@ -76,7 +76,7 @@ func (t *ssoTable) writeSSO(r rowMap, b eventstore.Batch) error {
 func (t *ssoTable) keep(s *domain.SSO) {
 	t.policies = t.policies.without(s.Org.Bytes())
 	if s.Exists() {
-		t.policies = t.policies.with(s.Org.Bytes(), ssoPolicy{s.Issuer, s.Enforced})
+		t.policies = t.policies.with(s.Org.Bytes(), ssoPolicy{s.Issuer, s.ClientID, s.Enforced})
 	}
 }
 
@@ -113,4 +113,13 @@ func (s *Store) Admits(org domain.OrgID, issuer string) bool {
 	p, _ := s.ssoPolicies.Load().get(org.Bytes())
 	d := domain.SSODefinition{Issuer: p.issuer, Enforced: p.enforced}
 	return d.Admits(issuer)
+}
+
+// SameProvider reports whether two organizations have the same client of the same provider: another
+// client may be for other people.
+func (s *Store) SameProvider(one, other domain.OrgID) bool {
+	policies := s.ssoPolicies.Load()
+	p, _ := policies.get(one.Bytes())
+	o, _ := policies.get(other.Bytes())
+	return p.issuer == o.issuer && p.client == o.client
 }

@@ -59,11 +59,23 @@ func (t *peopleTable) writeUser(r rowMap, record *eventstore.Record) error {
 func writeIdentity(r rowMap, id [idSize]byte, e domain.Event) error {
 	switch e := e.(type) {
 	case domain.IdentityLinked:
+		if other, err := identified(r, e.Identity, id); other || err != nil {
+			return err
+		}
 		return r.set(identityRow(e.Identity), id[:])
 	case domain.IdentityUnlinked:
+		if other, err := identified(r, e.Identity, id); other || err != nil {
+			return err
+		}
 		return r.delete(identityRow(e.Identity))
 	}
 	return nil
+}
+
+// identified reports whether an identity is another user's: of two who link it at once, the first has it.
+func identified(r rowMap, i domain.Identity, id [idSize]byte) (other bool, err error) {
+	_, err = r.get(identityRow(i), func(v []byte) error { other = string(v) != string(id[:]); return nil })
+	return other, err
 }
 
 func addressRow(email string) []byte {
@@ -108,6 +120,15 @@ func (s *Store) Account(email string) (u domain.User, found bool, err error) {
 
 // UserByIdentity finds the user whom a provider knows; domain.ErrUserNotFound.
 func (s *Store) UserByIdentity(i domain.Identity) (UserRow, error) { return s.userBy(identityRow(i)) }
+
+// Identified is the user whom a provider knows, as UserByIdentity has them.
+func (s *Store) Identified(i domain.Identity) (u domain.User, found bool, err error) {
+	row, err := s.UserByIdentity(i)
+	if errors.Is(err, domain.ErrUserNotFound) {
+		return u, false, nil
+	}
+	return row.User, err == nil, err
+}
 
 // UserByDirectory finds the member whom an organization's directory has an id for;
 // domain.ErrUserNotFound.
