@@ -24,6 +24,13 @@ func benchmark(b *testing.B, ask func(*desk, *verify.Answer) error) {
 	d.knows(domain.Attributes{"discord_id": "8"}, domain.Attributes{})
 	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "policy", Owner: "user", Scopes: []string{"a:read", "b:read", "c:*"}, AllowedCIDRs: []string{"198.51.100.0/24", "192.0.2.0/24"},
 		RateLimits: []domain.RateLimit{{Limit: 1 << 40, Window: domain.Duration(time.Minute)}, {Limit: 1 << 40, Window: domain.Duration(time.Hour)}}}, Keyspace: "policy"})
+	planned := domain.NewOrgID("planned")
+	d.put(eventstore.PlanRef("plan"), domain.PlanDefined{Name: "plan", Header: at, Definition: domain.PlanDefinition{ProgrammaticAccess: true, KeysAtMost: new(10),
+		UsesAMonth: new(int64(1 << 40)), UsesAMonthPerOwner: new(int64(1 << 40)), UsesAMonthPerKey: new(int64(1 << 40))}})
+	d.put(eventstore.OrganizationRef(planned), domain.OrganizationCreated{ID: planned, Header: at})
+	d.put(eventstore.OrganizationRef(planned), domain.OrganizationUpdated{Plan: new("plan"), Header: at})
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "planned", Owner: "user"}, Org: planned})
+	d.asker = domain.Principal{ID: "gateway", Org: domain.Installation}
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {
@@ -40,7 +47,7 @@ func benchmark(b *testing.B, ask func(*desk, *verify.Answer) error) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	for name, secret := range map[string]string{"plain": "good", "limited": "limited", "unknown": "none"} {
+	for name, secret := range map[string]string{"plain": "good", "limited": "limited", "unknown": "none", "planned": "planned"} {
 		b.Run(name, func(b *testing.B) {
 			benchmark(b, func(d *desk, a *verify.Answer) error {
 				return d.Verify(context.Background(), &verify.Request{Secret: secret, By: d.asker}, a)
