@@ -23,7 +23,7 @@ var readings = map[string]func(domain.Reading) domain.Sum{
 // the caller was refused. It is the same work for what is another organization's and for what does
 // not exist.
 func (s *server) record(r *http.Request, p domain.Principal, route routePermission, err error) {
-	switch of := readings[route.scope]; {
+	switch of := readingOf(r, p, route); {
 	case err != nil:
 		s.Commands.RecordRefusal(p, route.pattern, route.scope, err)
 	case of != nil:
@@ -31,6 +31,15 @@ func (s *server) record(r *http.Request, p domain.Principal, route routePermissi
 		from, to, _ := parseTimes(query) // the handler has refused what is none
 		s.Commands.RecordRead(commands.DataRead{By: p, Org: s.organizationRead(r, p), Of: of, Route: route.pattern, Filter: s.readFilter(r, query, route.pattern), From: from, To: to})
 	}
+}
+
+// readingOf is the event of what a route shows, if it shows data of others: one's own sessions are
+// listed without a scope.
+func readingOf(r *http.Request, p domain.Principal, route routePermission) func(domain.Reading) domain.Sum {
+	if user := r.URL.Query().Get("user_id"); route.id == "listSessions" && user != "" && user != string(p.User) {
+		return readings["sessions:read"]
+	}
+	return readings[route.scope]
 }
 
 // organizationRead is the organization that a request read of, whose auditors are told; the

@@ -134,3 +134,23 @@ func TestRefusalsAreOnRecord(t *testing.T) {
 		t.Errorf("of callers who are not known: %v", got)
 	}
 }
+
+// TestReadingSessionsOfOthersIsOnRecord by the person who did, and one's own are not.
+func TestReadingSessionsOfOthersIsOnRecord(t *testing.T) {
+	s := start(t)
+	org := s.org("acme")
+	ann, bob := s.person("ann"), s.person("bob")
+	ann.joins(org, "admin")
+	bob.joins(org, "member")
+	admin := ann.logIn(org)
+	s.must(admin, "GET", "/v1/sessions", "")
+	s.must(admin, "GET", "/v1/sessions?user_id="+string(ann.id), "")
+	s.must(admin, "GET", "/v1/sessions?user_id="+string(bob.id), "")
+	s.must(admin, "GET", "/v1/keys", "")
+	if status, _, _ := s.do(bob.logIn(org), "GET", "/v1/keys", ""); status != 403 {
+		t.Errorf("a member lists keys: %d", status)
+	}
+	s.expectRecord(s.root, string(ann.id), "keys.read "+org+` {"count":1,"route":"GET /v1/keys"}`,
+		"sessions.read "+org+` {"count":1,"filter":{"user_id":"`+string(bob.id)+`"},"route":"GET /v1/sessions"}`)
+	s.expectRecord(s.root, string(bob.id), "access.refused "+org+` {"code":"scope_missing","count":1,"route":"GET /v1/keys","scope":"keys:read"}`)
+}
