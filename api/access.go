@@ -39,6 +39,9 @@ func readingOf(r *http.Request, p domain.Principal, route routePermission) func(
 	if user := r.URL.Query().Get("user_id"); route.id == "listSessions" && user != "" && user != string(p.User) {
 		return readings["sessions:read"]
 	}
+	if route.id == "listInvitations" { // which takes the scope to invite
+		return readings["members:read"]
+	}
 	return readings[route.scope]
 }
 
