@@ -122,7 +122,7 @@ func encodedOrg(e string) string { return e[credentialOrg:credentialState] }
 
 // OrgBytes is the organization; of a key, without spelling its id.
 func (c *Credential) OrgBytes() [idSize]byte {
-	if c.Session != "" {
+	if c.encoded == "" { // of a session that has ended
 		return c.Org.Bytes()
 	}
 	return [idSize]byte([]byte(encodedOrg(c.encoded)))

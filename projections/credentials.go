@@ -21,6 +21,13 @@ type Credential struct {
 	encoded string // what it was decoded from
 }
 
+// Copy puts from into c, whose slices it uses again: from can be shared by readers.
+func (c *Credential) Copy(from *Credential) {
+	scopes, networks, limits := c.Scopes[:0], c.AllowedCIDRs[:0], c.RateLimits[:0]
+	*c = *from
+	c.Scopes, c.AllowedCIDRs, c.RateLimits = append(scopes, from.Scopes...), append(networks, from.AllowedCIDRs...), append(limits, from.RateLimits...)
+}
+
 // ofSession is what a session has beside.
 type ofSession struct {
 	Session   domain.SessionID // "": it is a key

@@ -19,6 +19,17 @@ func (v *Verifier) Record(ctx context.Context, org domain.OrgID, u *domain.KeyUs
 	return v.recorder.record(ctx, use{u, org, 0}, deadline)
 }
 
+// KnownSessions is how many tokens of sessions are remembered.
+func (v *Verifier) KnownSessions() (n int) {
+	for i := range v.sessions.shards {
+		n += len(v.sessions.shards[i].young) + len(v.sessions.shards[i].old)
+	}
+	return n
+}
+
+// SetMaxYoungSessions makes fewer be remembered until the test ends.
+func SetMaxYoungSessions(t *testing.T, n int) { set(t, &maxYoungSessions, n) }
+
 // SetUseTimeout makes requests wait less for the ledger until the test ends.
 func SetUseTimeout(t *testing.T, d time.Duration) { set(t, &useTimeout, d) }
 

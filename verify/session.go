@@ -1,7 +1,10 @@
 package verify
 
 import (
+	"crypto/sha256"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keytrail/keytrail/domain"
@@ -13,15 +16,18 @@ import (
 // findBySession looks up the session whose token is presented, as it is now. Its scopes are those of
 // the user's role, and what the keyspace adds to that.
 func (v *Verifier) findBySession(r *Request, a *Answer) (found bool, err error) {
-	if v.tokens == nil || r.KeysOnly || len(r.Secret) > token.MaxSize || !token.Looks(r.Secret) {
+	if v.tokens == nil || r.KeysOnly || len(r.Secret) > token.MaxSize {
 		return false, nil
+	}
+	a.digest = digestOf(r.Secret)
+	s, known := v.sessions.find(&a.digest)
+	if known && s.recall(r.Keyspace, a) {
+		return true, nil
 	}
 	policy, taken := v.sessionPolicy(r.Keyspace)
 	if !taken {
 		return false, nil
 	}
-	a.digest = domain.NewSecret(r.Secret).Digest()
-	s, known := v.sessions.find(&a.digest)
 	keys := v.store.SessionKeys()
 	if !known {
 		if s, err = v.checkSession(r.Secret, keys.Generations(a.at)); err != nil {
@@ -36,11 +42,8 @@ func (v *Verifier) findBySession(r *Request, a *Answer) (found bool, err error) 
 	if found, err = v.store.SessionCredential(domain.SessionID(s.ID), c); err != nil {
 		return false, err
 	}
-	switch {
-	case !found:
+	if !found {
 		s.ended(c)
-	case !known:
-		v.sessions.keep(a.digest, s)
 	}
 	if c.Keyspace = r.Keyspace; policy != nil {
 		c.Scopes = append(c.Scopes, policy.ScopesOf(c.Role)...)
@@ -48,7 +51,22 @@ func (v *Verifier) findBySession(r *Request, a *Answer) (found bool, err error) 
 	if !signed.Until.IsZero() {
 		c.ValidUntil = signed.Until.UnixMilli()
 	}
+	if found {
+		s.remember(r.Keyspace, a)
+		if !known {
+			v.sessions.keep(a.digest, s)
+		}
+	}
 	return true, nil
+}
+
+// digestOf is the digest of a token, which mostly is not copied to the heap for that.
+func digestOf(text string) domain.Digest {
+	var short [1 << 10]byte
+	if len(text) > len(short) {
+		return domain.NewSecret(text).Digest()
+	}
+	return sha256.Sum256(short[:copy(short[:], text)])
 }
 
 // sessionPolicy is what a keyspace says of sessions, and whether it takes them: one does that says
@@ -80,16 +98,41 @@ func (v *Verifier) unchangedSession(r *Request, a *Answer) (bool, error) {
 	return v.store.UnchangedSession(&a.Credential)
 }
 
-// A knownSession is what a token said that was checked. It does not change.
+// A knownSession is what a token said that was checked.
 type knownSession struct {
 	token.SessionClaims
 	generation int // of the key that signed it
+	found      atomic.Pointer[foundSession]
+}
+
+// A foundSession is what was found last for a token. It is good while the read model stands where it
+// stood: to find it takes a look-up for each of what a session hangs on. It does not change.
+type foundSession struct {
+	version    uint64 // of the read model
+	keyspace   string // that was asked for
+	credential projections.Credential
+}
+
+func (s *knownSession) recall(keyspace string, a *Answer) bool {
+	f := s.found.Load()
+	if f == nil || f.version != a.version || f.keyspace != keyspace {
+		return false
+	}
+	a.Credential.Copy(&f.credential)
+	return true
+}
+
+func (s *knownSession) remember(keyspace string, a *Answer) {
+	f := &foundSession{version: a.version, keyspace: strings.Clone(keyspace)}
+	f.credential.Copy(&a.Credential)
+	f.credential.Keyspace = f.keyspace
+	s.found.Store(f)
 }
 
 func (v *Verifier) checkSession(text string, generations []int) (*knownSession, error) {
 	claims, generation, err := v.tokens.CheckSession(text, generations)
 	claims.Issuer, claims.Email = "", "" // which are of no use here
-	return &knownSession{claims, generation}, err
+	return &knownSession{SessionClaims: claims, generation: generation}, err
 }
 
 // ended puts a session that is not there any more into a credential, by what its token said.
@@ -113,11 +156,10 @@ type sessionShard struct {
 	young, old map[domain.Digest]*knownSession
 }
 
-// They bound the memory to some 20 MB.
-const (
-	sessionShards    = 64
-	maxYoungSessions = 512
-)
+const sessionShards = 64
+
+// maxYoungSessions bounds the memory to some 20 MB; tests lower it.
+var maxYoungSessions = 512
 
 func (k *knownSessions) shard(d *domain.Digest) *sessionShard {
 	return &k.shards[d[len(d)-1]%sessionShards]

@@ -332,16 +332,19 @@ func (r *Request) use(a *Answer) domain.UseRequest {
 // find looks up the key that the secret is of, or that a derived token stands for, or the session.
 func (v *Verifier) find(r *Request, a *Answer) (found bool, err error) {
 	a.ByToken = false
-	if presentable(r.Secret) && v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
-		a.digest = domain.NewSecret(r.Secret).Digest()
-		if found, err = v.store.Credential(&a.digest, r.By.Reach(), &a.Credential); found || err != nil {
+	if token.Looks(r.Secret) { // first: a look-up among the keys finds nothing, and may take long
+		if found, err = v.findByToken(r, a); found || err != nil {
+			return found, err
+		}
+		if found, err = v.findBySession(r, a); found || err != nil {
 			return found, err
 		}
 	}
-	if found, err = v.findByToken(r, a); found || err != nil {
-		return found, err
+	if presentable(r.Secret) && v.store.Keyspaces().Possible(r.Keyspace, r.Secret) {
+		a.digest = domain.NewSecret(r.Secret).Digest()
+		return v.store.Credential(&a.digest, r.By.Reach(), &a.Credential)
 	}
-	return v.findBySession(r, a)
+	return false, nil
 }
 
 // instant is the present time to the millisecond, as it is recorded.

@@ -22,7 +22,14 @@ func (i *Issuer) Sign(c Claims) (string, error) {
 }
 
 // Check reads a derived token that this issuer signed, whatever its time.
-func (i *Issuer) Check(text string) (c Claims, err error) {
+func (i *Issuer) Check(text string) (Claims, error) {
+	if headerOf(text) != i.derived.header { // before anything is allocated: it may be a session
+		return Claims{}, ErrNotValid
+	}
+	return i.check(text)
+}
+
+func (i *Issuer) check(text string) (c Claims, err error) {
 	if err := i.derived.check(text, &c); err != nil || c.Expiry <= 0 {
 		return Claims{}, ErrNotValid
 	}
