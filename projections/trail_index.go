@@ -82,6 +82,10 @@ func (s *Store) termsOf(q eventstore.UseQuery) (terms []term) {
 }
 
 func (s *Store) isOf(key domain.KeyID, org domain.OrgID) bool {
+	if key.IsSession() {
+		x, err := s.Session(domain.SessionID(key)) // of one that has ended nothing is known
+		return err == nil && x.Org == org
+	}
 	_, err := s.Key(domain.Only(org), key)
 	return err == nil
 }
