@@ -91,10 +91,10 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	m.set(func() {
 		gauge(leader, flag(m.leads))
+		gauge(failing, flag(m.failing))
 		if !m.leads {
 			return
 		}
-		gauge(failing, flag(m.failing))
 		gauge(lagEvents, float64(m.lag))
 		age := 0.0
 		if !m.oldest.IsZero() {
