@@ -47,7 +47,7 @@ func startSignedOn(t testing.TB, dir string) *service {
 	ctx, stop := context.WithCancel(context.Background())
 	s := startWith(t, nil, func(o *api.Options) {
 		o.Merkle = audit.NewLog(o.Ledger)
-		o.Commands = commands.New(o.Ledger, commands.Options{Index: o.Store, Keys: keyIndex{o.Store}, Keyspaces: o.Store, People: o.Store, Directories: o.Store, Plans: o.Store, Quotas: o.Store, Sinks: o.Store, DataKeys: o.Ledger, Tokens: o.Tokens,
+		o.Commands = commands.New(o.Ledger, commands.Options{Index: o.Store, Keys: keyIndex{o.Store}, Keyspaces: o.Store, People: o.Store, Directories: o.Store, Plans: o.Store, Quotas: o.Store, Sinks: o.Store, DataKeys: o.Ledger, Tokens: o.Tokens, LogIns: o.Store,
 			Trail: trailSigning{o.Merkle, keys}, Origin: "keys.example.com"})
 		if _, err := o.Commands.BeginTrail(t.Context(), ""); err != nil {
 			t.Fatal(err)

@@ -237,11 +237,11 @@ var bodies = map[string]func(w *walk, org string) string{
 
 // beyond are the answers to operations that cannot succeed here: what refuses them comes after
 // the permission.
-var beyond = map[string]string{"revealKey": "409", "readSSO": "404", "testSink": "503"}
+var beyond = map[string]string{"revealKey": "409", "linkIdentity": "503", "readSSO": "404", "testSink": "503"}
 
 // strangers are the answers to callers without credentials, of open routes.
 var strangers = map[string]int{"revokeSelf": 401, "reportLeaks": 202, "reportGitHubLeaks": 404, "deriveToken": 401, "keySet": 200, "authorize": 401,
-	"livez": 200, "readyz": 200, "metrics": 200, "openapi": 200, "docs": 200, "docsFile": 200, "acceptInvitation": 404, "logIn": 401, "resetPassword": 404, "beginSSO": 503, "finishSSO": 503}
+	"livez": 200, "readyz": 200, "metrics": 200, "openapi": 200, "docs": 200, "docsFile": 200, "acceptInvitation": 404, "logIn": 401, "resetPassword": 404, "beginSSO": 503, "exchangeCode": 503, "finishSSO": 503}
 
 // example is the body of an operation in the document.
 func (w *walk) example(id string) string {
