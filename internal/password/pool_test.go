@@ -52,9 +52,11 @@ func TestAFloodTakesItsShare(t *testing.T) {
 		if part := took.Seconds() / (minute.Seconds() * float64(runtime.GOMAXPROCS(0))); part > 0.15 || part < 0.11 {
 			t.Errorf("hashing took %.3f of the processor", part)
 		}
+		p.mu.Lock()
 		if n := p.queues[Strangers].length; n > maxWaiting {
 			t.Errorf("%d wait", n)
 		}
+		p.mu.Unlock()
 		stop()
 		flood.Wait()
 		if p.free != max(1, runtime.GOMAXPROCS(0)/4) || len(p.queues[Strangers].waiting)+len(p.queues[Strangers].order)+p.queues[Strangers].length != 0 {
