@@ -264,6 +264,7 @@ func TestWhoManagesUsersIsNoOperator(t *testing.T) {
 	clerk := domain.Principal{ID: "clerk", Org: domain.Installation, Scopes: []string{"users:*", "members:*"}}
 	for name, err := range map[string]error{
 		"address": second(f.UpdateUser(t.Context(), commands.UpdateUser{Request: by(clerk), User: ada.ID, Email: new("clerk@example.com")})),
+		"reset":   second(f.RequestPasswordReset(t.Context(), commands.RequestPasswordReset{Request: by(clerk), User: ada.ID})),
 		"disable": second(f.DisableUser(t.Context(), commands.DisableUser{Request: by(clerk), User: ada.ID})),
 		"remove":  second(f.RemoveUser(t.Context(), commands.RemoveUser{Request: by(clerk), User: ada.ID})),
 	} {

@@ -27,6 +27,9 @@ type PasswordResetResult struct {
 
 // RequestPasswordReset carries out c. A token that the user had before is not good any more.
 func (h *Handler) RequestPasswordReset(ctx context.Context, c RequestPasswordReset) (PasswordResetResult, error) {
+	if err := h.mayManage(ctx, c.By, c.User); err != nil {
+		return PasswordResetResult{}, err
+	}
 	var random [32]byte
 	if _, err := io.ReadFull(h.random, random[:]); err != nil {
 		return PasswordResetResult{}, err
