@@ -195,7 +195,7 @@ func (s *server) peopleRoutes() {
 	route(s, "listMembers", "GET /v1/organizations/{org}/members", scoped("members:read"), 200, "List the members of an organization", s.listMembers)
 	route(s, "readMember", "GET /v1/organizations/{org}/members/{user}", scoped("members:read"), 200, "Read a member", s.readMember)
 	route(s, "putMember", "PUT /v1/organizations/{org}/members/{user}", scoped(membersWriteScope), 200, "Make a user a member, or give a member another role", s.putMember)
-	route(s, "removeMember", "DELETE /v1/organizations/{org}/members/{user}", withoutScope("members may leave; to remove another one takes `members:write`"), 204, "End a membership", s.removeMember)
+	route(s, "removeMember", "DELETE /v1/organizations/{org}/members/{user}", withoutScope("members may leave; to remove another one takes `members:write`"), 200, "End a membership", s.removeMember)
 	route(s, "listRoles", "GET /v1/organizations/{org}/roles", scoped("members:read"), 200, "List the roles of an organization", s.listRoles)
 	route(s, "readRole", "GET /v1/organizations/{org}/roles/{role}", scoped("members:read"), 200, "Read a role", s.readRole)
 	route(s, "putRole", "PUT /v1/organizations/{org}/roles/{role}", scoped(membersWriteScope), 200, "Define a role, or give it other scopes", s.putRole)
@@ -210,7 +210,7 @@ func (s *server) peopleRoutes() {
 	route(s, "updateUser", "PATCH /v1/users/{user}", ofInstallation(domain.UsersWriteScope), 200, "Update a user", s.updateUser)
 	route(s, "disableUser", "POST /v1/users/{user}/disable", ofInstallation(domain.UsersWriteScope), 200, "End a user's sessions, and refuse log-in and keys", s.disableUser)
 	route(s, "enableUser", "POST /v1/users/{user}/enable", ofInstallation(domain.UsersWriteScope), 200, "Let a disabled user in again", s.enableUser)
-	route(s, "removeUser", "DELETE /v1/users/{user}", ofInstallation(domain.UsersWriteScope), 204, "Remove a user for good", s.removeUser)
+	route(s, "removeUser", "DELETE /v1/users/{user}", ofInstallation(domain.UsersWriteScope), 200, "Remove a user for good", s.removeUser)
 }
 
 // evidenceRoutes are those of the Merkle logs, in the formats of C2SP.

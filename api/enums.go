@@ -21,11 +21,15 @@ type (
 	eventType     string
 	sinkType      domain.SinkType
 	sinkFormat    domain.SinkFormat
+	departedKeys  string
 )
 
 func (keyStatus) Schema(huma.Registry) *huma.Schema { return oneOf(domain.StateNames()) }
 func (reason) Schema(huma.Registry) *huma.Schema    { return oneOf(domain.Reasons) }
 func (outcome) Schema(huma.Registry) *huma.Schema   { return oneOf(domain.Outcomes[:]) }
+func (departedKeys) Schema(huma.Registry) *huma.Schema {
+	return oneOf([]departedKeys{revokeDeparted, handOverDeparted})
+}
 func (eventType) Schema(huma.Registry) *huma.Schema { return oneOf(eventTypes) }
 func (sinkType) Schema(huma.Registry) *huma.Schema  { return oneOf(domain.SinkTypeNames()) }
 func (sinkFormat) Schema(huma.Registry) *huma.Schema {

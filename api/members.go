@@ -9,6 +9,7 @@ import (
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -175,9 +176,10 @@ func (s *server) putMember(ctx context.Context, p domain.Principal, in *putMembe
 type removeMemberRequest struct {
 	WriteHeaders
 	MemberPath
+	Body *DepartureBody `required:"false"`
 }
 
-func (s *server) removeMember(ctx context.Context, p domain.Principal, in *removeMemberRequest) (*deletedAnswer, error) {
+func (s *server) removeMember(ctx context.Context, p domain.Principal, in *removeMemberRequest) (*departureAnswer, error) {
 	org, user, err := in.parse(p)
 	if err != nil {
 		return nil, err
@@ -187,8 +189,10 @@ func (s *server) removeMember(ctx context.Context, p domain.Principal, in *remov
 			return nil, err
 		}
 	}
-	result, err := s.Commands.RemoveMember(ctx, commands.RemoveMember{Request: in.request, Org: org, User: user})
-	return s.deletedFromMembers(ctx, result, err)
+	return s.depart(ctx, p, departure{in.request, domain.Only(org), user, in.Body, func() (eventstore.Position, error) {
+		result, err := s.Commands.RemoveMember(ctx, commands.RemoveMember{Request: in.request, Org: org, User: user})
+		return result.Position, err
+	}})
 }
 
 // membersWriteScope lets one change members, roles and invitations.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -14,9 +15,12 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// bulkRevocation is the one management route whose answer may take long: it does many things,
-// each with a deadline.
+// bulkRevocation is the route that revokes many keys.
 const bulkRevocation = "revokeKeys"
+
+// takesLong are the management routes whose answer may take long: they do many things, each with a
+// deadline.
+var takesLong = map[string]bool{bulkRevocation: true, "removeUser": true, "removeMember": true, "putDirectory": true}
 
 // A permission is what a route demands of its caller.
 type permission struct {
@@ -72,6 +76,9 @@ func route[In, Out any](s *server, id, pattern string, need permission, status i
 		}
 		return out, nil
 	})
+	if reflect.TypeFor[Out]() == reflect.TypeFor[departureAnswer]() {
+		s.huma.OpenAPI().Paths[path].Delete.Responses["204"] = &huma.Response{Description: "No Content", Headers: s.huma.OpenAPI().Paths[path].Delete.Responses["200"].Headers}
+	}
 	if method == http.MethodPut && status == http.StatusOK { // which may create
 		responses := s.huma.OpenAPI().Paths[path].Put.Responses
 		responses["201"] = responses["200"]
@@ -104,7 +111,7 @@ func (s *server) prologue(route routePermission) func(huma.Context, func(huma.Co
 			s.problem(w, r, err)
 			return
 		}
-		if route.id != bulkRevocation {
+		if !takesLong[route.id] {
 			until, cancel := context.WithDeadline(ctx.Context(), deadline)
 			defer cancel()
 			ctx = huma.WithContext(ctx, until)

@@ -56,6 +56,45 @@ func TestWhoLeavesTheDirectoryIsOut(t *testing.T) {
 	}
 }
 
+// The address that a directory names is its organization's word: it takes nothing from a user who has
+// it, and keeps nobody from having it.
+func TestADirectoryClaimsNoAddress(t *testing.T) {
+	s, _, key := directory(t)
+	eve := s.must(s.root, "POST", "/v1/users", `{"email":"eve@victim.example","name":"Eve"}`)["id"].(string)
+	if id := s.provision(key, "eve@victim.example"); id == eve {
+		t.Error("a directory got a user of the installation by their address")
+	}
+	s.provision(key, "late@victim.example")
+	if late := s.must(s.root, "POST", "/v1/users", `{"email":"late@victim.example","name":"Late"}`); late["id"] == nil {
+		t.Error("a directory keeps others from an address")
+	}
+	if status, _, text := s.do(key, "DELETE", scimUsers+"/"+eve, ""); status != 404 {
+		t.Errorf("a directory removes a stranger: %d %s", status, text)
+	}
+}
+
+// A member who was there before the directory was connected becomes its user, and leaves with it.
+func TestAMemberIsAdopted(t *testing.T) {
+	s, org, key := directory(t)
+	ada := s.must(s.root, "POST", "/v1/users", `{"email":"ada@acme.example","name":"Ada"}`)["id"].(string)
+	s.must(s.root, "PUT", "/v1/organizations/"+org+"/members/"+ada, `{"role":"admin"}`)
+	if id := s.provision(key, "Ada@acme.example"); id != ada {
+		t.Fatalf("%s became %s", ada, id)
+	}
+	if m := s.must(s.root, "GET", "/v1/organizations/"+org+"/members/"+ada, ""); m["role"] != "admin" {
+		t.Errorf("adopted as %v", m)
+	}
+	if status, _, text := s.do(key, "DELETE", scimUsers+"/"+ada, ""); status != 204 {
+		t.Fatal(status, text)
+	}
+	if status, _, text := s.do(s.root, "GET", "/v1/organizations/"+org+"/members/"+ada, ""); status != 404 {
+		t.Errorf("a member still: %d %s", status, text)
+	}
+	if u := s.must(s.root, "GET", "/v1/users/"+ada, ""); u["status"] != "active" {
+		t.Errorf("the user is %v", u)
+	}
+}
+
 // Every directory's junk is refused in SCIM's format, and none is a fault of the service.
 func TestJunkOfDirectories(t *testing.T) {
 	s, _, key := directory(t)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
 	"github.com/keytrail/keytrail/projections"
 )
 
@@ -171,10 +172,11 @@ func (s *server) enableUser(ctx context.Context, _ domain.Principal, in *changeU
 type removeUserRequest struct {
 	WriteHeaders
 	UserPath
+	Body *DepartureBody `required:"false"`
 }
 
 // removeUser makes the read model catch up first: a membership that it does not know stays.
-func (s *server) removeUser(ctx context.Context, _ domain.Principal, in *removeUserRequest) (*deletedAnswer, error) {
+func (s *server) removeUser(ctx context.Context, p domain.Principal, in *removeUserRequest) (*departureAnswer, error) {
 	id, err := domain.ParseUserID(in.User)
 	if err == nil {
 		err = s.waitForEnd(ctx)
@@ -182,11 +184,10 @@ func (s *server) removeUser(ctx context.Context, _ domain.Principal, in *removeU
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Commands.RemoveUser(ctx, commands.RemoveUser{Request: in.request, User: id})
-	if err == nil {
-		err = s.waitFor(ctx, result.Position)
-	}
-	return &deletedAnswer{uint64(result.Position)}, err
+	return s.depart(ctx, p, departure{in.request, domain.All, id, in.Body, func() (eventstore.Position, error) {
+		result, err := s.Commands.RemoveUser(ctx, commands.RemoveUser{Request: in.request, User: id})
+		return result.Position, err
+	}})
 }
 
 type listUsersRequest struct {
