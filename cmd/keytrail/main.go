@@ -56,7 +56,7 @@ usage; 3 the service cannot be reached; 130 interrupted.`,
 	root.SetErr(errs)
 	c := &client{errs: errs}
 	c.flags(root)
-	root.AddCommand(serveCommand(), keysCommand(c), keyspacesCommand(c), plansCommand(c), orgsCommand(c), usersCommand(c), membersCommand(c), rolesCommand(c), invitationsCommand(c), ownersCommand(c), verifyCommand(c), eventsCommand(c), sinksCommand(c), sessionsCommand(c), auditCommand(c), witnessCommand(), projectionsCommand(c), principalCommand(c), backupCommand(c), restoreCommand(c), healthCommand(c), rootKeyCommand(), keyringCommand(), versionCommand())
+	root.AddCommand(serveCommand(), keysCommand(c), keyspacesCommand(c), plansCommand(c), orgsCommand(c), usersCommand(c), membersCommand(c), rolesCommand(c), invitationsCommand(c), ownersCommand(c), verifyCommand(c), eventsCommand(c), sinksCommand(c), ssoCommand(c), sessionsCommand(c), auditCommand(c), witnessCommand(), projectionsCommand(c), principalCommand(c), backupCommand(c), restoreCommand(c), healthCommand(c), rootKeyCommand(), keyringCommand(), versionCommand())
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() {
 			// Without this a mistyped subcommand would print help and count as done.
