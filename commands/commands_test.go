@@ -18,8 +18,9 @@ import (
 // faulty breaks the real ledger's appends.
 type faulty struct {
 	*eventstore.Ledger
-	refuse  int // appends that fail before they are written
-	loseAck int // appends that fail after they were
+	mu      sync.Mutex // held for the counts while appends run
+	refuse  int        // appends that fail before they are written
+	loseAck int        // appends that fail after they were
 	appends int
 	refused func()      // called at each append that is refused
 	before  func(n int) // before the append number n
@@ -28,23 +29,41 @@ type faulty struct {
 var errFault = errors.New("the network is down")
 
 func (f *faulty) Append(ctx context.Context, ref eventstore.Ref, after eventstore.Position, c eventstore.Command, e domain.Event) (eventstore.Position, error) {
+	n, refuse := f.count()
 	if f.before != nil {
-		f.before(f.appends)
+		f.before(n)
 	}
-	f.appends++
-	if f.refuse > 0 {
-		f.refuse--
+	if refuse {
 		if f.refused != nil {
 			f.refused()
 		}
 		return 0, errFault
 	}
 	p, err := f.Ledger.Append(ctx, ref, after, c, e)
-	if err == nil && f.loseAck > 0 {
-		f.loseAck--
+	if err == nil && f.take(&f.loseAck) {
 		return 0, errFault
 	}
 	return p, err
+}
+
+// count is the number of an append, and whether it is to be refused.
+func (f *faulty) count() (n int, refuse bool) {
+	refuse = f.take(&f.refuse)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.appends++
+	return f.appends - 1, refuse
+}
+
+// take takes one of what is left.
+func (f *faulty) take(left *int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if *left <= 0 {
+		return false
+	}
+	*left--
+	return true
 }
 
 type fixture struct {
