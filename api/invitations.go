@@ -206,11 +206,10 @@ func (s *server) invited(w http.ResponseWriter, r *http.Request) (domain.UserID,
 	if caller.User == "" {
 		return "", domain.ErrSessionNeeded
 	}
-	session, err := s.Store.Session(caller.Session)
-	if err == nil && session.Method == domain.BySSO {
-		err = domain.ErrSSOSession
+	if caller.Issuer != "" {
+		return "", domain.ErrSSOSession
 	}
-	return caller.User, err
+	return caller.User, nil
 }
 
 func (s *server) documentAcceptInvitation() description {

@@ -99,7 +99,7 @@ func (s *server) listSessions(ctx context.Context, p domain.Principal, in *listS
 	a := &sessionsAnswer{}
 	a.Body.Items = []Session{}
 	for _, x := range slices.Backward(all) {
-		if s.Now().Before(x.ExpiresAt) && (user == p.User || reachesSession(p, x)) {
+		if s.Now().Before(x.ExpiresAt) && reachesSession(p, x) {
 			a.Body.Items = append(a.Body.Items, Session{x.ID, x.User, orgOrNull(x.Org), x.Method, x.Issuer, x.IP, x.UserAgent, x.CreatedAt, x.ExpiresAt, x.ID == p.Session})
 		}
 	}
@@ -123,10 +123,10 @@ func sessionsOf(p domain.Principal, named string) (domain.UserID, error) {
 	return user, p.Demand("sessions:read")
 }
 
-// reachesSession reports whether a principal may see another user's session. One without an
-// organization is the installation's.
+// reachesSession reports whether a session is the principal's own, or of an organization within reach.
+// One without an organization is the installation's.
 func reachesSession(p domain.Principal, x domain.Session) bool {
-	return p.Reach().All || x.Org != "" && p.Reaches(x.Org)
+	return p.IsOneself(x.User) || p.Reach().All || x.Org != "" && p.Reaches(x.Org)
 }
 
 type switchSessionRequest struct {
@@ -158,8 +158,12 @@ func (s *server) switchSession(ctx context.Context, p domain.Principal, in *swit
 }
 
 // mayEnter refuses an organization of which the user is no member, as if it did not exist; one that is
-// suspended; and one that does not trust the provider by which the user came.
+// suspended; and one that does not trust the provider by which the user came. Where that user is a
+// member besides is nothing for the provider to learn: it is refused before.
 func (s *server) mayEnter(x domain.Session, org domain.OrgID) error {
+	if x.Issuer != "" && (!s.Store.Admits(org, x.Issuer) || !s.Store.SameProvider(org, x.Org)) {
+		return domain.ErrOtherProvider
+	}
 	if _, err := s.Store.Member(org, x.User); err != nil {
 		if errors.Is(err, domain.ErrMemberNotFound) {
 			err = domain.ErrOrganizationNotFound
@@ -169,13 +173,10 @@ func (s *server) mayEnter(x domain.Session, org domain.OrgID) error {
 	if s.Store.Suspended(org) {
 		return domain.NotAllowed(domain.UseOrgSuspended)
 	}
-	switch {
-	case s.Store.Admits(org, x.Issuer) && (x.Issuer == "" || s.Store.SameProvider(org, x.Org)):
-		return nil
-	case x.Issuer == "":
+	if !s.Store.Admits(org, x.Issuer) {
 		return domain.ErrSSORequired
 	}
-	return domain.ErrOtherProvider
+	return nil
 }
 
 // ownSession is the session that asks.
@@ -219,12 +220,12 @@ func (s *server) revokeSession(ctx context.Context, p domain.Principal, in *revo
 		}
 		x, err = s.Store.Session(id)
 	}
-	if err == nil && x.User != p.User {
-		if !reachesSession(p, x.Session) {
-			err = domain.ErrSessionNotFound
-		} else {
-			err = p.Demand("sessions:write")
-		}
+	switch {
+	case err != nil:
+	case !reachesSession(p, x.Session):
+		err = domain.ErrSessionNotFound
+	case x.User != p.User:
+		err = p.Demand("sessions:write")
 	}
 	if err != nil {
 		return nil, err
@@ -246,7 +247,8 @@ type revokeSessionsRequest struct {
 }
 
 // revokeSessions ends all sessions of a user, but for the one that asks. Those of another user are ended
-// by installation-wide callers alone: they are of all organizations.
+// by installation-wide callers alone: they are of all organizations. Who came by an organization's
+// provider ends their own in that organization.
 func (s *server) revokeSessions(ctx context.Context, p domain.Principal, in *revokeSessionsRequest) (*deletedAnswer, error) {
 	user, err := domain.ParseUserID(in.ID)
 	if err == nil && user != p.User && !p.Reach().All {
@@ -258,11 +260,11 @@ func (s *server) revokeSessions(ctx context.Context, p domain.Principal, in *rev
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Commands.RevokeSessions(ctx, commands.RevokeSessions{Request: in.request, User: user, Kept: keptSession(p, user)})
+	position, err := s.Commands.RevokeSessions(ctx, commands.RevokeSessions{Request: in.request, User: user, Kept: keptSession(p, user)})
 	if err == nil {
-		err = s.waitFor(ctx, result.Position)
+		err = s.waitFor(ctx, position)
 	}
-	return &deletedAnswer{uint64(result.Position)}, err
+	return &deletedAnswer{uint64(position)}, err
 }
 
 func keptSession(p domain.Principal, user domain.UserID) domain.SessionID {

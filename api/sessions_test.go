@@ -52,11 +52,23 @@ func (p *person) joins(org, role string) {
 // logIn gives the token of a new session.
 func (p *person) logIn(org string) string {
 	p.t.Helper()
+	return p.begin(commands.BeginSession{Org: domain.OrgID(org), Method: domain.ByPassword})
+}
+
+// comesBy gives the token of a new session by the provider of an organization.
+func (p *person) comesBy(issuer, org string) string {
+	p.t.Helper()
+	return p.begin(commands.BeginSession{Org: domain.OrgID(org), Method: domain.BySSO, Issuer: issuer})
+}
+
+func (p *person) begin(c commands.BeginSession) string {
+	p.t.Helper()
 	u, err := p.store.User(p.id)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	begun, err := p.commands.BeginSession(p.t.Context(), commands.BeginSession{User: u.User, Org: domain.OrgID(org), Method: domain.ByPassword, IP: "192.0.2.7", UserAgent: "test\n1"})
+	c.User, c.IP, c.UserAgent = u.User, "192.0.2.7", "test\n1"
+	begun, err := p.commands.BeginSession(p.t.Context(), c)
 	if err == nil {
 		err = p.store.WaitFor(p.t.Context(), begun.Position)
 	}

@@ -96,11 +96,7 @@ func (s *server) putSSO(ctx context.Context, p domain.Principal, in *putSSOReque
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := s.issuerOf(p)
-	if err != nil {
-		return nil, err
-	}
-	result, err := s.Commands.SetSSO(ctx, commands.SetSSO{Request: in.request, Org: org, SSODefinition: in.Body.SSODefinition, ClientSecret: in.Body.ClientSecret, SessionIssuer: issuer})
+	result, err := s.Commands.SetSSO(ctx, commands.SetSSO{Request: in.request, Org: org, SSODefinition: in.Body.SSODefinition, ClientSecret: in.Body.ClientSecret})
 	if err == nil {
 		err = s.waitFor(ctx, result.Position)
 	}
@@ -112,15 +108,6 @@ func (s *server) putSSO(ctx context.Context, p domain.Principal, in *putSSOReque
 		status = http.StatusCreated
 	}
 	return s.answerSSO(status, projections.SSORow{SSO: result.SSO, Revision: result.Position}), nil
-}
-
-// issuerOf is the provider by which a caller came, "" if by none.
-func (s *server) issuerOf(p domain.Principal) (string, error) {
-	if p.Session == "" {
-		return "", nil
-	}
-	session, err := s.Store.Session(p.Session)
-	return session.Issuer, err
 }
 
 type deleteSSORequest struct {

@@ -80,15 +80,14 @@ type identityAnswer struct {
 
 // linkIdentity lets the caller log in by a provider from then on.
 func (s *server) linkIdentity(ctx context.Context, p domain.Principal, in *linkIdentityRequest) (*identityAnswer, error) {
-	present, err := s.ownSession(p)
-	if err != nil {
-		return nil, err
+	if p.User == "" {
+		return nil, domain.ErrNoSession
 	}
 	a, err := s.openCode(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.Commands.LinkIdentity(ctx, commands.LinkIdentity{Request: in.request, Identity: a.Identity, Issuer: present.Issuer})
+	u, err := s.Commands.LinkIdentity(ctx, commands.LinkIdentity{Request: in.request, Identity: a.Identity})
 	answer := &identityAnswer{}
 	answer.Body.Identities = orEmpty(u.Identities)
 	return answer, err

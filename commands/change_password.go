@@ -23,6 +23,9 @@ func (h *Handler) ChangePassword(ctx context.Context, c ChangePassword) (UserRes
 	if c.By.User == "" {
 		return UserResult{}, domain.ErrUserNotFound
 	}
+	if !c.By.IsOneself(c.By.User) { // before the password, at which a provider is not to guess
+		return UserResult{}, domain.ErrSSOSession
+	}
 	u, err := h.user(ctx, c.By.User)
 	if err != nil {
 		return UserResult{}, err

@@ -10,13 +10,12 @@ import (
 type LinkIdentity struct {
 	Request
 	Identity domain.Identity
-	Issuer   string // of the provider by which the user is here; "": by none
 }
 
 // LinkIdentity carries out c. A user who is here by a provider has shown nothing to anyone but that
 // provider, which could otherwise make itself a way to other organizations.
 func (h *Handler) LinkIdentity(ctx context.Context, c LinkIdentity) (domain.User, error) {
-	if c.Issuer != "" {
+	if !c.By.IsOneself(c.By.User) {
 		return domain.User{}, domain.ErrSSOSession
 	}
 	of, found, err := h.people.Identified(c.Identity)

@@ -12,8 +12,7 @@ type SetSSO struct {
 	Request `validate:"-"`
 	Org     domain.OrgID `validate:"-"`
 	domain.SSODefinition
-	ClientSecret  *string `json:"client_secret,omitempty" validate:"omitempty,max=500,printable"` // nil: that of before, if it is the same client; "": none
-	SessionIssuer string  `validate:"-"`                                                          // of the provider that the principal's own session is of; "": of none
+	ClientSecret *string `json:"client_secret,omitempty" validate:"omitempty,max=500,printable"` // nil: that of before, if it is the same client; "": none
 }
 
 // SetSSO carries out c.
@@ -25,7 +24,7 @@ func (h *Handler) SetSSO(ctx context.Context, c SetSSO) (SSOResult, error) {
 		return SSOResult{}, domain.InvalidField("issuer", "its host is %s, which single sign-on does not reach unless --sso-networks of the service has it", h.ssoHost(u.Hostname()))
 	}
 	return h.onSSO(ctx, c.Org, c.Request, func(s domain.SSO, m domain.Members) (domain.Event, error) {
-		set := domain.SetSSO{Principalled: h.principalled(c.By), Org: c.Org, Definition: c.SSODefinition, Members: m, Issuer: c.SessionIssuer}
+		set := domain.SetSSO{Principalled: h.principalled(c.By), Org: c.Org, Definition: c.SSODefinition, Members: m}
 		if err := h.sealClientSecret(&set, s, c.ClientSecret); err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ type Principal struct {
 	Scopes  []string
 	User    UserID    // whose session it is; "": it is none
 	Session SessionID // that; "": it is none
+	Issuer  string    // of the provider by which the user came to the session; "": by none
 }
 
 // System acts for the service itself: the first root key, the expiry pass.
@@ -28,6 +29,13 @@ func (p Principal) Reach() Reach {
 
 // Reaches reports whether p may see and change what belongs to org.
 func (p Principal) Reaches(org OrgID) bool { return p.Reach().Includes(org) }
+
+// IsOneself reports whether p acts for a user wherever they are: by a session that the user came to by
+// themselves. One by an organization's provider is good for what is of that organization alone: the
+// provider says who its people are, and could say of anyone there that it is this user.
+func (p Principal) IsOneself(user UserID) bool {
+	return p.User == user && p.User != "" && p.Issuer == ""
+}
 
 // Demand refuses a principal that lacks a scope.
 func (p Principal) Demand(scope string) error {

@@ -104,7 +104,6 @@ type SetSSO struct {
 	Org        OrgID
 	Definition SSODefinition
 	Members    Members // of the organization, with its roles
-	Issuer     string  // of the provider that the principal's own session is of; "": of none
 	HasSecret  bool
 	Sealed     []byte // nil: the client secret stays as it is
 }
@@ -120,7 +119,7 @@ func (s SSO) Set(c SetSSO) (Event, error) {
 			return nil, err
 		}
 	}
-	if c.Definition.Enforced && c.By.Org != Installation && c.Issuer != c.Definition.Issuer {
+	if c.Definition.Enforced && c.By.Org != Installation && c.By.Issuer != c.Definition.Issuer {
 		return nil, ErrSSOUntried
 	}
 	if c.Sealed == nil {

@@ -264,6 +264,8 @@ func (u *User) changeable(p Principal) error {
 	switch {
 	case u.ID == "" || p.Org != Installation && p.User != u.ID:
 		return ErrUserNotFound
+	case p.Org != Installation && !p.IsOneself(u.ID):
+		return ErrSSOSession
 	case u.Status() == RemovedUser:
 		return ErrUserRemoved
 	}
