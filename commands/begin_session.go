@@ -79,7 +79,7 @@ func (h *Handler) BeginSession(ctx context.Context, c BeginSession) (s BegunSess
 // stillRecognised refuses a user of whom there is news that ends sessions.
 func (h *Handler) stillRecognised(ctx context.Context, before domain.User) error {
 	now, err := h.user(ctx, before.ID)
-	if err == nil && (now.Status() != domain.ActiveUser || !now.Ended.At.Equal(before.Ended.At)) {
+	if err == nil && (now.Status() != domain.ActiveUser || now.Ended.Number != before.Ended.Number) {
 		err = domain.ErrInvalidCredentials
 	}
 	return err

@@ -38,10 +38,12 @@ type Identity struct {
 	Subject string `json:"subject"`
 }
 
-// A SessionsEnd is when all sessions of a user ended, but for one.
+// A SessionsEnd is when all sessions of a user ended last, but for one. Two of the same moment are told
+// apart by their number.
 type SessionsEnd struct {
-	At   time.Time `json:"at,omitzero"`
-	Kept SessionID `json:"kept,omitempty"`
+	Number int       `json:"number,omitempty"` // of such ends; 0: there was none
+	At     time.Time `json:"at,omitzero"`
+	Kept   SessionID `json:"kept,omitempty"`
 }
 
 // A UserStatus is what a user is.
@@ -358,20 +360,27 @@ func (u *User) Apply(e Event) {
 			u.Attributes = *e.Attributes
 		}
 	case UserDisabled:
-		u.DisabledAt, u.Ended = e.At, SessionsEnd{At: e.At}
+		u.DisabledAt = e.At
+		u.endSessions(e.At, "")
 	case UserEnabled:
 		u.DisabledAt = time.Time{}
 	case UserRemoved:
-		u.RemovedAt, u.Ended, u.Password, u.Identities, u.Reset = e.At, SessionsEnd{At: e.At}, "", nil, nil
+		u.RemovedAt, u.Password, u.Identities, u.Reset = e.At, "", nil, nil
+		u.endSessions(e.At, "")
 	case PasswordChanged:
-		u.Password, u.PasswordChangedAt, u.Reset, u.Ended = e.Password, e.At, nil, SessionsEnd{e.At, e.Kept}
+		u.Password, u.PasswordChangedAt, u.Reset = e.Password, e.At, nil
+		u.endSessions(e.At, e.Kept)
 	case PasswordResetRequested:
 		u.Reset = &Reset{e.Digest, e.ExpiresAt}
 	case SessionsRevoked:
-		u.Ended = SessionsEnd{e.At, e.Kept}
+		u.endSessions(e.At, e.Kept)
 	case IdentityLinked:
 		u.Identities = append(slices.Clone(u.Identities), e.Identity)
 	case IdentityUnlinked:
 		u.Identities = slices.DeleteFunc(slices.Clone(u.Identities), func(i Identity) bool { return i == e.Identity })
 	}
+}
+
+func (u *User) endSessions(at time.Time, kept SessionID) {
+	u.Ended = SessionsEnd{u.Ended.Number + 1, at, kept}
 }

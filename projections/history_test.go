@@ -97,11 +97,12 @@ type history struct {
 
 	organizations map[domain.OrgID]standing
 	owners        map[[2]string]standing // by organization and owner
+	crowd         *crowd
 }
 
 func newHistory(t *testing.T, l *eventstore.Ledger) *history {
 	h := &history{t: t, rand: rand.New(rand.NewPCG(1, 2)), ledger: l, keys: map[domain.KeyID]*projections.KeyRow{},
-		organizations: map[domain.OrgID]standing{}, owners: map[[2]string]standing{}}
+		organizations: map[domain.OrgID]standing{}, owners: map[[2]string]standing{}, crowd: newCrowd()}
 	for i := range 120 {
 		name := fmt.Sprint("org", i)
 		o := domain.OrganizationCreated{ID: domain.NewOrgID(name), Name: name, Header: domain.Header{At: noon, By: "system"}}

@@ -33,20 +33,23 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 		loaded, stop := run(t, dir, l)
 		defer stop()
 		same(t, "loaded and applied", applied, dump(t, loaded))
-		name := rapid.SampledFrom([]string{"keys", "organizations", "owners", "keyspaces", "sinks", "requests", "org_events"}).Draw(r, "projection")
+		name := rapid.SampledFrom([]string{"keys", "organizations", "owners", "keyspaces", "sinks", "people", "session_keys", "log_ins", "requests", "org_events"}).Draw(r, "projection")
 		rebuilt(t, loaded, name)
 		same(t, "rebuilt and applied", applied, dump(t, loaded))
 		h.checkConditions(loaded)
+		h.checkPeople(loaded)
 		h.some(r)
 		catchUp(t, s, l)
 		catchUp(t, loaded, l)
 		same(t, "followed after a load", dump(t, s), dump(t, loaded))
 		h.checkConditions(loaded)
+		h.checkPeople(loaded)
 		stop()
 		again, stopAgain := run(t, dir, l)
 		defer stopAgain()
 		same(t, "opened again", dump(t, s), dump(t, again))
 		h.checkConditions(again)
+		h.checkPeople(again)
 	})
 }
 
@@ -60,6 +63,7 @@ func (h *history) some(r *rapid.T) {
 		h.change()
 		h.changeOrganization()
 		h.changeOwner()
+		h.changePeople()
 	}
 	for n := range rapid.IntRange(0, 5).Draw(r, "imported") {
 		of := h.keys[rapid.SampledFrom(h.ids).Draw(r, "of")]

@@ -38,7 +38,9 @@ func (t *peopleTable) writeUser(r rowMap, record *eventstore.Record) error {
 	before := u.Ended
 	u.Apply(record.Event)
 	if u.Ended != before {
-		u.ended = record.Position
+		if err := u.endSessions(r, before, record.Position); err != nil {
+			return err
+		}
 	}
 	if err := writeIdentity(r, id, record.Event); err != nil {
 		return err
@@ -53,6 +55,20 @@ func (t *peopleTable) writeUser(r rowMap, record *eventstore.Record) error {
 		return err
 	}
 	return r.set(row(rowUserByCreated, moment(u.CreatedAt), id[:]), nil)
+}
+
+// endSessions notes that all sessions ended at a position. One that had ended before is not kept: who
+// has it asked for that too late.
+func (u *UserRow) endSessions(r rowMap, before domain.SessionsEnd, at eventstore.Position) error {
+	var kept SessionRow
+	if _, err := r.get(sessionRow(u.Ended.Kept), kept.decode); err != nil {
+		return err
+	}
+	if kept.since <= u.ended && kept.ID != before.Kept {
+		u.Ended.Kept = ""
+	}
+	u.ended = at
+	return nil
 }
 
 // writeIdentity keeps whom an identity is of.
