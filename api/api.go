@@ -255,6 +255,9 @@ func (s *server) openRoutes() {
 	s.open("acceptInvitation", "POST /v1/invitations/accept", openTo("the token is the credential"), s.documentAcceptInvitation(), s.acceptInvitation)
 	s.open("deriveToken", "POST /v1/tokens", presentedKey, s.documentDeriveToken(), s.deriveToken)
 	s.open("logIn", "POST /v1/sessions", openTo("the password is the credential"), s.documentLogIn(), s.logIn)
+	for _, at := range []struct{ id, method string }{{"askProduct", "GET"}, {"postToProduct", "POST"}, {"putToProduct", "PUT"}, {"deleteAtProduct", "DELETE"}} {
+		s.open(at.id, at.method+" /v1/products/{keyspace}/{path...}", openTo("the password or the session is the credential"), s.documentProductSession(), s.productSession)
+	}
 	s.open("resetPassword", "POST /v1/passwords/reset", openTo("the token of the reset is the credential"), s.documentResetPassword(), s.resetPassword)
 	keySet := openTo("public keys, for whoever checks a token")
 	if s.Tokens != nil {

@@ -25,15 +25,7 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var org domain.OrgID
-	if ask.Org != "" {
-		if org, err = domain.ParseOrgID(ask.Org); err != nil {
-			return err
-		}
-	}
-	begin := commands.LogIn{Email: ask.Email, Password: domain.NewSecret(ask.Password), Org: org, IP: s.logInAddress(r), UserAgent: r.UserAgent(), Correlation: requestID(r.Context())}
-	u, begun, err := s.Commands.LogIn(r.Context(), begin)
-	answer, err := s.showBegun(r.Context(), u, begun, err)
+	answer, err := s.logInWith(r, ask)
 	if err != nil {
 		return err
 	}
@@ -43,6 +35,19 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusCreated)
 	encode(w, answer.Body)
 	return nil
+}
+
+// logInWith begins a session of who asks.
+func (s *server) logInWith(r *http.Request, ask logInBody) (_ *sessionTokenAnswer, err error) {
+	var org domain.OrgID
+	if ask.Org != "" {
+		if org, err = domain.ParseOrgID(ask.Org); err != nil {
+			return nil, err
+		}
+	}
+	begin := commands.LogIn{Email: ask.Email, Password: domain.NewSecret(ask.Password), Org: org, IP: s.logInAddress(r), UserAgent: r.UserAgent(), Correlation: requestID(r.Context())}
+	u, begun, err := s.Commands.LogIn(r.Context(), begin)
+	return s.showBegun(r.Context(), u, begun, err)
 }
 
 // logInAddress is the client's address; the zero Addr if only a trusted proxy's is known, behind which
@@ -61,15 +66,19 @@ const maxSmallBody = 16 << 10
 
 // takeSmall reads the body of an open request.
 func takeSmall[T any](w http.ResponseWriter, r *http.Request) (ask T, err error) {
-	var body []byte
-	err = readBody(w, domain.ErrPasswordTooLarge, func() error {
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxSmallBody))
-		return err
-	})
+	body, err := takeSmallBody(w, r)
 	if err != nil {
 		return ask, err
 	}
 	return decodeStrict[T](body, "body")
+}
+
+func takeSmallBody(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
+	err = readBody(w, domain.ErrPasswordTooLarge, func() error {
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxSmallBody))
+		return err
+	})
+	return body, err
 }
 
 func (s *server) documentLogIn() description {

@@ -120,6 +120,8 @@ var targets = map[string]func(w *walk, org string) string{
 	"/v1/trail/{stream}/tile/{level}":            func(*walk, string) string { return "0" },
 	"/v1/trail/{stream}/tile/{level}/{index...}": func(*walk, string) string { return "000.p/1" },
 	"/v1/trail/{stream}/tile/entries/{index...}": func(*walk, string) string { return "000.p/1" },
+	"/v1/products/{keyspace}":                    func(*walk, string) string { return "default" },
+	"/v1/products/{keyspace}/{path...}":          func(*walk, string) string { return "login" },
 	"/v1/authorize/{keyspace}":                   func(*walk, string) string { return "default" },
 	"/v1/scim/v2/ResourceTypes/{id}":             func(*walk, string) string { return "User" },
 	"/v1/scim/v2/Schemas/{id}":                   func(*walk, string) string { return "urn:ietf:params:scim:schemas:core:2.0:User" },
@@ -219,6 +221,8 @@ var bodies = map[string]func(w *walk, org string) string{
 	},
 	"updateOrganization": func(*walk, string) string { return `{"name":"globex"}` },
 	"updateSink":         func(*walk, string) string { return `{"name":"m"}` },
+	"removeMember":       func(*walk, string) string { return "" }, // what happens to the keys takes another scope
+	"removeUser":         func(*walk, string) string { return "" },
 	"putDirectory":       func(*walk, string) string { return `{"group_roles":[]}` },
 	"scimCreateUser":     func(w *walk, _ string) string { return w.scimUser() },
 	"scimPutUser":        func(w *walk, _ string) string { return w.scimUser() },
@@ -240,7 +244,9 @@ var bodies = map[string]func(w *walk, org string) string{
 var beyond = map[string]string{"revealKey": "409", "linkIdentity": "503", "readSSO": "404", "testSink": "503"}
 
 // strangers are the answers to callers without credentials, of open routes.
-var strangers = map[string]int{"revokeSelf": 401, "reportLeaks": 202, "reportGitHubLeaks": 404, "deriveToken": 401, "keySet": 200, "authorize": 401,
+var strangers = map[string]int{
+	"askProduct": 404, "postToProduct": 404, "putToProduct": 404, "deleteAtProduct": 404,
+	"revokeSelf": 401, "reportLeaks": 202, "reportGitHubLeaks": 404, "deriveToken": 401, "keySet": 200, "authorize": 401,
 	"livez": 200, "readyz": 200, "metrics": 200, "openapi": 200, "docs": 200, "docsFile": 200, "acceptInvitation": 404, "logIn": 401, "resetPassword": 404, "beginSSO": 503, "exchangeCode": 503, "finishSSO": 503}
 
 // example is the body of an operation in the document.

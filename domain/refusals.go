@@ -20,9 +20,9 @@ var (
 
 	// Unauthenticated: the caller is not known. The texts do not tell an unknown key from a
 	// revoked one: the holder of a key's text need not be its owner.
-	ErrMissingCredentials = refusal(Unauthenticated, "missing_credentials", "send a management key as Authorization: Bearer or X-API-Key")
+	ErrMissingCredentials = refusal(Unauthenticated, "missing_credentials", "send a management key as Authorization: Bearer or X-API-Key, or the token of a session as Bearer")
 	ErrMissingKey         = refusal(Unauthenticated, "missing_credentials", "the request carries no key") // to a gateway's client
-	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key is not valid, or not from this address")
+	ErrInvalidCredentials = refusal(Unauthenticated, "invalid_credentials", "this management key or session is not valid, or not from this address")
 	ErrSSOCode            = refusal(Unauthenticated, "code_not_valid", "the code was used, is older than a minute, or is another log-in's; begin again")
 	ErrNotGitHub          = refusal(Unauthenticated, "signature_invalid", "the body is not signed by a key of GitHub's secret scanning")
 	ErrLogInFailed        = refusal(Unauthenticated, "invalid_credentials", "there is no user with this e-mail address and password")

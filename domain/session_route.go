@@ -128,17 +128,23 @@ func (r *SessionReply) escape(text string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(string(quoted), `"`), `"`)
 }
 
-// Route is the session route of a method and a path; nil if there is none. known is the path's, for other methods.
-func (p *SessionPolicy) Route(method, path string) (route *SessionRoute, known bool) {
-	for i := range p.Routes {
-		if p.Routes[i].Path == path {
-			known = true
-			if p.Routes[i].Method == method {
-				return &p.Routes[i], true
-			}
+// Route is the session route of a method and a path; nil if there is none.
+func (p *SessionPolicy) Route(method, path string) *SessionRoute {
+	i := slices.IndexFunc(p.Routes, func(r SessionRoute) bool { return r.Path == path && r.Method == method })
+	if i < 0 {
+		return nil
+	}
+	return &p.Routes[i]
+}
+
+// Methods are those that a path takes.
+func (p *SessionPolicy) Methods(path string) (all []string) {
+	for _, r := range p.Routes {
+		if r.Path == path {
+			all = append(all, r.Method)
 		}
 	}
-	return nil, known
+	return all
 }
 
 // check refuses what the tags of the fields cannot tell.

@@ -133,6 +133,15 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, err
 	}
+	if header = header.Clone(); header == nil {
+		header = http.Header{}
+	}
+	header.Set("Authorization", "Bearer "+key)
+	return c.sendBare(ctx, method, path, query, header, body)
+}
+
+// sendBare is send without the key.
+func (c *client) sendBare(ctx context.Context, method, path string, query url.Values, header http.Header, body io.Reader) (*http.Response, error) {
 	target := strings.TrimSuffix(c.url, "/") + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -144,7 +153,6 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	for name, values := range header {
 		r.Header[name] = values
 	}
-	r.Header.Set("Authorization", "Bearer "+key)
 	answer, err := c.do(r)
 	if err != nil {
 		return nil, err

@@ -14,17 +14,23 @@ import (
 )
 
 func sessionsCommand(c *client) *cobra.Command {
-	cmd := &cobra.Command{Use: "sessions", Short: "List and end sessions of users, and rotate the key that signs them"}
-	cmd.AddCommand(listSessionsCommand(c), revokeSessionCommand(c), rotateSessionKeyCommand(c))
+	cmd := &cobra.Command{Use: "sessions", Short: "Log in, list and end sessions of users, and rotate the key that signs them",
+		Long: `A session's token is taken wherever a management key is: log in with --token-file FILE, and
+give that as --key-file.`}
+	cmd.AddCommand(logInCommand(c), switchSessionCommand(c), signOutCommand(c), listSessionsCommand(c), revokeSessionCommand(c), rotateSessionKeyCommand(c))
 	return cmd
 }
 
 func listSessionsCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "list USER_ID", Short: "List the sessions of a user", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "list [USER_ID]", Short: "List one's own sessions, or those of another user", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		var answer struct {
 			Items []api.Session `json:"items"`
 		}
-		if err := c.call(cmd.Context(), http.MethodGet, "/v1/sessions", url.Values{"user_id": {args[0]}}, nil, &answer); err != nil {
+		query := url.Values{}
+		if len(args) == 1 {
+			query.Set("user_id", args[0])
+		}
+		if err := c.call(cmd.Context(), http.MethodGet, "/v1/sessions", query, nil, &answer); err != nil {
 			return err
 		}
 		return c.show(cmd, answer.Items, func(w io.Writer) { showSessions(w, answer.Items) })

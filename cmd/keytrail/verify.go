@@ -73,9 +73,12 @@ func noSecret(_ *cobra.Command, args []string) error {
 	return errors.New("a key is read from standard input: arguments can be seen by others")
 }
 
-func readSecret(cmd *cobra.Command) (string, error) {
+func readSecret(cmd *cobra.Command) (string, error) { return readHidden(cmd, "key") }
+
+// readHidden reads a line of standard input, which a terminal does not show.
+func readHidden(cmd *cobra.Command, what string) (string, error) {
 	if f, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(cmd.ErrOrStderr(), "Key: ")
+		fmt.Fprint(cmd.ErrOrStderr(), strings.ToUpper(what[:1])+what[1:]+": ")
 		b, err := term.ReadPassword(int(f.Fd()))
 		fmt.Fprintln(cmd.ErrOrStderr())
 		return string(b), err
@@ -84,9 +87,12 @@ func readSecret(cmd *cobra.Command) (string, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	line = strings.TrimSpace(line)
+	line = strings.TrimRight(line, "\r\n")
+	if what == "key" {
+		line = strings.TrimSpace(line)
+	}
 	if line == "" {
-		return "", errors.New("no key came on standard input")
+		return "", fmt.Errorf("no %s came on standard input", what)
 	}
 	return line, nil
 }

@@ -24,7 +24,7 @@ http {
   access_log off;
   client_body_temp_path $work/body; proxy_temp_path $work/proxy; fastcgi_temp_path $work/fastcgi; uwsgi_temp_path $work/uwsgi; scgi_temp_path $work/scgi;
   $(sed "s|127.0.0.1:8080|$keytrail|; s|127.0.0.1:8081|unix:$work/backend|; s|listen 80;|listen unix:$work/front;|" nginx.conf)
-  server { listen unix:$work/backend; location / { return 200 "key=\$http_x_keytrail_key_id org=\$http_x_keytrail_org_id owner=\$http_x_keytrail_owner scopes=\$http_x_keytrail_scopes keyspace=\$http_x_keytrail_keyspace environment=\$http_x_keytrail_environment name=\$http_x_keytrail_name metadata=\$http_x_keytrail_metadata asked=\$http_x_keytrail_scope\$http_x_keytrail_resource_org_id\$http_x_keytrail_cost\$http_x_keytrail_refuse\$http_x_keytrail_after\$http_x_keytrail_outcome authorization=\$http_authorization api_key=\$http_x_api_key\\n"; } }
+  server { listen unix:$work/backend; location / { return 200 "key=\$http_x_keytrail_key_id org=\$http_x_keytrail_org_id owner=\$http_x_keytrail_owner scopes=\$http_x_keytrail_scopes keyspace=\$http_x_keytrail_keyspace environment=\$http_x_keytrail_environment name=\$http_x_keytrail_name metadata=\$http_x_keytrail_metadata session=\$http_x_keytrail_session_id\$http_x_keytrail_role asked=\$http_x_keytrail_scope\$http_x_keytrail_resource_org_id\$http_x_keytrail_cost\$http_x_keytrail_refuse\$http_x_keytrail_after\$http_x_keytrail_outcome authorization=\$http_authorization api_key=\$http_x_api_key\\n"; } }
 }
 CONF
 cp keytrail-*.conf "$work"
@@ -66,7 +66,7 @@ not() { ! grep -Fqi -- "$1" "$work/answer" || fail "$1 in $(cat "$work/answer")"
 bearer() { echo "Authorization: Bearer $1"; }
 
 # What may pass reaches the backend with its identity, and without the key.
-ask 200 "key=$key org=$org owner=%D0%B8%D0%B2%D0%B0%D0%BD%2C%20100%25 scopes=invoices:read keyspace=shop environment= name=n metadata={\"plan\":\"\\u043f\\u0440\\u043e\"} asked= authorization= api_key=" -H "$(bearer "$good")"
+ask 200 "key=$key org=$org owner=%D0%B8%D0%B2%D0%B0%D0%BD%2C%20100%25 scopes=invoices:read keyspace=shop environment= name=n metadata={\"plan\":\"\\u043f\\u0440\\u043e\"} session= asked= authorization= api_key=" -H "$(bearer "$good")"
 also "X-RateLimit-Limit: 1000"
 also "X-RateLimit-Remaining: 999"
 ask 200 "org=$org" -H "X-API-Key: $good"
@@ -87,7 +87,7 @@ also 'Content-Type: application/problem+json'
 ask 403 '"code":"insufficient_scope"' -H "$(bearer "$narrow")"
 # What a client says of itself reaches neither Keytrail nor the backend.
 spoof=(-H 'X-Keytrail-Owner: admin' -H 'X-Keytrail-Key-Id: key_admin' -H 'X-Keytrail-Org-Id: org_admin' -H 'X-Keytrail-Scopes: *' -H 'X-Keytrail-Environment: admin' -H 'X-Keytrail-Name: admin'
-  -H 'X-Keytrail-Metadata: admin' -H 'X-Keytrail-Keyspace: admin' -H 'X-Keytrail-Scope: admin' -H 'X-Keytrail-Refuse: admin' -H 'X-Keytrail-After: admin' -H 'X-Keytrail-Outcome: admin' -H 'X-Keytrail-Cost: 1000' -H 'X-Keytrail-Resource-Org-Id: org_admin'
+  -H 'X-Keytrail-Metadata: admin' -H 'X-Keytrail-Session-Id: admin' -H 'X-Keytrail-Role: admin' -H 'X-Keytrail-Keyspace: admin' -H 'X-Keytrail-Scope: admin' -H 'X-Keytrail-Refuse: admin' -H 'X-Keytrail-After: admin' -H 'X-Keytrail-Outcome: admin' -H 'X-Keytrail-Cost: 1000' -H 'X-Keytrail-Resource-Org-Id: org_admin'
   -H 'X-Forwarded-Uri: /admin' -H 'X-Original-URI: /admin' -H 'X-Forwarded-Method: ADMIN' -H 'X-Keytrail-Status: 200')
 ask 200 "owner= scopes=invoices:read" -H "$(bearer "$ownerless")" "${spoof[@]}"
 not admin

@@ -2,7 +2,7 @@
 //
 //	go run ./examples/play examples/pingd
 //
-// The folder has a keyspace.yaml, which is applied with the command line, an nginx.conf to be
+// The folder has a keyspace.yaml, and may have a plans.yaml, which are applied with the command line, an nginx.conf to be
 // included in http { }, and a transcript.txt: a request line, headers of it after ">", then the
 // status and the body of the answer, headers of it after "<". Paths below /v1/ are asked of
 // Keytrail with the root key, all others of nginx. «name» in an answer captures what is there,
@@ -57,7 +57,7 @@ func run(folder string) (err error) {
 	}
 	s := stage{folder: folder, work: work}
 	defer s.stop()
-	for _, step := range []func() error{s.startService, s.applyKeyspace, s.startNginx} {
+	for _, step := range []func() error{s.startService, s.applyFiles, s.startNginx} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -129,8 +129,20 @@ func (s *stage) startService() (err error) {
 	return err
 }
 
-func (s *stage) applyKeyspace() error {
-	cmd := exec.Command(s.binary, "keyspaces", "apply", "-f", filepath.Join(s.folder, "keyspace.yaml"))
+// applyFiles applies the keyspace, and the plans if there are some.
+func (s *stage) applyFiles() error {
+	if plans := filepath.Join(s.folder, "plans.yaml"); exists(plans) {
+		if err := s.apply("plans", plans); err != nil {
+			return err
+		}
+	}
+	return s.apply("keyspaces", filepath.Join(s.folder, "keyspace.yaml"))
+}
+
+func exists(file string) bool { _, err := os.Stat(file); return err == nil }
+
+func (s *stage) apply(kind, file string) error {
+	cmd := exec.Command(s.binary, kind, "apply", "-f", file)
 	cmd.Env = append(os.Environ(), "KEYTRAIL_URL=http://"+s.service, "KEYTRAIL_KEY="+s.root)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("apply: %w: %s", err, out)
