@@ -153,7 +153,7 @@ func (s *server) switchSession(ctx context.Context, p domain.Principal, in *swit
 	if err != nil {
 		return nil, err
 	}
-	begun, err := s.Commands.SwitchSession(ctx, commands.SwitchSession{Request: in.request, Present: present, Org: org, IP: callerOf(ctx).IP().String()})
+	begun, err := s.Commands.SwitchSession(ctx, commands.SwitchSession{Request: in.request, Present: present, Org: org, Client: s.Store.SSOClient(present.Org), IP: callerOf(ctx).IP().String()})
 	return s.showBegun(ctx, u.User, begun, err)
 }
 

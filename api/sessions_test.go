@@ -58,7 +58,7 @@ func (p *person) logIn(org string) string {
 // comesBy gives the token of a new session by the provider of an organization.
 func (p *person) comesBy(issuer, org string) string {
 	p.t.Helper()
-	return p.begin(commands.BeginSession{Org: domain.OrgID(org), Method: domain.BySSO, Issuer: issuer})
+	return p.begin(commands.BeginSession{Org: domain.OrgID(org), Method: domain.BySSO, Issuer: issuer, Client: "keytrail"})
 }
 
 func (p *person) begin(c commands.BeginSession) string {

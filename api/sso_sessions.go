@@ -28,11 +28,11 @@ func (s *server) exchangeCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, err := s.openCode(r.Context(), in)
+	a, client, err := s.openCode(r.Context(), in)
 	if err != nil {
 		return err
 	}
-	u, begun, err := s.Commands.LogInBySSO(r.Context(), commands.LogInBySSO{Code: a.Code, Identity: a.Identity, Role: a.Role, Email: a.Email, Name: a.Name,
+	u, begun, err := s.Commands.LogInBySSO(r.Context(), commands.LogInBySSO{Code: a.Code, Identity: a.Identity, Client: client, Role: a.Role, Email: a.Email, Name: a.Name,
 		IP: s.clientIP(r).String(), UserAgent: r.UserAgent(), Correlation: requestID(r.Context())})
 	answer, err := s.showBegun(r.Context(), u, begun, err)
 	if err != nil {
@@ -46,25 +46,26 @@ func (s *server) exchangeCode(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// openCode reads a code, as long as the organization's single sign-on is what it was. All that was
-// written before counts: the code may have been used at another node.
-func (s *server) openCode(ctx context.Context, in ssoCode) (a sso.Assertion, err error) {
+// openCode reads a code, as long as the organization's single sign-on is what it was, and gives the client
+// of that. All that was written before counts: the code may have been used at another node.
+func (s *server) openCode(ctx context.Context, in ssoCode) (a sso.Assertion, clientID string, err error) {
 	if s.SSO == nil {
-		return a, domain.ErrNoPublicURL
+		return a, "", domain.ErrNoPublicURL
 	}
 	if a, err = s.SSO.Open(in.Code, in.Verifier); err != nil {
-		return a, err
+		return a, "", err
 	}
 	if err := s.waitForEnd(ctx); err != nil {
-		return a, err
+		return a, "", err
 	}
-	if _, err := s.ssoClientAt(ctx, a.Identity.Org, a.Revision, domain.ErrSSOCode); err != nil {
-		return a, err
+	client, err := s.ssoClientAt(ctx, a.Identity.Org, a.Revision, domain.ErrSSOCode)
+	if err != nil {
+		return a, "", err
 	}
 	if s.Store.Suspended(a.Identity.Org) {
-		return a, domain.NotAllowed(domain.UseOrgSuspended)
+		err = domain.NotAllowed(domain.UseOrgSuspended)
 	}
-	return a, nil
+	return a, client.ClientID, err
 }
 
 type linkIdentityRequest struct {
@@ -83,7 +84,7 @@ func (s *server) linkIdentity(ctx context.Context, p domain.Principal, in *linkI
 	if p.User == "" {
 		return nil, domain.ErrNoSession
 	}
-	a, err := s.openCode(ctx, in.Body)
+	a, _, err := s.openCode(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
@@ -84,5 +86,49 @@ func TestAProviderReachesNothingBeyondItsOrganization(t *testing.T) {
 	}
 	if status := s.status(ada.logIn(globex), "PUT", "/v1/principal/password", `{"password":"tangent lamp orbit","new_password":"another lamp orbit"}`); status != http.StatusNoContent {
 		t.Errorf("one's own session changes the password: %d", status)
+	}
+}
+
+// TestSessionsEndWithTheClientOfTheirProvider: another client may be for other people, and is no way into
+// organizations that trust it. What has ended does not come back with the provider.
+func TestSessionsEndWithTheClientOfTheirProvider(t *testing.T) {
+	s := start(t)
+	acme, globex := s.org("acme"), s.org("globex")
+	ada := s.person("ada")
+	for _, org := range []string{acme, globex} {
+		ada.joins(org, domain.RoleOwner)
+	}
+	ada.trusts(globex, evil, "of globex")
+	becomes := func(client string, enforced bool) {
+		ada.happens(eventstore.SSORef(domain.OrgID(acme)), domain.SSOUpdated{SSODefinition: domain.SSODefinition{Issuer: evil, ClientID: client, Enforced: enforced}, Header: now()})
+	}
+	ada.trusts(acme, evil, "keytrail")
+	token := ada.comesBy(evil, acme)
+	becomes("keytrail", true)
+	if status := s.status(token, "GET", "/v1/principal", ""); status != 200 {
+		t.Fatalf("with the same client: %d", status)
+	}
+	becomes("of globex", false)
+	if status := s.status(token, "POST", "/v1/sessions/current/switch", `{"org_id":"`+globex+`"}`); status != http.StatusUnauthorized {
+		t.Errorf("with another client it goes on elsewhere: %d", status)
+	}
+	becomes("keytrail", false)
+	if status := s.status(token, "GET", "/v1/principal", ""); status != http.StatusUnauthorized {
+		t.Errorf("it came back: %d", status)
+	}
+	ada.happens(eventstore.SSORef(domain.OrgID(acme)), domain.SSORemoved{Header: now()})
+	second := ada.logIn(acme)
+	ada.trusts(acme, evil, "keytrail")
+	if status := s.status(second, "GET", "/v1/principal", ""); status != 200 {
+		t.Errorf("one by password: %d", status)
+	}
+
+	// The provider is replaced while a log-in is under way.
+	u, err := s.store.User(ada.id)
+	if err == nil {
+		_, err = s.commands.BeginSession(t.Context(), commands.BeginSession{User: u.User, Org: domain.OrgID(acme), Method: domain.BySSO, Issuer: evil, Client: "of before"})
+	}
+	if !errors.Is(err, domain.ErrInvalidCredentials) {
+		t.Errorf("by a client of before: %v", err)
 	}
 }

@@ -21,6 +21,7 @@ type BeginSession struct {
 	Org         domain.OrgID // "": none
 	Method      domain.SessionMethod
 	Issuer      string // of the provider that the user came by; "": none
+	Client      string // of that provider, for which it was
 	IP          string
 	UserAgent   string
 	Correlation string
@@ -42,7 +43,8 @@ type BegunSession struct {
 //  1. The event is on the ledger before there is a token. A crash after it leaves a session that no
 //     user knows of.
 //  2. The user is looked at again: a session that began while the password changed, or the user was
-//     disabled, came by what is no longer good, and ends.
+//     disabled, came by what is no longer good, and ends. So does one by a provider, or a client of
+//     it, that the organization has no more.
 //  3. The token is signed.
 func (h *Handler) BeginSession(ctx context.Context, c BeginSession) (s BegunSession, err error) {
 	if h.tokens == nil {
@@ -68,7 +70,7 @@ func (h *Handler) BeginSession(ctx context.Context, c BeginSession) (s BegunSess
 		return s, err
 	}
 	s.Position = o.position
-	if err := h.stillRecognised(ctx, c.User); err != nil {
+	if err := h.stillRecognised(ctx, c); err != nil {
 		_, endErr := h.EndSession(ctx, EndSession{Request: Request{By: domain.System, Correlation: c.Correlation}, Session: s.Session, Reason: domain.SessionRevoked})
 		return BegunSession{}, errors.Join(err, endErr)
 	}
@@ -76,10 +78,18 @@ func (h *Handler) BeginSession(ctx context.Context, c BeginSession) (s BegunSess
 	return s, err
 }
 
-// stillRecognised refuses a user of whom there is news that ends sessions.
-func (h *Handler) stillRecognised(ctx context.Context, before domain.User) error {
-	now, err := h.user(ctx, before.ID)
-	if err == nil && (now.Status() != domain.ActiveUser || now.Ended.Number != before.Ended.Number) {
+// stillRecognised refuses a user of whom, or of whose provider, there is news that ends sessions.
+func (h *Handler) stillRecognised(ctx context.Context, c BeginSession) error {
+	now, err := h.user(ctx, c.User.ID)
+	if err == nil && (now.Status() != domain.ActiveUser || now.Ended.Number != c.User.Ended.Number) {
+		err = domain.ErrInvalidCredentials
+	}
+	if err != nil || c.Issuer == "" {
+		return err
+	}
+	var has domain.SSO
+	_, err = h.ledger.Load(ctx, eventstore.SSORef(c.Org), 0, func(r eventstore.Record) { has.Apply(r.Event) })
+	if err == nil && (has.Issuer != c.Issuer || has.ClientID != c.Client) {
 		err = domain.ErrInvalidCredentials
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 type LogInBySSO struct {
 	Code        string // names the code that it came by, which is good once
 	Identity    domain.Identity
+	Client      string // of the identity's provider, for which it was
 	Role        string // "": the provider names no group that has one
 	Email, Name string // as the provider has them, "": it has none
 	IP          string
@@ -38,7 +39,7 @@ func (h *Handler) LogInBySSO(ctx context.Context, c LogInBySSO) (u domain.User, 
 	if err = h.giveRole(ctx, c, u); err != nil {
 		return u, s, err
 	}
-	s, err = h.BeginSession(ctx, BeginSession{User: u, Org: c.Identity.Org, Method: domain.BySSO, Issuer: c.Identity.Issuer, IP: c.IP, UserAgent: c.UserAgent,
+	s, err = h.BeginSession(ctx, BeginSession{User: u, Org: c.Identity.Org, Method: domain.BySSO, Issuer: c.Identity.Issuer, Client: c.Client, IP: c.IP, UserAgent: c.UserAgent,
 		Correlation: c.Correlation, once: once})
 	return u, s, err
 }

@@ -11,6 +11,7 @@ type SwitchSession struct {
 	Request
 	Present domain.Session
 	Org     domain.OrgID
+	Client  string // of the provider by which the present one is; "": it is by none
 	IP      string
 }
 
@@ -22,7 +23,7 @@ func (h *Handler) SwitchSession(ctx context.Context, c SwitchSession) (s BegunSe
 	if err != nil {
 		return s, err
 	}
-	s, err = h.BeginSession(ctx, BeginSession{User: u, Org: c.Org, Method: c.Present.Method, Issuer: c.Present.Issuer, IP: c.IP, UserAgent: c.Present.UserAgent,
+	s, err = h.BeginSession(ctx, BeginSession{User: u, Org: c.Org, Method: c.Present.Method, Issuer: c.Present.Issuer, Client: c.Client, IP: c.IP, UserAgent: c.Present.UserAgent,
 		Correlation: c.Correlation, expiresAt: c.Present.ExpiresAt, switched: c.Present.ID})
 	if err != nil {
 		return s, err

@@ -26,7 +26,7 @@ var projections = []projection{
 	{"owners", 1, eventstore.Events, newOwnersTable},
 	{"keyspaces", 1, eventstore.Events, newKeyspacesTable},
 	{"sinks", 1, eventstore.Events, newSinksTable},
-	{"sso", 1, eventstore.Events, newSSOTable},
+	{"sso", 2, eventstore.Events, newSSOTable},
 	{"people", 2, eventstore.Events, newPeopleTable},
 	{"directories", 1, eventstore.Events, direct(applyDirectories)},
 	{"session_keys", 1, eventstore.Events, newSessionKeysTable},

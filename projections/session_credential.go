@@ -35,7 +35,7 @@ func (s *Store) SessionCredential(id domain.SessionID, c *Credential) (found boo
 			return false, err
 		}
 		c.decodeMember(member, since)
-		if c.State == domain.Active && !s.Admits(c.Org, c.Issuer) {
+		if c.State == domain.Active && !s.admitted(c, since) {
 			c.State = domain.Revoked
 		}
 		if _, builtIn := domain.BuiltInRole(c.Role); c.Role != "" && !builtIn {

@@ -7,7 +7,7 @@ import (
 	"github.com/keytrail/keytrail/eventstore"
 )
 
-// rowSSO is the one kind of rows of the sso table: organization → revision, single sign-on. One that
+// rowSSO is the one kind of rows of the sso table: organization → revision, since when it has this provider, single sign-on. One that
 // was removed has a row, too, for its revision.
 const rowSSO = 's'
 
@@ -15,6 +15,7 @@ const rowSSO = 's'
 type SSORow struct {
 	domain.SSO
 	Revision eventstore.Position
+	since    eventstore.Position // of the event that gave it this client of this provider
 }
 
 // An ssoTable writes the rows of single sign-on, and gives the store what sessions depend on of all of
@@ -29,6 +30,7 @@ type ssoTable struct {
 type ssoPolicy struct {
 	issuer, client string
 	enforced       bool
+	since          eventstore.Position
 }
 
 func newSSOTable(s *Store, state tableState) table {
@@ -44,7 +46,7 @@ func (t *ssoTable) resume(r rows, e catalogEntry) error {
 	return r.each([]byte{rowSSO}, func(_, value []byte) error {
 		var s SSORow
 		err := s.decode(value)
-		t.keep(&s.SSO)
+		t.keep(&s)
 		return err
 	})
 }
@@ -63,9 +65,12 @@ func (t *ssoTable) writeSSO(r rowMap, b eventstore.Batch) error {
 		if err != nil {
 			return err
 		}
-		s.Apply(record.Event)
-		t.keep(&s.SSO)
-		if err := setJSON(r, ssoRow(record.Org), number(uint64(record.Position)), s.SSO); err != nil {
+		before := s.SSODefinition
+		if s.Apply(record.Event); !s.SameProvider(&before) {
+			s.since = record.Position
+		}
+		t.keep(&s)
+		if err := setJSON(r, ssoRow(record.Org), append(number(uint64(record.Position)), number(uint64(s.since))...), s.SSO); err != nil {
 			return err
 		}
 	}
@@ -73,10 +78,10 @@ func (t *ssoTable) writeSSO(r rowMap, b eventstore.Batch) error {
 }
 
 // keep puts what sessions depend on into the next set that is published.
-func (t *ssoTable) keep(s *domain.SSO) {
+func (t *ssoTable) keep(s *SSORow) {
 	t.policies = t.policies.without(s.Org.Bytes())
 	if s.Exists() {
-		t.policies = t.policies.with(s.Org.Bytes(), ssoPolicy{s.Issuer, s.ClientID, s.Enforced})
+		t.policies = t.policies.with(s.Org.Bytes(), ssoPolicy{s.Issuer, s.ClientID, s.Enforced, s.since})
 	}
 }
 
@@ -84,7 +89,8 @@ func ssoRow(org domain.OrgID) []byte { b := org.Bytes(); return row(rowSSO, b[:]
 
 func (s *SSORow) decode(v []byte) error {
 	n, v := cutNumber(v)
-	s.Revision = eventstore.Position(n)
+	since, v := cutNumber(v)
+	s.Revision, s.since = eventstore.Position(n), eventstore.Position(since)
 	return json.Unmarshal(v, &s.SSO)
 }
 
@@ -107,12 +113,30 @@ func (s *Store) SSO(org domain.OrgID) (found SSORow, err error) {
 	return found, err
 }
 
-// Admits reports whether a session that came by the provider with that issuer, "": by none, is good in
-// an organization. It takes no lock.
+// Admits reports whether a session that came by the provider with that issuer, "": by none, can begin
+// in an organization. It takes no lock.
 func (s *Store) Admits(org domain.OrgID, issuer string) bool {
 	p, _ := s.ssoPolicies.Load().get(org.Bytes())
+	return p.admits(issuer)
+}
+
+func (p *ssoPolicy) admits(issuer string) bool {
 	d := domain.SSODefinition{Issuer: p.issuer, Enforced: p.enforced}
 	return d.Admits(issuer)
+}
+
+// admitted reports whether the organization's single sign-on lets a session of the credential go on that
+// began at a position: those of a provider, or a client of it, that the organization had before have
+// ended, also when it has the same again.
+func (s *Store) admitted(c *Credential, since eventstore.Position) bool {
+	p, _ := s.ssoPolicies.Load().get(c.Org.Bytes())
+	return p.admits(c.Issuer) && (c.Issuer == "" || since > p.since)
+}
+
+// SSOClient is the client by which an organization's provider knows this service, "" if it has none.
+func (s *Store) SSOClient(org domain.OrgID) string {
+	p, _ := s.ssoPolicies.Load().get(org.Bytes())
+	return p.client
 }
 
 // SameProvider reports whether two organizations have the same client of the same provider: another
