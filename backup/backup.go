@@ -2,8 +2,8 @@
 //
 // It is a tar, readable with ordinary tools. manifest.json comes first and has the positions
 // up to which the streams are in it. Then come sinks/00000001.ndjson.zst and so on, how far each
-// sink has come, reactions/…, how far reactions have, events/… and uses/…, the two streams, and
-// tiles/…, the hashes of the Merkle logs and their last checkpoints: a message a line, as its
+// sink has come, reactions/…, how far reactions have, months/…, what the uses of the last months cost,
+// events/… and uses/…, the two streams, and tiles/…, the hashes of the Merkle logs and their last checkpoints: a message a line, as its
 // stream holds it, with its position and its time.
 // summary.json comes last: counts, ends and a SHA-256 of the lines of each stream. A file
 // without it was cut off. The installation's keyring, which is never sent over the network, may
@@ -36,7 +36,7 @@ const (
 
 // Before are the sides that are read, and written, before the events: who goes on from what they say
 // finds the events after it.
-var Before = [...]eventstore.Side{eventstore.Sinks, eventstore.Reactions}
+var Before = [...]eventstore.Side{eventstore.Sinks, eventstore.Reactions, eventstore.Months}
 
 // A Manifest is what a file is to hold. It is written before the messages are read.
 type Manifest struct {

@@ -26,7 +26,7 @@ type Ledger struct {
 	dataKeys jetstream.Stream
 
 	sinks, attempts, deadLetters jetstream.Stream
-	tiles, reactions             jetstream.Stream
+	tiles, reactions, months     jetstream.Stream
 	restored                     string // when a restored ledger was confirmed; "": it was not restored
 	node                         string
 	replicas                     int  // of streams that are made

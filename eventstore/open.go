@@ -54,6 +54,8 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 			l.tiles = s
 		case want.Name == reactionsName:
 			l.reactions = s
+		case want.Name == monthsName:
+			l.months = s
 		case want.Name == sinksName:
 			l.sinks = s
 		case want.Name == attemptsName:

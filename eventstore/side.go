@@ -18,22 +18,25 @@ type Side uint8
 const (
 	Sinks     Side = iota // how far they have come
 	Reactions             // how far they have come
+	Months                // what the uses of the last months cost
 	Tiles                 // of the Merkle logs
 )
 
 // Sides are all of them.
-var Sides = [...]Side{Sinks, Reactions, Tiles}
+var Sides = [...]Side{Sinks, Reactions, Months, Tiles}
 
-func (s Side) String() string { return [...]string{"sinks", "reactions", "tiles"}[s] }
+func (s Side) String() string { return [...]string{"sinks", "reactions", "months", "tiles"}[s] }
 
-func (s Side) name() string { return [...]string{sinksName, reactionsName, tilesName}[s] }
+func (s Side) name() string { return [...]string{sinksName, reactionsName, monthsName, tilesName}[s] }
 
-func (s Side) root() string { return [...]string{sinksRoot, reactionsRoot, tilesRoot}[s] }
+func (s Side) root() string { return [...]string{sinksRoot, reactionsRoot, monthsRoot, tilesRoot}[s] }
 
 func (s Side) config(o Options) jetstream.StreamConfig {
 	switch s {
 	case Reactions:
 		return reactionsConfig(o)
+	case Months:
+		return monthsConfig(o)
 	case Tiles:
 		return tilesConfig(o)
 	}
@@ -41,7 +44,7 @@ func (s Side) config(o Options) jetstream.StreamConfig {
 }
 
 func (l *Ledger) side(s Side) jetstream.Stream {
-	return [...]jetstream.Stream{l.sinks, l.reactions, l.tiles}[s]
+	return [...]jetstream.Stream{l.sinks, l.reactions, l.months, l.tiles}[s]
 }
 
 // The stream of reactions has the lease of the process that reacts, and how far it has come.

@@ -29,7 +29,7 @@ const (
 )
 
 // configs are the streams as Open makes them: those of a Stream by its number, then those of the
-// heartbeats, of the data keys, of the tiles, of the reactions and of the sinks. Each setting that NATS
+// heartbeats, of the data keys, of the tiles, of the reactions, of the months and of the sinks. Each setting that NATS
 // has a default for and that touches what is kept is written out.
 func configs(o Options) []jetstream.StreamConfig {
 	if o.UsesMaxAge == 0 {
@@ -60,6 +60,7 @@ func configs(o Options) []jetstream.StreamConfig {
 		}),
 		tilesConfig(o),
 		reactionsConfig(o),
+		monthsConfig(o),
 	}, sinkConfigs(o)...)
 }
 
@@ -124,10 +125,10 @@ func faults(have, want jetstream.StreamConfig) []fault {
 		{have.AllowDirect || have.MirrorDirect, "is read from any replica, which may lack what was acknowledged; take allow_direct and mirror_direct away"},
 		{have.RePublish != nil, "copies its messages to other subjects; take republish away"},
 	}
-	if slices.Contains([]string{dataKeysName, sinksName, deadLettersName}, want.Name) {
+	if slices.Contains([]string{dataKeysName, monthsName, sinksName, deadLettersName}, want.Name) {
 		return slices.Concat(all, kept, []fault{
 			{have.DenyDelete, "keeps messages that are to be destroyed; take deny_delete away"},
-			{have.DenyPurge && want.Name != dataKeysName, "cannot be purged of a sink that was deleted; take deny_purge away"},
+			{have.DenyPurge && want.Name != dataKeysName, "cannot be purged of what does not count any more; take deny_purge away"},
 			{have.MaxMsgsPerSubject != want.MaxMsgsPerSubject, fmt.Sprintf("keeps another number of messages of a subject; set max_msgs_per_subject to %d", want.MaxMsgsPerSubject)},
 			{have.DiscardNewPerSubject != want.DiscardNewPerSubject, fmt.Sprintf("has discard_new_per_subject %t; set %t", have.DiscardNewPerSubject, want.DiscardNewPerSubject)},
 			{have.Discard != want.Discard, fmt.Sprintf("has the discard policy %s; set %s", have.Discard, want.Discard)},

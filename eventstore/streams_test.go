@@ -14,7 +14,7 @@ import (
 // TestStreamsThatLoseOrMisleadAreRefused lets a real server make a stream that differs from
 // ours in one setting. Some settings change others: what the refusal names is what counts.
 func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
-	const events, uses, dataKeys, tiles, reactions, sinks, deadLetters = "KEYTRAIL_EVENTS", "KEYTRAIL_USES", "KEYTRAIL_DATA_KEYS", "KEYTRAIL_TILES", "KEYTRAIL_REACTIONS", "KEYTRAIL_SINKS", "KEYTRAIL_DEAD_LETTERS"
+	const events, uses, dataKeys, tiles, reactions, months, sinks, deadLetters = "KEYTRAIL_EVENTS", "KEYTRAIL_USES", "KEYTRAIL_DATA_KEYS", "KEYTRAIL_TILES", "KEYTRAIL_REACTIONS", "KEYTRAIL_MONTHS", "KEYTRAIL_SINKS", "KEYTRAIL_DEAD_LETTERS"
 	s := eventstoretest.Server(t)
 	eventstoretest.Open(t, s)
 	js := eventstoretest.JetStream(t, s)
@@ -90,6 +90,8 @@ func TestStreamsThatLoseOrMisleadAreRefused(t *testing.T) {
 		{reactions, func(c *jetstream.StreamConfig) { c.DenyDelete = false }, "deny_delete"},
 		{reactions, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }, "max_msgs_per_subject"},
 		{reactions, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		{months, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		{months, func(c *jetstream.StreamConfig) { c.DenyPurge = true }, "deny_purge"},
 		{sinks, func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
 		{sinks, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 10 }, "max_msgs_per_subject"},
 		{sinks, func(c *jetstream.StreamConfig) { c.DenyPurge = true }, "deny_purge"},

@@ -107,8 +107,13 @@ func batchSize(s eventstore.Stream) int {
 }
 
 // skipGone moves on to the first message that the ledger still holds: nothing else would, if
-// there is none left.
+// there is none left. What is kept of those that are gone is taken over before.
 func (e *engine) skipGone(ctx context.Context, l *eventstore.Ledger) error {
+	for _, t := range e.tablesNow() {
+		if err := e.takeKeptMonths(ctx, l, t); err != nil {
+			return err
+		}
+	}
 	gone, err := l.Gone(ctx, e.stream)
 	if err != nil {
 		return err
@@ -121,6 +126,12 @@ func (e *engine) skipGone(ctx context.Context, l *eventstore.Ledger) error {
 	}
 	e.publish()
 	return nil
+}
+
+func (e *engine) tablesNow() []table {
+	e.write.Lock()
+	defer e.write.Unlock()
+	return slices.Clone(e.tables)
 }
 
 // oldest is where the projection that is behind the others goes on.

@@ -315,3 +315,26 @@ func Fewer(t *testing.T, n int) {
 	_ = checks.Set(strconv.Itoa(n)) // a number
 	t.Cleanup(func() { _ = checks.Set(before) })
 }
+
+// KeepMonths keeps the meters of months if it is time.
+func (s *Store) KeepMonths(ctx context.Context, l *eventstore.Ledger) error {
+	return s.keepMonthsOnce(ctx, l)
+}
+
+// CutOffTaking leaves a table in dir that has taken a part of the kept meters over.
+func CutOffTaking(ctx context.Context, dir string, l *eventstore.Ledger) error {
+	s, err := Open(dir, Options{})
+	if err != nil {
+		return err
+	}
+	head, err := loadKeptHead(ctx, l)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	parts, err := loadKeptParts(ctx, l, &head)
+	if err == nil {
+		t := s.usage.engine.tables[s.usage.slot].(*usageTable)
+		err = t.db.Update(func(tx *badger.Txn) error { return setMeters(t.rows(tx), parts[0]) })
+	}
+	return errors.Join(err, s.Close())
+}

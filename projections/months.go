@@ -10,6 +10,7 @@ import (
 	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/eventstore"
 )
 
 // A Meter names what counts the valid uses of one month: of an organization, of an owner, or of a
@@ -59,11 +60,12 @@ func loadMeter(r rowMap, m Meter) (uses int64, err error) {
 }
 
 // countMonth counts a use that the plan of an organization had counted.
-func (b *usageBuffer) countMonth(org domain.OrgID, u *domain.KeyUsed) {
-	if u.Plan == "" || u.Code != domain.UseValid {
+func (b *usageBuffer) countMonth(r *eventstore.Record, u *domain.KeyUsed) {
+	org, month := r.Org, domain.MonthAt(u.At)
+	if u.Plan == "" || u.Code != domain.UseValid || b.summed.has(r.Position, month) {
 		return
 	}
-	month, cost, before := domain.MonthAt(u.At), max(u.Cost, 1), len(b.months)
+	cost, before := max(u.Cost, 1), len(b.months)
 	b.months[Meter{month, domain.UsesOfOrganization, org.Bytes()}] += cost
 	if !u.Key.IsSession() {
 		b.months[Meter{month, domain.UsesOfKey, u.Key.Bytes()}] += cost

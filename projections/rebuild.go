@@ -266,6 +266,9 @@ func (e *engine) buildAndReplace(ctx context.Context, slot int, fresh table, p p
 	if err := e.dropTable(ctx, now.number); err != nil { // one before may have left rows
 		return 0, err
 	}
+	if err := e.takeKeptMonths(ctx, e.store.ledger.Load(), fresh); err != nil {
+		return now.number, err
+	}
 	err = e.replace(ctx, []table{fresh}, p, func() error {
 		now.building = false
 		if err := now.db.Update(func(tx *badger.Txn) error { return now.save(tx, now.checkpoint, nil) }); err != nil {

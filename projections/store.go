@@ -118,6 +118,7 @@ func (s *Store) Run(ctx context.Context, l *eventstore.Ledger) error {
 		tasks.Go(func() error { e.keepRetention(ctx, l); return nil })
 	}
 	tasks.Go(func() error { s.warm(ctx, l); return nil })
+	tasks.Go(func() error { s.keepMonths(ctx, l); return nil })
 	tasks.Go(func() error { s.runRebuilds(ctx); return nil })
 	return tasks.Wait()
 }

@@ -17,6 +17,7 @@ const (
 	rowWindow   = 'w' // key, length of a rate limit's window → its start, valid uses in it
 	rowMonth    = 'm' // month, whose, id → valid uses of it, of organizations with a plan; see Meter
 	rowClock    = 'c' // → the time as the uses tell it
+	rowSummed   = 's' // → up to where the meters are not counted here; see summedMonths
 )
 
 // counts are numbers of uses, each outcome's at its place in domain.Outcomes.

@@ -18,6 +18,7 @@ type usageBuffer struct {
 	uses       int
 	months     map[Meter]int64       // what valid uses cost
 	sorted     []Meter               // those of months, in the order of their rows; of a closed buffer
+	summed     summedMonths          // of them nothing is counted
 	rows       int                   // hours and windows beyond the first hour of each key, and meters of months
 	clock      usageClock            // after the last use in it
 	checkpoint eventstore.Checkpoint // of the last message in it
@@ -60,7 +61,7 @@ func (b *usageBuffer) add(records []eventstore.Record, checkpoint eventstore.Che
 		if !ok || records[i].Position <= b.checkpoint.Position {
 			continue
 		}
-		b.countMonth(records[i].Org, &u)
+		b.countMonth(&records[i], &u)
 		if u.Key.IsSession() {
 			b.clock.see(max(u.At.UnixMilli(), 0), records[i].Stored.UnixMilli())
 			b.uses++
@@ -170,11 +171,12 @@ func (b *usageBuffer) from(key [idSize]byte) int {
 // reset forgets all, for what comes after checkpoint. Memory that was of use is kept: to grow it
 // again would copy a hundred megabytes.
 func (b *usageBuffer) reset(checkpoint eventstore.Checkpoint, clock usageClock) {
+	summed := b.summed
 	if len(b.all) <= cap(b.all)/4 {
 		*b = *newUsageBuffer()
 	}
 	clear(b.index)
 	clear(b.all)
 	clear(b.months)
-	*b = usageBuffer{index: b.index, months: b.months, all: b.all[:0], checkpoint: checkpoint, clock: clock}
+	*b = usageBuffer{index: b.index, months: b.months, all: b.all[:0], summed: summed, checkpoint: checkpoint, clock: clock}
 }

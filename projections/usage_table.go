@@ -30,6 +30,9 @@ func (t *usageTable) resume(r rows, e catalogEntry) error {
 	clock, err := loadUsageClock(r)
 	t.resetTo(*e.Checkpoint, clock)
 	t.unfinished = e.Flush
+	if err == nil {
+		t.buffer.summed, err = loadSummedMonths(r)
+	}
 	return err
 }
 
