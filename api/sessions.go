@@ -33,13 +33,7 @@ type sessionTokenAnswer struct {
 	Body         SessionToken
 }
 
-// beginSession begins a session of a user who was recognised, and shows it once this node takes its
-// token.
-func (s *server) beginSession(ctx context.Context, c commands.BeginSession) (*sessionTokenAnswer, error) {
-	begun, err := s.Commands.BeginSession(ctx, c)
-	return s.showBegun(ctx, c.User, begun, err)
-}
-
+// showBegun shows a session that began once this node takes its token.
 func (s *server) showBegun(ctx context.Context, u domain.User, begun commands.BegunSession, err error) (*sessionTokenAnswer, error) {
 	if err == nil {
 		err = s.waitFor(ctx, begun.Position)
