@@ -10,6 +10,7 @@ import (
 
 	"github.com/keytrail/keytrail/commands"
 	"github.com/keytrail/keytrail/domain"
+	"github.com/keytrail/keytrail/projections"
 )
 
 // A SessionToken is a session that has begun, with the token that its user has of it.
@@ -132,23 +133,34 @@ type switchSessionRequest struct {
 
 // switchSession gives the caller a session in another organization. The present one ends.
 func (s *server) switchSession(ctx context.Context, p domain.Principal, in *switchSessionRequest) (*sessionTokenAnswer, error) {
-	present, err := s.ownSession(p)
+	org, err := domain.ParseOrgID(in.Body.Org)
+	if err == nil {
+		err = s.waitForEnd(ctx) // another node may have ended the session, or made the user a member
+	}
 	if err != nil {
 		return nil, err
 	}
-	org, err := domain.ParseOrgID(in.Body.Org)
+	u, present, err := s.stillIn(ctx, p)
 	if err == nil {
 		err = s.mayEnter(present, org)
 	}
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.Store.User(p.User)
-	if err != nil {
-		return nil, err
-	}
-	begun, err := s.Commands.SwitchSession(ctx, commands.SwitchSession{Request: in.request, Present: present, Org: org, Client: s.Store.SSOClient(present.Org), IP: callerOf(ctx).IP().String()})
+	begun, err := s.Commands.SwitchSession(ctx, commands.SwitchSession{Request: in.request, User: u.User, Present: present, Org: org, Client: s.Store.SSOClient(present.Org), IP: callerOf(ctx).IP().String()})
 	return s.showBegun(ctx, u.User, begun, err)
+}
+
+// stillIn is the caller's user, and the session that asks, which was good when the user was as it is
+// here, or later.
+func (s *server) stillIn(ctx context.Context, p domain.Principal) (u projections.UserRow, present domain.Session, err error) {
+	if present, err = s.ownSession(p); err != nil {
+		return u, present, err
+	}
+	if u, err = s.Store.User(p.User); err == nil {
+		err = s.recheck(ctx)
+	}
+	return u, present, err
 }
 
 // mayEnter refuses an organization of which the user is no member, as if it did not exist; one that is

@@ -244,6 +244,45 @@ func TestAUserSwitchesOrganizations(t *testing.T) {
 	}
 }
 
+// TestASwitchEscapesNoEnd ends a session in each way while its user switches: after the session was
+// found good, and before the new one begins.
+func TestASwitchEscapesNoEnd(t *testing.T) {
+	s := start(t)
+	acme, globex := s.org("acme"), s.org("globex")
+	for i, end := range []func(p *person, x domain.Session){
+		func(p *person, x domain.Session) {
+			p.happens(eventstore.SessionsRef(domain.OrgID(acme), p.id), domain.SessionEnded{ID: x.ID, User: p.id, Reason: domain.SignedOut, Header: now()})
+		},
+		func(p *person, _ domain.Session) { p.happens(eventstore.UserRef(p.id), domain.SessionsRevoked{Header: now()}) },
+		func(p *person, _ domain.Session) {
+			p.happens(eventstore.UserRef(p.id), domain.UserDisabled{Header: now()})
+			p.happens(eventstore.UserRef(p.id), domain.UserEnabled{Header: now()})
+		},
+	} {
+		p := s.person(fmt.Sprint("user", i))
+		p.joins(acme, domain.RoleMember)
+		p.joins(globex, domain.RoleMember)
+		p.logIn(acme)
+		u, err := s.store.User(p.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.store.Sessions(p.id)
+		if err != nil || len(all) != 1 {
+			t.Fatal(all, err)
+		}
+		end(p, all[0])
+		by := domain.Principal{ID: string(p.id), Org: domain.OrgID(acme), User: p.id, Session: all[0].ID}
+		_, err = s.commands.SwitchSession(t.Context(), commands.SwitchSession{Request: commands.Request{By: by}, User: u.User, Present: all[0], Org: domain.OrgID(globex)})
+		if err == nil || err.Error() != domain.ErrInvalidCredentials.Error() {
+			t.Errorf("%d: %v", i, err)
+		}
+		if items := s.must(s.root, "GET", "/v1/sessions?user_id="+string(p.id), "")["items"].([]any); len(items) != 0 {
+			t.Errorf("%d: %v", i, items)
+		}
+	}
+}
+
 // TestSessionsAreListedAndRevoked by their user, and by others within their reach.
 func TestSessionsAreListedAndRevoked(t *testing.T) {
 	s := start(t)

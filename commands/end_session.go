@@ -16,8 +16,12 @@ type EndSession struct {
 
 // EndSession carries out c. Ending one that has ended is no news.
 func (h *Handler) EndSession(ctx context.Context, c EndSession) (eventstore.Position, error) {
-	o, err := h.onSessions(ctx, c.Session.Org, c.Session.User, c.Request, func(all domain.Sessions) (domain.Event, error) {
+	o, err := h.endSession(ctx, c)
+	return o.position, err
+}
+
+func (h *Handler) endSession(ctx context.Context, c EndSession) (result[domain.Sessions], error) {
+	return h.onSessions(ctx, c.Session.Org, c.Session.User, c.Request, func(all domain.Sessions) (domain.Event, error) {
 		return all.End(domain.EndSession{Principalled: h.principalled(c.By), ID: c.Session.ID, Reason: c.Reason})
 	})
-	return o.position, err
 }
