@@ -81,7 +81,7 @@ func (h *Handler) recognise(ctx context.Context, u domain.User, account string, 
 }
 
 // organizationFor is the organization of a new session: the one that is asked for, or the first that
-// takes sessions by password; "": none.
+// takes sessions by password and is not suspended; "": none.
 func (h *Handler) organizationFor(u domain.UserID, asked domain.OrgID) (domain.OrgID, error) {
 	all, err := h.logIns.index.OrganizationsOf(u)
 	if err != nil {
@@ -93,11 +93,13 @@ func (h *Handler) organizationFor(u domain.UserID, asked domain.OrgID) (domain.O
 			return "", domain.ErrOrganizationNotFound
 		case !h.logIns.index.Admits(asked, ""):
 			return "", domain.ErrSSORequired
+		case h.logIns.index.Suspended(asked):
+			return "", domain.NotAllowed(domain.UseOrgSuspended)
 		}
 		return asked, nil
 	}
 	for _, org := range all {
-		if h.logIns.index.Admits(org, "") {
+		if h.logIns.index.Admits(org, "") && !h.logIns.index.Suspended(org) {
 			return org, nil
 		}
 	}

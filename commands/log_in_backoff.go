@@ -40,6 +40,8 @@ type LogInIndex interface {
 	OrganizationsOf(domain.UserID) ([]domain.OrgID, error)
 	// Admits tells whether an organization takes sessions by a provider, "": by password.
 	Admits(org domain.OrgID, issuer string) bool
+	// Suspended tells whether an organization refuses all sessions.
+	Suspended(domain.OrgID) bool
 	KnownAddresses(domain.UserID) (domain.KnownAddresses, error)
 	Backoff(domain.BackoffID) (domain.Backoff, error)
 	WaitFor(context.Context, eventstore.Position) error
