@@ -92,3 +92,30 @@ func TestPeopleLogIn(t *testing.T) {
 		t.Error(header)
 	}
 }
+
+// TestNoLogInLandsInASuspendedOrganization: its session would be good for nothing, not even for going over to another one.
+func TestNoLogInLandsInASuspendedOrganization(t *testing.T) {
+	s := start(t)
+	orgs := []string{s.org("acme"), s.org("globex")}
+	made := s.must(s.root, "POST", "/v1/users", `{"email":"ada@example.com","password":"tangent lamp orbit"}`)
+	for _, org := range orgs {
+		s.must(s.root, "PUT", "/v1/organizations/"+org+"/members/"+made["id"].(string), `{"role":"owner"}`)
+	}
+	logIn := func(more string) (int, string) {
+		status, _, text := s.do("", "POST", "/v1/sessions", `{"email":"ada@example.com","password":"tangent lamp orbit"`+more+`}`)
+		return status, text
+	}
+	for i, org := range orgs {
+		s.must(s.root, "POST", "/v1/organizations/"+org+"/suspend", "")
+		if status, text := logIn(fmt.Sprintf(`,"org_id":%q`, org)); status != http.StatusForbidden || !strings.Contains(text, "suspended") {
+			t.Errorf("into it: %d %s", status, text)
+		}
+		want := `"org_id":"` + orgs[1] + `"`
+		if i == 1 {
+			want = `"org_id":null`
+		}
+		if status, text := logIn(""); status != http.StatusCreated || !strings.Contains(text, want) {
+			t.Errorf("with %d suspended: %d %s, want %s", i+1, status, text, want)
+		}
+	}
+}

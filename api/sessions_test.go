@@ -253,7 +253,9 @@ func TestASwitchEscapesNoEnd(t *testing.T) {
 		func(p *person, x domain.Session) {
 			p.happens(eventstore.SessionsRef(domain.OrgID(acme), p.id), domain.SessionEnded{ID: x.ID, User: p.id, Reason: domain.SignedOut, Header: now()})
 		},
-		func(p *person, _ domain.Session) { p.happens(eventstore.UserRef(p.id), domain.SessionsRevoked{Header: now()}) },
+		func(p *person, _ domain.Session) {
+			p.happens(eventstore.UserRef(p.id), domain.SessionsRevoked{Header: now()})
+		},
 		func(p *person, _ domain.Session) {
 			p.happens(eventstore.UserRef(p.id), domain.UserDisabled{Header: now()})
 			p.happens(eventstore.UserRef(p.id), domain.UserEnabled{Header: now()})

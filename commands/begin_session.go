@@ -29,6 +29,7 @@ type BeginSession struct {
 	once      string           // names what gives one session, like a code; "": nothing does
 	expiresAt time.Time        // zero: after domain.SessionTTL
 	switched  domain.SessionID // that was switched away from
+	switches  int
 }
 
 // A BegunSession is a session, and the token that its user has of it.
@@ -52,7 +53,7 @@ func (h *Handler) BeginSession(ctx context.Context, c BeginSession) (s BegunSess
 	}
 	now := h.now()
 	r := Request{By: domain.Principal{ID: string(c.User.ID), Org: c.Org, User: c.User.ID}, CommandID: uuid.NewString(), Correlation: c.Correlation}
-	s.Session = domain.Session{ID: domain.NewSessionID(r.CommandID), User: c.User.ID, Org: c.Org, Method: c.Method, Issuer: c.Issuer, IP: c.IP, UserAgent: shortText(c.UserAgent), CreatedAt: now, ExpiresAt: c.expiresAt}
+	s.Session = domain.Session{ID: domain.NewSessionID(r.CommandID), User: c.User.ID, Org: c.Org, Method: c.Method, Issuer: c.Issuer, IP: c.IP, UserAgent: shortText(c.UserAgent), CreatedAt: now, ExpiresAt: c.expiresAt, Switches: c.switches}
 	if c.once != "" { // its command is found again, and so is a request with a fingerprint
 		r.CommandID, r.Fingerprint = c.once, "once"
 		s.ID = domain.NewSessionID(r.CommandID)

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/keytrail/keytrail/domain"
@@ -17,23 +16,24 @@ type SwitchSession struct {
 	IP      string
 }
 
-// SwitchSession carries out c. The new session begins before the present one ends: after a crash
-// between the two, or a lost answer of the first, the user has the present one still and switches
-// again. It lives no longer than the present one would have.
+// SwitchSession carries out c. The present session ends first, which of several switches at once one
+// alone does, and the new one lives no longer than it would have. After a crash between the two, or a
+// lost answer, the user logs in again.
 //
-// No end of the present session is escaped by a switch at the same moment. What ends all of the user's
-// sessions is news of c.User, and refused by BeginSession; if the present one has ended by itself, so does the new one.
+// No end of the present session is escaped by a switch at the same moment: what ended it is found
+// by ending it, and what ends all of the user's sessions is news of c.User, see BeginSession.
 func (h *Handler) SwitchSession(ctx context.Context, c SwitchSession) (s BegunSession, err error) {
-	s, err = h.BeginSession(ctx, BeginSession{User: c.User, Org: c.Org, Method: c.Present.Method, Issuer: c.Present.Issuer, Client: c.Client, IP: c.IP, UserAgent: c.Present.UserAgent,
-		Correlation: c.Correlation, expiresAt: c.Present.ExpiresAt, switched: c.Present.ID})
+	switches, err := c.Present.Switch(h.now())
 	if err != nil {
 		return s, err
 	}
 	ended, err := h.endSession(ctx, EndSession{Request: c.Request, Session: c.Present, Reason: domain.SessionSwitched})
-	if err == nil && !ended.changed {
-		_, err = h.EndSession(ctx, EndSession{Request: Request{By: domain.System, Correlation: c.Correlation}, Session: s.Session, Reason: domain.SessionRevoked})
-		return BegunSession{}, cmp.Or(err, error(domain.ErrInvalidCredentials))
+	if err == nil && (!ended.changed || ended.replayed) {
+		err = domain.ErrInvalidCredentials
 	}
-	s.Position = max(s.Position, ended.position)
-	return s, err
+	if err != nil {
+		return s, err
+	}
+	return h.BeginSession(ctx, BeginSession{User: c.User, Org: c.Org, Method: c.Present.Method, Issuer: c.Present.Issuer, Client: c.Client, IP: c.IP, UserAgent: c.Present.UserAgent,
+		Correlation: c.Correlation, expiresAt: c.Present.ExpiresAt, switched: c.Present.ID, switches: switches})
 }

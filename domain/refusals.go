@@ -145,6 +145,8 @@ var (
 	ErrLogInHeld         = refusal(Exhausted, "too_many_log_ins", "wrong passwords came for this user, or from this address; wait, log in from where you did before, or reset the password")
 	ErrTooManyPasswords  = refusal(Exhausted, "too_many_passwords", "too many passwords wait to be checked; try again in a moment").After(10 * time.Second)
 	ErrTooManyTokens     = refusal(Exhausted, "too_many_tokens", "60 tokens were derived from the key in this minute; use one of them, or wait").After(time.Minute)
+	ErrTooManySwitches   = refusal(Exhausted, "too_many_switches", "you switched between organizations 30 times in this minute; wait").After(time.Minute)
+	ErrTooManyResets     = refusal(Exhausted, "too_many_resets", "10 resets of this user's password were asked for in this hour; the token of the last one is good, or wait").After(time.Hour)
 	ErrTooManyRequests   = refusal(Exhausted, "too_many_requests", "too many requests at once from this address; try again in a moment")
 	ErrTooManyPages      = refusal(Exhausted, "too_many_pages", "this organization reads too many pages of events at once; try again in a moment")
 	ErrTooManyReplays    = refusal(Exhausted, "too_many_replays", "this organization replays its events too often at once; wait until a replay ends").After(10 * time.Second)

@@ -20,6 +20,7 @@ type Session struct {
 	UserAgent string        `json:"user_agent,omitempty"`
 	CreatedAt time.Time     `json:"created_at"`
 	ExpiresAt time.Time     `json:"expires_at"`
+	Switches  int           `json:"switches,omitempty"` // that led here, in the minute in which it began
 }
 
 // A SessionMethod is how a user came to a session.
@@ -45,6 +46,7 @@ type SessionCreated struct {
 	UserAgent string        `json:"user_agent,omitempty"`
 	ExpiresAt time.Time     `json:"expires_at"`
 	Switched  SessionID     `json:"switched_session_id,omitempty"`  // that was switched away from
+	Switches  int           `json:"switches,omitempty"`             // one after another, in this minute
 	Replaced  []SessionID   `json:"replaced_session_ids,omitempty"` // the oldest, which there is no room for any more
 	Header
 }
@@ -85,11 +87,26 @@ func (s Sessions) Create(c CreateSession) (Event, error) {
 		return nil, nil
 	}
 	e := SessionCreated{ID: c.ID, User: c.User, Org: c.Org, Method: c.Method, Issuer: c.Issuer, IP: c.IP, UserAgent: c.UserAgent, ExpiresAt: c.ExpiresAt,
-		Switched: c.Switched, Header: c.header()}
+		Switched: c.Switched, Switches: c.Switches, Header: c.header()}
 	for _, old := range live[:max(len(live)-maxSessions+1, 0)] {
 		e.Replaced = append(e.Replaced, old.ID)
 	}
 	return e, nil
+}
+
+// maxSwitches is how many times a user switches in a minute at most. Each is two events that stay, and
+// any member may.
+const maxSwitches = 30
+
+// Switch counts the switch from s to another session.
+func (s Session) Switch(now time.Time) (switches int, err error) {
+	if minuteOf(s.CreatedAt) != minuteOf(now) {
+		return 1, nil
+	}
+	if s.Switches >= maxSwitches {
+		return 0, ErrTooManySwitches
+	}
+	return s.Switches + 1, nil
 }
 
 // EndSession asks to end a session.
@@ -118,7 +135,7 @@ func (s *Sessions) Apply(e Event) {
 	switch e := e.(type) {
 	case SessionCreated:
 		s.Live = slices.DeleteFunc(s.at(e.At), func(x Session) bool { return slices.Contains(e.Replaced, x.ID) })
-		s.Live = append(s.Live, Session{ID: e.ID, User: e.User, Org: e.Org, Method: e.Method, Issuer: e.Issuer, IP: e.IP, UserAgent: e.UserAgent, CreatedAt: e.At, ExpiresAt: e.ExpiresAt})
+		s.Live = append(s.Live, Session{ID: e.ID, User: e.User, Org: e.Org, Method: e.Method, Issuer: e.Issuer, IP: e.IP, UserAgent: e.UserAgent, CreatedAt: e.At, ExpiresAt: e.ExpiresAt, Switches: e.Switches})
 	case SessionEnded:
 		s.Live = slices.DeleteFunc(slices.Clone(s.Live), func(x Session) bool { return x.ID == e.ID })
 	}

@@ -22,6 +22,8 @@ type User struct {
 	Reset             *Reset       `json:"reset,omitempty"` // the last that was asked for; nil: none, or it was used
 	Identities        []Identity   `json:"identities,omitempty"`
 	Ended             SessionsEnd  `json:"sessions_ended,omitzero"`
+	Resets            int          `json:"-"` // that were asked for in ResetHour
+	ResetHour         int64        `json:"-"` // since the Unix epoch: when one was asked for last
 	Forgone           bool         `json:"-"` // before there was a user: a creation that was decided before that is not written
 }
 
@@ -311,8 +313,17 @@ func (u User) RequestReset(c Principalled, token Digest, expiresAt time.Time) (E
 	if u.Status() != ActiveUser {
 		return nil, ErrUserRemoved
 	}
+	if u.ResetHour == hourOf(c.At) && u.Resets >= maxResets {
+		return nil, ErrTooManyResets
+	}
 	return PasswordResetRequested{ExpiresAt: expiresAt, Digest: token, Header: c.header()}, nil
 }
+
+// maxResets is how many resets of a user are asked for in an hour at most: each is an event that stays,
+// and a product asks on behalf of anyone who names an address. The last token is good meanwhile.
+const maxResets = 10
+
+func hourOf(t time.Time) int64 { return t.Unix() / 3600 }
 
 // RevokeSessions decides whether all sessions of the user may end, but for one.
 func (u User) RevokeSessions(c Principalled, kept SessionID) (Event, error) {
@@ -354,6 +365,9 @@ func (u *User) Apply(e Event) {
 	case UserCreated:
 		*u = User{ID: e.ID, Email: e.Email, Directory: e.Directory, Name: e.Name, Attributes: e.Attributes, CreatedAt: e.At, CreatedBy: e.By, Password: e.Password}
 	case UserUpdated:
+		if e.Email != nil {
+			u.Reset = nil // its token went to the address before
+		}
 		merge(&u.Email, e.Email, equal)
 		merge(&u.Name, e.Name, equal)
 		if e.Attributes != nil {
@@ -372,6 +386,10 @@ func (u *User) Apply(e Event) {
 		u.endSessions(e.At, e.Kept)
 	case PasswordResetRequested:
 		u.Reset = &Reset{e.Digest, e.ExpiresAt}
+		if hour := hourOf(e.At); hour != u.ResetHour {
+			u.ResetHour, u.Resets = hour, 0
+		}
+		u.Resets++
 	case SessionsRevoked:
 		u.endSessions(e.At, e.Kept)
 	case IdentityLinked:

@@ -27,7 +27,7 @@ var projections = []projection{
 	{"keyspaces", 1, eventstore.Events, newKeyspacesTable},
 	{"sinks", 1, eventstore.Events, newSinksTable},
 	{"sso", 2, eventstore.Events, newSSOTable},
-	{"people", 2, eventstore.Events, newPeopleTable},
+	{"people", 3, eventstore.Events, newPeopleTable},
 	{"directories", 1, eventstore.Events, direct(applyDirectories)},
 	{"session_keys", 1, eventstore.Events, newSessionKeysTable},
 	{"log_ins", 1, eventstore.Events, direct(applyLogIns)},
