@@ -42,11 +42,12 @@ func SetMaxSortedHistory(t *testing.T, n int) {
 	maxSortedHistory = n
 }
 
-// SetMaxSpillMemory makes a load keep n bytes of former rows in memory until the test ends.
+// SetMaxSpillMemory makes a load keep n bytes of former rows, and of each table's, in memory until the
+// test ends.
 func SetMaxSpillMemory(t *testing.T, n int) {
-	before := maxSpillMemory
-	t.Cleanup(func() { maxSpillMemory = before })
-	maxSpillMemory = n
+	spilled, loaded := maxSpillMemory, maxLoadedMemory
+	t.Cleanup(func() { maxSpillMemory, maxLoadedMemory = spilled, loaded })
+	maxSpillMemory, maxLoadedMemory = n, n
 }
 
 // SetFlushRows makes the transactions of a flush as small as n rows until the test ends.

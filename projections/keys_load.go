@@ -27,6 +27,8 @@ func (t *keysTable) loader() loader {
 	return &keysLoader{keys: newKeyStates(), live: liveKeys{}, former: rowSpill{dir: filepath.Dir(t.db.Opts().Dir)}}
 }
 
+func (l *keysLoader) close() error { return l.former.close() }
+
 func (l *keysLoader) add(b eventstore.Batch) error {
 	for i := range b.Records {
 		if err := l.addRecord(&b.Records[i]); err != nil {

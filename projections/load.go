@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -21,49 +20,29 @@ import (
 type loader interface {
 	add(eventstore.Batch) error
 	write(*rowWriter) error
+	close() error // frees what it has on the disk
 }
 
 // A loadable table can be filled by a loader.
 type loadable interface{ loader() loader }
 
-// A memoryLoader has the rows of a table in memory, where the table's own write puts them. It
-// is for tables that are small beside that of keys.
-type memoryLoader struct {
-	rows  memoryRows
+// A rowsLoader has the rows of a table where the table's own write puts them.
+type rowsLoader struct {
+	*loadedRows
 	apply func(rowMap, eventstore.Batch) error
 }
 
-func (t *directTable) loader() loader { return &memoryLoader{memoryRows{}, t.write} }
-
-func (l *memoryLoader) add(b eventstore.Batch) error { return l.apply(l.rows, b) }
-
-func (l *memoryLoader) write(w *rowWriter) error {
-	for _, key := range slices.Sorted(maps.Keys(l.rows)) {
-		if err := w.set([]byte(key), l.rows[key]); err != nil {
-			return err
-		}
-	}
-	return nil
+func (t *directTable) loader() loader {
+	return rowsLoader{&loadedRows{options: t.db.Opts(), latest: map[string][]byte{}}, t.write}
 }
 
-// memoryRows are a rowMap.
-type memoryRows map[string][]byte
-
-func (m memoryRows) get(row []byte, f func([]byte) error) (found bool, err error) {
-	value, found := m[string(row)]
-	if found {
-		err = f(value)
-	}
-	return found, err
-}
-
-func (m memoryRows) set(row, value []byte) error { m[string(row)] = bytes.Clone(value); return nil }
-func (m memoryRows) delete(row []byte) error     { delete(m, string(row)); return nil }
+func (l rowsLoader) add(b eventstore.Batch) error { return l.apply(l.loadedRows, b) }
 
 // A load fills some of an engine's tables anew from the ledger's beginning, in a Badger that is
 // built beside the one in use and then takes its place. Its steps, and what a crash leaves:
 //
-//  1. The loaders read the stream once, and keep in memory what they need. Nothing is left.
+//  1. The loaders read the stream once, and keep what they need: in memory, and what is too much in
+//     files. The next start removes those.
 //  2. A Badger is built: the catalog, the tables that stay as the published snapshot has
 //     them, and the rows of the loaders. It does not count, and the next start removes it.
 //  3. A rename makes it the one that counts. The next start goes on with it.
@@ -94,11 +73,7 @@ func (e *engine) load(ctx context.Context, slots []int, p progress) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
 	defer debug.SetGCPercent(debug.SetGCPercent(loadGCPercent))
-	l := e.newLoad(slots)
-	if err := l.read(ctx, p); err != nil {
-		return err
-	}
-	next, err := l.build()
+	next, err := e.newLoad(slots).run(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -125,6 +100,15 @@ func (e *engine) newLoad(slots []int) *load {
 	return l
 }
 
+// run takes the first three steps.
+func (l *load) run(ctx context.Context, p progress) (*database, error) {
+	defer l.close()
+	if err := l.read(ctx, p); err != nil {
+		return nil, err
+	}
+	return l.build()
+}
+
 // loadPrefetch is how many events are asked for ahead: some two megabytes.
 const loadPrefetch = 2000
 
@@ -141,6 +125,14 @@ func (l *load) read(ctx context.Context, p progress) error {
 		return nil
 	})
 	return errors.Join(err, ctx.Err())
+}
+
+func (l *load) close() {
+	for _, t := range l.tables {
+		if err := t.loader.close(); err != nil {
+			l.engine.store.log.Warn("files of a load are left; the next start removes them", "projection", t.name, "err", err)
+		}
+	}
 }
 
 // build writes a new Badger, and makes it the one that counts.

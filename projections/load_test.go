@@ -45,6 +45,9 @@ func TestALoadLeavesTheRowsOfTheEvents(t *testing.T) {
 		h.checkConditions(loaded)
 		h.checkPeople(loaded)
 		stop()
+		if entries, err := os.ReadDir(filepath.Join(dir, eventstore.Events.String())); err != nil || len(entries) != 1 {
+			t.Errorf("a load leaves %v, %v", entries, err)
+		}
 		again, stopAgain := run(t, dir, l)
 		defer stopAgain()
 		same(t, "opened again", dump(t, s), dump(t, again))
