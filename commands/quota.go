@@ -41,8 +41,8 @@ type QuotaIndex interface {
 }
 
 const (
-	// maxExisting bounds the first event of a quota, at 35 bytes a key. Of more keys that were made
-	// before there was a bound, the others do not count.
+	// maxExisting bounds the keys that were made before there was a bound and are looked at when the first place
+	// is taken.
 	maxExisting = 10_000
 	// maxFreeable bounds the keys that are looked at when a quota is full.
 	maxFreeable = 100

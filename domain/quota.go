@@ -107,6 +107,10 @@ type ReserveKey struct {
 	By       Principal
 }
 
+// maxAdopted is how many keys from before there was a bound an event gives places: 33 bytes each, within the 63
+// KiB of an event. The others do not count, once there are fewer than the bound.
+const maxAdopted = 1800
+
 // Reserve decides whether there is a place left.
 func (q Quota) Reserve(c ReserveKey) (Event, error) {
 	e := QuotaReserved{QuotaOf: c.QuotaOf, Key: c.Key, Revision: c.Revision, Header: Header{c.At, c.By.ID}}
@@ -118,6 +122,7 @@ func (q Quota) Reserve(c ReserveKey) (Event, error) {
 	if q.Reserved == 0 && !c.OfPlan() {
 		e.Existing = slices.DeleteFunc(slices.Clone(c.Existing), func(id KeyID) bool { return id == c.Key })
 		taken = len(e.Existing)
+		e.Existing = e.Existing[:min(taken, maxAdopted)]
 	}
 	if !e.Again && taken >= c.Limit {
 		return nil, KeyLimitReached(c.QuotaLimit)
