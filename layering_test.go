@@ -53,7 +53,7 @@ var layers = map[string][]string{
 	"reactions":                 {"domain", "eventstore", "commands", "projections", "internal/backoff", "internal/lease"},
 	"natsproxy":                 {"domain", "internal/inflight"},
 	"cmd/keytrail":              {"reactions", "internal/password", "natsproxy", "domain", "eventstore", "commands", "projections", "verify", "backup", "audit", "api", "extauthz", "forwarders", "forwarders/outbound", "forwarders/transport", "internal/backoff", "internal/dirsync", "internal/documents", "internal/filelock", "internal/githubscan", "internal/inflight", "internal/keyring", "internal/secretfile", "internal/token", "audit/evidence", "audit/witness", "sso"},
-	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff"},
+	"bench":                     {"domain", "eventstore", "commands", "projections", "verify", "api", "internal/backoff", "internal/keyring", "internal/password", "internal/token"},
 	"examples/gateways/echo":    {},
 	"examples/clients/go":       {}, // a module of its own
 	"examples/play":             {},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/keytrail/keytrail/domain"
 	"github.com/keytrail/keytrail/eventstore"
 )
 
@@ -37,20 +38,25 @@ func fill(ctx context.Context, e *env) error {
 	return errors.Join(err, os.RemoveAll(e.readModel()))
 }
 
-// append writes the event that began key i. Where the acknowledgement was lost, as on a disk that
-// others keep busy, the key is looked for: no other process writes.
+// append writes the event that began key i.
 func (p population) append(ctx context.Context, l *eventstore.Ledger, i int) error {
 	e := p.created(i)
-	ref := eventstore.KeyRef(e.Org, e.ID)
-	_, err := l.Append(ctx, ref, 0, eventstore.Command{ID: commandOf(i), Actor: e.By}, e)
+	_, err := write(ctx, l, eventstore.KeyRef(e.Org, e.ID), 0, commandOf(i), e)
+	return err
+}
+
+// write appends an event after the one at a position. Where the acknowledgement was lost, as on a disk
+// that others keep busy, the event is looked for: no other process writes.
+func write(ctx context.Context, l *eventstore.Ledger, ref eventstore.Ref, after eventstore.Position, command string, e domain.Event) (eventstore.Position, error) {
+	at, err := l.Append(ctx, ref, after, eventstore.Command{ID: command, Actor: "bench"}, e)
 	if err == nil || eventstore.FailureOf(err) != eventstore.Unknown {
-		return err
+		return at, err
 	}
-	end, missing := l.Load(ctx, ref, 0, func(eventstore.Record) {})
-	if missing != nil || end == 0 {
-		return errors.Join(err, missing)
+	end, missing := l.Load(ctx, ref, after, func(eventstore.Record) {})
+	if missing != nil || end == after {
+		return 0, errors.Join(err, missing)
 	}
-	return nil
+	return end, nil
 }
 
 // withLedger opens the ledger in a directory, which no service may be using, in this process.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type workload struct {
 	WarmUp        time.Duration `json:"warm_up"` // answers of this first time are not measured
 	Duration      time.Duration `json:"duration"`
 	CheckKeys     bool          `json:"check_keys"` // also that each answer names the key presented
+	Tokens        []string      `json:"tokens"`     // population.Tokens
 }
 
 // A source is connections that draw keys from a part of the population.
@@ -37,6 +39,8 @@ type source struct {
 	Keys        int    `json:"keys"`
 	IP          string `json:"ip,omitempty"`       // where they are presented from
 	Keyspace    string `json:"keyspace,omitempty"` // asked for by forward authentication; "": by POST /v1/verify
+	Named       string `json:"named,omitempty"`    // the keyspace that POST /v1/verify names; "": none
+	Tokens      bool   `json:"tokens,omitempty"`   // it draws tokens of sessions instead
 }
 
 // A measurement is what the generator saw. A wrong answer or a broken connection is an error.
@@ -56,6 +60,7 @@ type generator struct {
 
 func (g *generator) generate(_ context.Context, w workload) (m measurement, err error) {
 	g.mint(w.Population, w.Policy)
+	tokens := []byte(strings.Join(w.Tokens, ""))
 	var loops []*loop
 	for i, from := range w.Sources {
 		for range from.Connections {
@@ -64,7 +69,14 @@ func (g *generator) generate(_ context.Context, w workload) (m measurement, err 
 				return m, err
 			}
 			defer conn.Close()
-			loops = append(loops, newLoop(w, i, conn, g.secrets))
+			l := newLoop(w, i, conn)
+			if from.Tokens {
+				l.draw(from, tokens, len(w.Tokens[0]), sessionNumber)
+			} else {
+				l.draw(from, g.secrets, secretLength, keyNumber)
+			}
+			l.compose(w, from)
+			loops = append(loops, l)
 		}
 	}
 	begin := time.Now().Add(w.WarmUp)
@@ -111,9 +123,11 @@ func (g *generator) mint(keys, policy int) {
 type loop struct {
 	conn      net.Conn
 	reader    *bufio.Reader
-	source    int    // its number
-	first     int    // key that it draws
-	secrets   []byte // of the keys that it draws
+	source    int                // its number
+	first     int                // key that it draws
+	secrets   []byte             // of the keys that it draws
+	length    int                // of each
+	name      func(i int) string // the id that an answer has
 	request   []byte
 	secretAt  int // where in request the secret is
 	checkKeys bool
@@ -122,28 +136,41 @@ type loop struct {
 	answers   int64
 }
 
-func newLoop(w workload, number int, conn net.Conn, secrets []byte) *loop {
+func newLoop(w workload, number int, conn net.Conn) *loop {
 	from := w.Sources[number]
-	l := &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), source: number, first: from.From, checkKeys: w.CheckKeys, gateway: from.Keyspace != "",
-		secrets: secrets[from.From*secretLength : (from.From+from.Keys)*secretLength]}
+	return &loop{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), source: number, first: from.From, checkKeys: w.CheckKeys, gateway: from.Keyspace != ""}
+}
+
+func keyNumber(i int) string     { return string(keyOf(i)) }
+func sessionNumber(i int) string { return string(sessionOf(i)) }
+
+// draw has l present secrets of some length, which lie one after the other.
+func (l *loop) draw(from source, secrets []byte, length int, name func(int) string) {
+	l.secrets, l.length, l.name = secrets[from.From*length:(from.From+from.Keys)*length], length, name
+}
+
+func (l *loop) compose(w workload, from source) {
 	if l.gateway {
 		l.composeAuthorize(w.Address, from)
 	} else {
 		l.composeVerify(w, from)
 	}
-	return l
 }
 
 // composeVerify is a service's question.
 func (l *loop) composeVerify(w workload, from source) {
-	before, after := `{"key":"`, `","scopes":["`+askedScope+`"]}`
+	before, after := `{"key":"`, `","scopes":["`+askedScope+`"]`
 	if from.IP != "" {
-		after = `","scopes":["` + askedScope + `"],"ip":"` + from.IP + `"}`
+		after += `,"ip":"` + from.IP + `"`
 	}
+	if from.Named != "" {
+		after += `,"keyspace":"` + from.Named + `"`
+	}
+	after += "}"
 	l.request = fmt.Appendf(nil, "POST /v1/verify HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		w.Address, w.Authorization, len(before)+secretLength+len(after), before)
+		w.Address, w.Authorization, len(before)+l.length+len(after), before)
 	l.secretAt = len(l.request)
-	l.request = append(append(l.request, make([]byte, secretLength)...), after...)
+	l.request = append(append(l.request, make([]byte, l.length)...), after...)
 }
 
 // composeAuthorize is the question of a gateway, which sends its client's key, method, path and address.
@@ -151,14 +178,14 @@ func (l *loop) composeAuthorize(address string, from source) {
 	l.request = fmt.Appendf(nil, "GET /v1/authorize/%s HTTP/1.1\r\nHost: %s\r\nX-Keytrail-Scope: %s\r\nX-Forwarded-Method: GET\r\nX-Forwarded-Uri: /invoices?page=2\r\nX-Forwarded-For: %s\r\nAuthorization: Bearer ",
 		from.Keyspace, address, askedScope, from.IP)
 	l.secretAt = len(l.request)
-	l.request = append(append(l.request, make([]byte, secretLength)...), "\r\n\r\n"...)
+	l.request = append(append(l.request, make([]byte, l.length)...), "\r\n\r\n"...)
 }
 
 // run asks until end and then waits for the answer under way, so that every use that the
 // server was asked about has its answer counted.
 func (l *loop) run(begin, end time.Time) error {
 	for asked := time.Now(); asked.Before(end); {
-		if err := l.ask(rand.IntN(len(l.secrets) / secretLength)); err != nil {
+		if err := l.ask(rand.IntN(len(l.secrets) / l.length)); err != nil {
 			return err
 		}
 		answered := time.Now()
@@ -174,7 +201,7 @@ var validAnswer = []byte(`"code":"VALID"`)
 
 // ask presents key i of its source.
 func (l *loop) ask(i int) error {
-	copy(l.request[l.secretAt:], l.secrets[i*secretLength:(i+1)*secretLength])
+	copy(l.request[l.secretAt:], l.secrets[i*l.length:(i+1)*l.length])
 	if _, err := l.conn.Write(l.request); err != nil {
 		return err
 	}
@@ -182,7 +209,7 @@ func (l *loop) ask(i int) error {
 	if err != nil {
 		return err
 	}
-	if status != 200 || !l.gateway && (!bytes.Contains(body, validAnswer) || l.checkKeys && !bytes.Contains(body, []byte(keyOf(l.first+i)))) {
+	if status != 200 || !l.gateway && (!bytes.Contains(body, validAnswer) || l.checkKeys && !bytes.Contains(body, []byte(l.name(l.first+i)))) {
 		return fmt.Errorf("a wrong answer about key %d: status %d: %.300s", l.first+i, status, body)
 	}
 	l.answers++

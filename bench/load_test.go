@@ -129,7 +129,10 @@ func BenchmarkGenerator(b *testing.B) {
 	}()
 	g := new(generator)
 	g.mint(1000, 0)
-	l := newLoop(workload{Sources: []source{{Connections: 1, From: 0, Keys: 1000}}}, 0, client, g.secrets)
+	w := workload{Sources: []source{{Connections: 1, From: 0, Keys: 1000}}}
+	l := newLoop(w, 0, client)
+	l.draw(w.Sources[0], g.secrets, secretLength, keyNumber)
+	l.compose(w, w.Sources[0])
 	for b.Loop() {
 		if err := l.ask(7); err != nil {
 			b.Fatal(err)

@@ -17,6 +17,7 @@ type population struct {
 	First  int       // the keys below it belong to Orgs[0], the others in turn to the others; 0: all in turn to all
 	Policy int       // the keys from it on are in policyKeyspace; 0: none are
 	Begin  time.Time // when the first key was created, whole milliseconds
+	Tokens []string  // of the people's sessions, all of the same length
 }
 
 // orgOf is the organization of key i.

@@ -43,16 +43,18 @@ type report struct {
 	Forwarding    []forwardingRate `json:"forwarding,omitempty"`
 	BusySinks     []sinksTrial     `json:"busy_sinks,omitempty"`
 	IdleSinks     *idleSinksCost   `json:"idle_sinks,omitempty"`
+	Sessions      []sessionsTrial  `json:"sessions,omitempty"`
+	LogIns        []logInsTrial    `json:"log_ins,omitempty"`
 }
 
 // sections are the scenarios' parts of the report.
 var sections = []func(*report) string{
-	targetTable, verificationTable, organizationsTable, policyTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, historyTable, followersTable, soakTable, evidenceTable, sinksTable,
+	targetTable, verificationTable, organizationsTable, policyTable, accountingText, startTable, memoryTable, writesTable, bulkTable, revocationTable, listingTable, ndjsonTable, historyTable, followersTable, soakTable, evidenceTable, sinksTable, sessionsTable, logInsTable,
 }
 
 func (r *report) targets() []target {
 	return slices.Concat(verificationTargets(r), organizationsTargets(r), policyTargets(r), memoryTargets(r), replayTargets(r), rebuildTargets(r), writesTargets(r), bulkTargets(r),
-		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r), evidenceTargets(r), signingTargets(r), sinksTargets(r))
+		revocationTargets(r), useSizeTargets(r), historyTargets(r), ndjsonTargets(r), evidenceTargets(r), signingTargets(r), sinksTargets(r), sessionsTargets(r), logInsTargets(r))
 }
 
 // A target is what the design asks of one figure.

@@ -119,6 +119,15 @@ func (o *options) plans() (all []plan) {
 	all = append(all, plan{name: "signing", keys: signingKeys, orgs: spread(signingKeys), scenarios: []scenario{
 		setup, filling, {name: "signing", service: stopped, run: signing}, account,
 	}})
+	peopleKeys := min(maxPeople, largest) // and as many people
+	all = append(all, plan{name: "people", keys: peopleKeys, orgs: spread(peopleKeys), flags: []string{"--trusted-proxies", "127.0.0.1/32"}, scenarios: []scenario{
+		setup, {name: "define the product", service: relaxed, always: true, run: defineProduct}, {name: "people", service: stopped, always: true, run: settle}, filling,
+		{name: "sessions", service: relaxed, run: sessions},
+		{name: "sessions", service: durable, run: sessions},
+		{name: "log-ins", service: relaxed, run: logIns},
+		{name: "log-ins", service: durable, run: logIns},
+		account,
+	}})
 	sinkFlags := []string{"--sink-networks", "127.0.0.0/8", "--sink-files", o.sinkFiles}
 	all = append(all, plan{name: "sinks", keys: min(100_000, largest), orgs: busySinkCount, flags: sinkFlags, scenarios: []scenario{
 		setup, filling,
