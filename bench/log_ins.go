@@ -145,8 +145,8 @@ func (c *crowd) trial(ctx context.Context, f flood, t *logInsTrial) error {
 	}
 	w := c.evenly(slices.Max(c.connections), c.duration)
 	w.WarmUp = c.warmUp
-	hashed, err1 := c.service.metric(ctx, hashingSeconds)
 	began := time.Now()
+	hashed, err1 := c.service.metric(ctx, hashingSeconds)
 	var err2 error
 	t.measurement, _, err2 = c.load(ctx, c.service.server, w)
 	more, err3 := c.service.metric(ctx, hashingSeconds)

@@ -54,8 +54,9 @@ func (t *keyspacesTable) apply(tx *badger.Txn, b eventstore.Batch) (err error) {
 	return err
 }
 
-func (t *keyspacesTable) publishing(uint64) {
+func (t *keyspacesTable) publishing(number uint64) {
 	if t.next != nil {
+		t.store.sessionsAt.Store(number)
 		t.store.keyspaceSet.Store(t.next)
 		t.next = nil
 	}

@@ -29,16 +29,24 @@ const (
 // one projection because a session is decided from all of them at one moment.
 type peopleTable struct {
 	directTable
+	store    *Store
 	outdated outdated // of the cache of people
+	others   int      // how many of those it has no session can have been found by
 }
 
 func newPeopleTable(s *Store, state tableState) table {
-	t := &peopleTable{directTable{tableState: state}, newOutdated(s.peopleCache)}
+	t := &peopleTable{directTable: directTable{tableState: state}, store: s, outdated: newOutdated(s.peopleCache)}
 	t.write = t.writePeople
 	return t
 }
 
-func (t *peopleTable) publishing(number uint64) { t.outdated.publishing(number) }
+func (t *peopleTable) publishing(number uint64) {
+	if t.outdated.all || len(t.outdated.rows) > t.others {
+		t.store.sessionsAt.Store(number)
+	}
+	t.others = 0
+	t.outdated.publishing(number)
+}
 
 func (t *peopleTable) writePeople(r rowMap, b eventstore.Batch) error {
 	for i := range b.Records {

@@ -14,6 +14,11 @@ import (
 // here: of the session, its user, the user's membership and the organization's roles. A change of
 // any of them counts at once for all sessions that it is about, however many.
 
+// SessionsVersion is the Version since which nothing was published that a session hangs on: what was
+// found of one at it, or later, would be found again. A session that began is no news of others, and
+// most events are about no session at all.
+func (s *Store) SessionsVersion() uint64 { return s.sessionsAt.Load() }
+
 // SessionCredential puts the session into c as if it were a key: its scopes are those of the user's
 // role, its owner is the user. Its state is Revoked if the user's sessions or the membership ended
 // after it began, or the organization's single sign-on does not admit it, and Disabled if the user is. found is false for a session that is not there, or

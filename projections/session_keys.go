@@ -15,20 +15,21 @@ const rowSessionKeys = 'k' // → their generations
 type sessionKeysTable struct {
 	directTable
 	store *Store
-	keys  domain.SessionKeys
+	next  *domain.SessionKeys // that are published next; nil: those that were
 }
 
 func newSessionKeysTable(s *Store, state tableState) table {
-	t := &sessionKeysTable{directTable: directTable{tableState: state}, store: s}
+	t := &sessionKeysTable{directTable: directTable{tableState: state}, store: s, next: new(domain.SessionKeys)}
 	t.write = t.writeKeys
 	return t
 }
 
-func (t *sessionKeysTable) resume(r rows, e catalogEntry) (err error) {
+func (t *sessionKeysTable) resume(r rows, e catalogEntry) error {
 	if err := t.directTable.resume(r, e); err != nil {
 		return err
 	}
-	t.keys, err = loadSessionKeys(r)
+	keys, err := loadSessionKeys(r)
+	t.next = &keys
 	return err
 }
 
@@ -50,7 +51,7 @@ func (t *sessionKeysTable) writeKeys(r rowMap, b eventstore.Batch) error {
 		if err := r.set(row(rowSessionKeys), value); err != nil {
 			return err
 		}
-		t.keys = keys
+		t.next = &keys
 	}
 	return nil
 }
@@ -60,9 +61,12 @@ func loadSessionKeys(r rowMap) (keys domain.SessionKeys, err error) {
 	return keys, err
 }
 
-func (t *sessionKeysTable) publishing(uint64) {
-	keys := t.keys
-	t.store.sessionKeys.Store(&keys)
+func (t *sessionKeysTable) publishing(number uint64) {
+	if t.next != nil {
+		t.store.sessionsAt.Store(number)
+		t.store.sessionKeys.Store(t.next)
+		t.next = nil
+	}
 }
 
 // SessionKeys are the generations of the keys of sessions as they were published last. It takes no

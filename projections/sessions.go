@@ -48,6 +48,7 @@ func (t *peopleTable) writeSessions(r rowMap, record *eventstore.Record) error {
 	}
 	if e, begun := record.Event.(domain.SessionCreated); begun {
 		t.outdated.add(idDigest(e.ID.Bytes())) // it may have been looked for
+		t.others++
 		if err := setJSON(r, sessionRow(e.ID), number(uint64(record.Position)), s.Live[len(s.Live)-1]); err != nil {
 			return err
 		}

@@ -51,7 +51,11 @@ func (t *ssoTable) resume(r rows, e catalogEntry) error {
 	})
 }
 
-func (t *ssoTable) publishing(uint64) { t.store.ssoPolicies.Store(t.policies) }
+func (t *ssoTable) publishing(number uint64) {
+	if t.store.ssoPolicies.Swap(t.policies) != t.policies {
+		t.store.sessionsAt.Store(number)
+	}
+}
 
 func (t *ssoTable) writeSSO(r rowMap, b eventstore.Batch) error {
 	for i := range b.Records {

@@ -51,6 +51,7 @@ type Store struct {
 	surplus     *cache                             // of organizations with more keys than their plans allow, see Surplus; kept in line by the table of keys
 	attributes  *cache                             // names of attributes, kept in line by the tables of owners and organizations
 	peopleCache *cache                             // what sessions are decided from, kept in line by the table of people
+	sessionsAt  atomic.Uint64                      // see SessionsVersion
 }
 
 // Open opens or creates the read model in dir. Run brings it up to date.

@@ -21,7 +21,7 @@ func (v *Verifier) findBySession(r *Request, a *Answer) (found bool, err error) 
 	}
 	a.digest = digestOf(r.Secret)
 	s, known := v.sessions.find(&a.digest)
-	if known && s.recall(r.Keyspace, a) {
+	if known && s.recall(r.Keyspace, v.store.SessionsVersion(), a) {
 		return true, nil
 	}
 	policy, taken := v.sessionPolicy(r.Keyspace)
@@ -85,6 +85,9 @@ func (v *Verifier) sessionPolicy(keyspace string) (policy *domain.SessionPolicy,
 // unchangedSession reports whether findBySession would find the same again. A keyspace that changed
 // may say something else of sessions.
 func (v *Verifier) unchangedSession(r *Request, a *Answer) (bool, error) {
+	if v.store.SessionsVersion() <= a.version {
+		return true, nil
+	}
 	if a.Keyspace != nil {
 		if now, err := v.store.Keyspaces().Named(r.Keyspace); err != nil || now != a.Keyspace {
 			return false, nil
@@ -105,17 +108,19 @@ type knownSession struct {
 	found      atomic.Pointer[foundSession]
 }
 
-// A foundSession is what was found last for a token. It is good while the read model stands where it
-// stood: to find it takes a look-up for each of what a session hangs on. It does not change.
+// A foundSession is what was found last for a token. It is good while nothing changes that a session
+// hangs on: to find it takes a look-up for each of that. It does not change.
 type foundSession struct {
-	version    uint64 // of the read model
+	version    uint64 // of the read model, before it was looked for
 	keyspace   string // that was asked for
 	credential projections.Credential
 }
 
-func (s *knownSession) recall(keyspace string, a *Answer) bool {
+// recall puts what was found last into a, if it is what would be found at a's version, or a later one.
+// sessionsVersion was read after that one.
+func (s *knownSession) recall(keyspace string, sessionsVersion uint64, a *Answer) bool {
 	f := s.found.Load()
-	if f == nil || f.version != a.version || f.keyspace != keyspace {
+	if f == nil || f.version < sessionsVersion || f.keyspace != keyspace {
 		return false
 	}
 	a.Credential.Copy(&f.credential)

@@ -79,6 +79,9 @@ func TestARotatedKeysTokensEndWithTheOverlap(t *testing.T) {
 	d := openWith(t, verify.Options{Tokens: i, Durability: verify.Relaxed}, nil)
 	d.settle()
 	old := d.session(i, "old", 1)
+	if got := d.outcomeOf(old); got != domain.UseValid { // and it is remembered
+		t.Errorf("the old one before: %s", got)
+	}
 	if got := d.outcomeOf(d.session(i, "early", 2)); got != domain.UseNotFound {
 		t.Errorf("of a generation that does not sign yet: %s", got)
 	}
@@ -206,6 +209,87 @@ func TestTheMemoryOfSessionsIsBounded(t *testing.T) {
 	if n := d.KnownSessions(); n == 0 || n > 64*2*2 {
 		t.Errorf("%d are remembered", n)
 	}
+}
+
+// TestARememberedSessionHeedsEachChange of what it hangs on, and nothing else makes it be looked up.
+func TestARememberedSessionHeedsEachChange(t *testing.T) {
+	i := issuer(t, 1)
+	d := openWith(t, verify.Options{Tokens: i, Durability: verify.Relaxed}, nil)
+	d.settle()
+	d.put(eventstore.MembersRef(d.org), domain.RoleDefined{Role: "reader", Scopes: []string{"keys:read"}, New: true, Header: at})
+	text := d.session(i, "s", 1)
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "first"}}) // after which its keyspace has imported keys
+	before := d.store.SessionsVersion()
+	d.session(i, "another", 1)
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good"}})
+	if now := d.store.SessionsVersion(); now != before {
+		t.Errorf("a key and a session that began moved the version of sessions from %d to %d", before, now)
+	}
+	product := func(scopes ...string) domain.KeyspaceDefined {
+		return domain.KeyspaceDefined{Name: "product", Header: at, Definition: domain.KeyspaceDefinition{Format: domain.Format{Prefix: "product_", Alphabet: domain.Base62, Length: 32},
+			Sessions: &domain.SessionPolicy{Roles: []domain.RoleScopes{{Role: "reader", Scopes: scopes}}}}}
+	}
+	for _, c := range []struct {
+		change   string
+		ref      eventstore.Ref
+		event    domain.Event
+		keyspace string
+		scope    string
+		want     domain.Outcome
+	}{
+		{"another role", eventstore.MembersRef(d.org), domain.MembershipUpdated{User: ada, Role: "reader", Header: at}, "", "keys:write", domain.UseInsufficientScope},
+		{"a role's scopes", eventstore.MembersRef(d.org), domain.RoleDefined{Role: "reader", Scopes: []string{"keys:write"}, Header: at}, "", "keys:write", domain.UseValid},
+		{"a keyspace", eventstore.KeyspaceRef("product"), product("a:read"), "product", "a:read", domain.UseValid},
+		{"a keyspace's scopes", eventstore.KeyspaceRef("product"), product("b:read"), "product", "a:read", domain.UseInsufficientScope},
+		{"single sign-on", eventstore.SSORef(d.org), domain.SSOConfigured{SSODefinition: domain.SSODefinition{Issuer: "https://id.example.com", Enforced: true}, Header: at}, "", "keys:write", domain.UseRevoked},
+		{"no single sign-on", eventstore.SSORef(d.org), domain.SSORemoved{Header: at}, "", "keys:write", domain.UseValid},
+		{"a disabled user", eventstore.UserRef(ada), domain.UserDisabled{Header: at}, "", "keys:write", domain.UseDisabled},
+	} {
+		for range 2 { // the second time it is remembered
+			d.outcomeAt(text, c.keyspace, c.scope)
+		}
+		d.put(c.ref, c.event)
+		if got := d.outcomeAt(text, c.keyspace, c.scope); got != c.want {
+			t.Errorf("after %s: %s, want %s", c.change, got, c.want)
+		}
+	}
+}
+
+// outcomeAt is that of a token at a product.
+func (d *desk) outcomeAt(text, keyspace, scope string) domain.Outcome {
+	d.t.Helper()
+	var a verify.Answer
+	if err := d.Verify(d.t.Context(), &verify.Request{Secret: text, Keyspace: keyspace, By: d.asker, Scopes: []string{scope}}, &a); err != nil {
+		d.t.Fatal(err)
+	}
+	return a.Outcome
+}
+
+// BenchmarkVerifySessionBesideWrites moves the read model on between verifications, by what is no
+// session's business.
+func BenchmarkVerifySessionBesideWrites(b *testing.B) {
+	i := issuer(b, 1)
+	d := openWith(b, verify.Options{Tokens: i, Durability: verify.Relaxed}, nil)
+	d.settle()
+	text := d.session(i, "s", 1)
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "good", Scopes: []string{"a:read"}}})
+	for _, c := range []struct{ name, secret string }{{"key", "good"}, {"session", text}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var a verify.Answer
+			for n := 0; b.Loop(); n++ {
+				if n%8 == 0 {
+					b.StopTimer()
+					d.put(eventstore.OrganizationRef(domain.NewOrgID(fmt.Sprint(c.name, b.N, n))), domain.OrganizationCreated{ID: domain.NewOrgID(fmt.Sprint(c.name, b.N, n)), Header: at})
+					b.StartTimer()
+				}
+				if err := d.Verify(context.Background(), &verify.Request{Secret: c.secret, By: d.asker}, &a); err != nil || a.Outcome != domain.UseValid {
+					b.Fatal(a.Outcome, err)
+				}
+			}
+		})
+	}
+	d.close()
 }
 
 func BenchmarkVerifySession(b *testing.B) {
