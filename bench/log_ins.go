@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keytrail/keytrail/domain"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -21,8 +22,8 @@ type logInsTrial struct {
 	Uses    state   `json:"uses"`
 	Flood   string  `json:"flood"`         // the name of a flood
 	Sent    int64   `json:"wrong_sent"`    // wrong passwords
-	Held    int64   `json:"wrong_held"`    // of them answered 429: not looked at
-	Busy    int64   `json:"wrong_busy"`    // of them answered 503: too many waited
+	Held    int64   `json:"wrong_held"`    // of them held by the back-off
+	Busy    int64   `json:"wrong_busy"`    // of them refused because too many waited
 	Hashing float64 `json:"hashing_share"` // of all processors
 	Before  int64   `json:"resident_before"`
 	Peak    int64   `json:"resident_peak"`
@@ -95,7 +96,7 @@ func newCrowd(e *env) *crowd {
 // settleIn has the regulars log in once.
 func (c *crowd) settleIn(ctx context.Context) error {
 	for i := range regulars {
-		if status, err := c.logIn(ctx, emailOf(i), peoplePassword, addressIn(198, i)); err != nil || status != http.StatusCreated {
+		if status, _, err := c.logIn(ctx, emailOf(i), peoplePassword, addressIn(198, i)); err != nil || status != http.StatusCreated {
 			return errors.Join(err, fmt.Errorf("a right password was answered %d", status))
 		}
 	}
@@ -106,21 +107,23 @@ func addressIn(network byte, i int) string {
 	return fmt.Sprintf("%d.%d.%d.%d", network, byte(i>>16)&63, byte(i>>8), byte(i))
 }
 
-// logIn asks for a session as the client of a gateway that the service trusts.
-func (c *crowd) logIn(ctx context.Context, email, password, address string) (status int, err error) {
+// logIn asks for a session as the client of a gateway that the service trusts; code says why it is
+// refused.
+func (c *crowd) logIn(ctx context.Context, email, password, address string) (status int, code string, err error) {
 	body := fmt.Sprintf(`{"email":%q,"password":%q}`, email, password)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.service.url("/v1/sessions"), strings.NewReader(body))
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	req.Header = http.Header{"Content-Type": jsonContent, "X-Forwarded-For": {address}}
 	res, err := c.client.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
-	return res.StatusCode, err
+	var refusal struct{ Code string }
+	err = json.NewDecoder(res.Body).Decode(&refusal)
+	return res.StatusCode, refusal.Code, err
 }
 
 func (c *crowd) trial(ctx context.Context, f flood, t *logInsTrial) error {
@@ -173,16 +176,16 @@ func (c *crowd) guess(f flood, t *logInsTrial) func(context.Context, int) error 
 		if i%2 == 0 {
 			email = emailOf(c.keys/2 + i%(c.keys/2))
 		}
-		status, err := c.logIn(ctx, email, "wrong horse battery staple", addressIn(10, i%f.addresses))
+		_, code, err := c.logIn(ctx, email, "wrong horse battery staple", addressIn(10, i%f.addresses))
 		atomic.AddInt64(&t.Sent, 1)
-		switch status {
-		case http.StatusTooManyRequests:
+		switch code {
+		case domain.ErrLogInHeld.Code:
 			atomic.AddInt64(&t.Held, 1)
-		case http.StatusServiceUnavailable:
+		case domain.ErrTooManyPasswords.Code:
 			atomic.AddInt64(&t.Busy, 1)
-		case http.StatusUnauthorized:
+		case domain.ErrLogInFailed.Code:
 		default:
-			return errors.Join(err, fmt.Errorf("a wrong password was answered %d", status))
+			return errors.Join(err, fmt.Errorf("a wrong password was answered %q", code))
 		}
 		return err
 	}
@@ -204,7 +207,7 @@ func (c *crowd) right(h *honest, who func() (person int, network byte)) func(con
 	return func(ctx context.Context, _ int) error {
 		i, network := who()
 		begun := time.Now()
-		status, err := c.logIn(ctx, emailOf(i), peoplePassword, addressIn(network, i))
+		status, _, err := c.logIn(ctx, emailOf(i), peoplePassword, addressIn(network, i))
 		mu.Lock()
 		defer mu.Unlock()
 		if h.Asked++; status == http.StatusCreated {
