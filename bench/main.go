@@ -7,6 +7,7 @@
 //	go run ./bench -smoke                # seconds; checks answers, never time
 //	go run ./bench -only bulk,writes     # these scenarios, and what they build on
 //	go run ./bench -only rebuild -sizes 10000000
+//	go run ./bench -only sessions,log-ins -sizes 10000
 //	go run ./bench -soak 1h              # only when asked for, as the next one
 //	go run ./bench -followers 1,10,100,1000 -sizes 10000 -connections 128
 //
