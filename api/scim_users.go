@@ -18,7 +18,7 @@ func (s *server) scimCreateUser(ctx context.Context, r *scimRequest) (scimAnswer
 	}
 	profile := profileOf(u)
 	c := commands.CreateDirectoryUser{Request: r.command(), Org: r.org, Profile: profile, Active: u.Active == nil || *u.Active}
-	if c.Member, err = s.memberOf(r.org, profile.Address()); err != nil {
+	if c.Member, err = s.memberOf(r.org, &profile); err != nil {
 		return scimAnswer{}, err
 	}
 	id, at, err := s.Commands.CreateDirectoryUser(ctx, c)
@@ -34,24 +34,17 @@ func (s *server) scimCreateUser(ctx context.Context, r *scimRequest) (scimAnswer
 // memberOf is the member of an organization who has an address, unless they are a user of its
 // directory: who leaves the directory is out, and so are those who were members before it was
 // connected. Users who are no members are none of the directory's business.
-func (s *server) memberOf(org domain.OrgID, address string) (domain.UserID, error) {
-	email, err := domain.NormalEmail(address)
-	if err != nil {
-		return "", nil // some directories' user names are no addresses
-	}
-	var candidates []domain.UserID
-	u, err := s.Store.UserByEmail(email)
-	if err == nil {
-		candidates = append(candidates, u.ID)
-	} else if !errors.Is(err, domain.ErrUserNotFound) {
-		return "", err
-	}
-	id, known, err := s.Store.UserOfDirectory(org, email)
+func (s *server) memberOf(org domain.OrgID, p *domain.DirectoryProfile) (domain.UserID, error) {
+	candidates, err := s.identifiedIn(org, p.ExternalID)
 	if err != nil {
 		return "", err
 	}
-	if known {
-		candidates = append(candidates, id)
+	if email, err := domain.NormalEmail(p.Address()); err == nil { // some directories' user names are no addresses
+		more, err := s.addressed(org, email)
+		if err != nil {
+			return "", err
+		}
+		candidates = append(candidates, more...)
 	}
 	for _, id := range candidates {
 		_, member := s.Store.Member(org, id)
@@ -61,6 +54,38 @@ func (s *server) memberOf(org domain.OrgID, address string) (domain.UserID, erro
 		}
 	}
 	return "", nil
+}
+
+// identifiedIn are those whom an organization's provider knows by an id of its directory.
+func (s *server) identifiedIn(org domain.OrgID, id string) ([]domain.UserID, error) {
+	found, err := s.Store.SSO(org)
+	if errors.Is(err, domain.ErrSSONotFound) || id == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.Store.UserByIdentity(domain.Identity{Org: org, Issuer: found.Issuer, Subject: id})
+	if errors.Is(err, domain.ErrUserNotFound) {
+		return nil, nil
+	}
+	return []domain.UserID{u.ID}, err
+}
+
+// addressed are the user who has an address, and the one whom an organization's directory, or provider,
+// says to have it.
+func (s *server) addressed(org domain.OrgID, email string) (candidates []domain.UserID, err error) {
+	u, err := s.Store.UserByEmail(email)
+	if err == nil {
+		candidates = append(candidates, u.ID)
+	} else if !errors.Is(err, domain.ErrUserNotFound) {
+		return nil, err
+	}
+	id, known, err := s.Store.UserOfDirectory(org, email)
+	if known {
+		candidates = append(candidates, id)
+	}
+	return candidates, err
 }
 
 // profileOf is what is kept of a user resource.

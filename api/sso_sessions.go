@@ -32,7 +32,7 @@ func (s *server) exchangeCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	u, begun, err := s.Commands.LogInBySSO(r.Context(), commands.LogInBySSO{Code: a.Code, Identity: a.Identity, Client: client, Role: a.Role, Email: a.Email, Name: a.Name,
+	u, begun, err := s.Commands.LogInBySSO(r.Context(), commands.LogInBySSO{Code: a.Code, Identity: a.Identity, Client: client, Role: a.Role, Email: a.Email, Verified: a.Verified, ObjectID: a.ObjectID, Name: a.Name,
 		IP: s.clientIP(r).String(), UserAgent: r.UserAgent(), Correlation: requestID(r.Context())})
 	answer, err := s.showBegun(r.Context(), u, begun, err)
 	if err != nil {

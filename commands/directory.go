@@ -31,6 +31,9 @@ type DirectoryIndex interface {
 	Directory(domain.OrgID, domain.DirectoryPart) (domain.Directory, eventstore.Position, error)
 	// GroupsOfUser are the groups that a user is in, from which their role follows.
 	GroupsOfUser(domain.OrgID, domain.UserID) ([]domain.DirectoryGroupName, error)
+	// UserKnownAs is the one user whom a directory has with one of these ids as externalId, or an
+	// address; "": there is none.
+	UserKnownAs(org domain.OrgID, ids []string, email string) (domain.UserID, error)
 }
 
 // A DirectoryResult is a directory after a command, as far as that was about it.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/keytrail/keytrail/domain"
 )
@@ -15,6 +16,8 @@ type LogInBySSO struct {
 	Client      string // of the identity's provider, for which it was
 	Role        string // "": the provider names no group that has one
 	Email, Name string // as the provider has them, "": it has none
+	Verified    bool   // the provider has seen to it that the address is the person's
+	ObjectID    string // of the person in the provider's directory, "": it names none beside the subject
 	IP          string
 	UserAgent   string
 	Correlation string
@@ -50,6 +53,16 @@ func (h *Handler) LogInBySSO(ctx context.Context, c LogInBySSO) (u domain.User, 
 func (h *Handler) userOf(ctx context.Context, c LogInBySSO) (u domain.User, err error) {
 	u, found, err := h.people.Identified(c.Identity)
 	if err == nil && !found {
+		var same domain.UserID
+		if same, err = h.sameInDirectory(c); err != nil {
+			return u, err
+		}
+		if same != "" {
+			u, err = h.link(ctx, domain.User{ID: same}, c.Identity, Request{By: domain.System, Correlation: c.Correlation})
+			found = true
+		}
+	}
+	if err == nil && !found {
 		if c.Role == "" {
 			return u, domain.ErrSSONoRole // a person without a role leaves no trace
 		}
@@ -72,7 +85,7 @@ func (h *Handler) newUserOf(ctx context.Context, c LogInBySSO) (domain.User, err
 		if u.ID != "" {
 			return nil, nil
 		}
-		return u.Create(domain.CreateUser{Principalled: h.principalled(domain.System), ID: id, Email: c.Email, Directory: c.Identity.Org, Name: c.Name})
+		return u.Create(domain.CreateUser{Principalled: h.principalled(domain.System), ID: id, Email: c.Email, Directory: c.Identity.Org, Unverified: !c.Verified, Name: c.Name})
 	})
 	if err != nil {
 		return made.User, err
@@ -112,6 +125,43 @@ func (h *Handler) notAMembersAddress(org domain.OrgID, email string) error {
 	return err
 }
 
+// sameInDirectory is the user of the organization's directory who is the person, "" if none is. The
+// directory names them by an id of the provider, or by an address that the provider has verified: what
+// people can write there themselves, such as a user name, or another address, would make them any
+// colleague. So it is no second person's who has the address after the first.
+func (h *Handler) sameInDirectory(c LogInBySSO) (domain.UserID, error) {
+	if h.directories == nil {
+		return "", nil
+	}
+	email := c.Email
+	if !c.Verified {
+		email = ""
+	}
+	id, err := h.directories.UserKnownAs(c.Identity.Org, []string{c.Identity.Subject, c.ObjectID}, email)
+	if id == "" || err != nil {
+		return "", err
+	}
+	u, found, err := h.people.UserNow(id)
+	switch {
+	case err != nil || !found:
+		return "", err
+	case u.Directory != c.Identity.Org, slices.ContainsFunc(u.Identities, func(i domain.Identity) bool { return i.Org == c.Identity.Org && i.Issuer == c.Identity.Issuer }):
+		return "", domain.ErrSSOEmailTaken
+	}
+	return id, nil
+}
+
+// leftDirectory reports whether the organization's directory has a user who is no member: it has made
+// them inactive, which their provider does not undo.
+func (h *Handler) leftDirectory(org domain.OrgID, user domain.UserID, m *domain.Members) (bool, error) {
+	if _, member := m.People[user]; member || h.directories == nil {
+		return false, nil
+	}
+	d, _, err := h.directories.Directory(org, domain.DirectoryPart{Users: []domain.UserID{user}})
+	_, known := d.Users[user]
+	return known, err
+}
+
 // giveRole makes the user a member with the role that the provider gives. Without one they are none any
 // more. A member whom the organization's directory manages has the role that it gives; the last owner
 // stays one.
@@ -120,6 +170,9 @@ func (h *Handler) giveRole(ctx context.Context, c LogInBySSO, u domain.User) err
 	m, err := h.members(ctx, org, concerned{users: []domain.UserID{u.ID}})
 	if err != nil || m.People[u.ID].Directory != "" {
 		return err
+	}
+	if out, err := h.leftDirectory(org, u.ID, &m); out || err != nil {
+		return cmp.Or(err, error(domain.ErrSSONoRole))
 	}
 	r := Request{By: domain.Principal{ID: string(u.ID), Org: org, User: u.ID, Scopes: []string{"*"}}, Correlation: c.Correlation}
 	if c.Role == "" {

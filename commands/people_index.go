@@ -17,6 +17,8 @@ type PeopleIndex interface {
 	SessionsOf(domain.OrgID, domain.UserID) (domain.Sessions, eventstore.Position, error)
 	// OrganizationsOf are those that a user is a member of.
 	OrganizationsOf(domain.UserID) ([]domain.OrgID, error)
+	// UserNow is a user by their id.
+	UserNow(domain.UserID) (u domain.User, found bool, err error)
 	// Identified is the user who logs in by an identity.
 	Identified(domain.Identity) (u domain.User, found bool, err error)
 }

@@ -76,6 +76,7 @@ type UserCreated struct {
 	ID         UserID       `json:"user_id"`
 	Email      string       `json:"email"`
 	Directory  OrgID        `json:"directory_org_id,omitempty"`
+	Unverified bool         `json:"email_unverified,omitempty"` // the provider that made the user has not seen to it that the address is theirs
 	Name       string       `json:"name,omitempty"`
 	Attributes Attributes   `json:"attributes,omitempty"`
 	Password   PasswordHash `json:"-"`
@@ -169,6 +170,7 @@ type CreateUser struct {
 	ID         UserID
 	Email      string // NormalEmail, and claimed; or Directory is set
 	Directory  OrgID
+	Unverified bool // the address
 	Name       string
 	Attributes Attributes
 	Password   PasswordHash
@@ -184,7 +186,7 @@ func (u User) Create(c CreateUser) (Event, error) {
 	case len(c.Attributes) > maxAttributes:
 		return nil, InvalidField("attributes", "must have at most %d entries", maxAttributes)
 	}
-	return UserCreated{ID: c.ID, Email: c.Email, Directory: c.Directory, Name: c.Name, Attributes: c.Attributes, Password: c.Password, Header: c.header()}, nil
+	return UserCreated{ID: c.ID, Email: c.Email, Directory: c.Directory, Unverified: c.Unverified, Name: c.Name, Attributes: c.Attributes, Password: c.Password, Header: c.header()}, nil
 }
 
 // UpdateUser asks for another name, address, or other attributes.

@@ -59,7 +59,7 @@ func applyDirectories(r rowMap, records []eventstore.Record) error {
 func (w directoryWriter) apply() error {
 	switch e := w.record.Event.(type) {
 	case domain.UserCreated:
-		if e.Directory == "" {
+		if e.Directory == "" || e.Unverified { // whose address it is, the person may have made up
 			return nil
 		}
 		id := e.ID.Bytes()
@@ -395,6 +395,28 @@ func (s *Store) UserOfDirectory(org domain.OrgID, email string) (user domain.Use
 		return err
 	})
 	return user, found, err
+}
+
+// UserKnownAs is the one user whom an organization's directory has with one of these ids as
+// externalId, or else an address; "" if there is none, or more than one.
+func (s *Store) UserKnownAs(org domain.OrgID, ids []string, email string) (domain.UserID, error) {
+	queries := []DirectoryQuery{}
+	for _, id := range ids {
+		queries = append(queries, DirectoryQuery{ExternalID: id, Limit: 1})
+	}
+	for _, q := range append(queries, DirectoryQuery{Name: email, Limit: 1}, DirectoryQuery{Email: email, Limit: 1}) {
+		if q.all() {
+			continue
+		}
+		users, total, err := s.DirectoryUsers(org, q)
+		if err != nil {
+			return "", err
+		}
+		if total == 1 {
+			return users[0].ID, nil
+		}
+	}
+	return "", nil
 }
 
 // A DirectoryQuery chooses users, or groups, of a directory by what is not empty.

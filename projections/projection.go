@@ -28,7 +28,7 @@ var projections = []projection{
 	{"sinks", 1, eventstore.Events, newSinksTable},
 	{"sso", 2, eventstore.Events, newSSOTable},
 	{"people", 3, eventstore.Events, newPeopleTable},
-	{"directories", 1, eventstore.Events, direct(applyDirectories)},
+	{"directories", 2, eventstore.Events, direct(applyDirectories)},
 	{"session_keys", 1, eventstore.Events, newSessionKeysTable},
 	{"log_ins", 1, eventstore.Events, direct(applyLogIns)},
 	{"quotas", 2, eventstore.Events, direct(applyQuotas)},

@@ -146,6 +146,15 @@ func (s *Store) Identified(i domain.Identity) (u domain.User, found bool, err er
 	return row.User, err == nil, err
 }
 
+// UserNow is a user by their id.
+func (s *Store) UserNow(id domain.UserID) (u domain.User, found bool, err error) {
+	row, err := s.User(id)
+	if errors.Is(err, domain.ErrUserNotFound) {
+		return u, false, nil
+	}
+	return row.User, err == nil, err
+}
+
 // UserByDirectory finds the member whom an organization's directory has an id for;
 // domain.ErrUserNotFound.
 func (s *Store) UserByDirectory(org domain.OrgID, id string) (UserRow, error) {

@@ -47,6 +47,11 @@ func (c claims) texts(name string) (all []string) {
 	return nil
 }
 
+// isTrue reports whether a claim is true, which some providers have as text.
+func (c claims) isTrue(name string) (is bool) {
+	return json.Unmarshal(c[name], &is) == nil && is || c.text(name) == "true"
+}
+
 // check holds an id token to the rules of OpenID Connect Core, section 3.1.3.7, and gives the claims
 // of it and, if it lacks some that are needed, of the UserInfo endpoint.
 func (p *Party) check(ctx context.Context, c *Client, at *provider, s *state, tokens *oauth2.Token) (claims, error) {
@@ -94,6 +99,9 @@ func (p *Party) complete(ctx context.Context, c *Client, at *provider, token str
 	if more.text("sub") != found.text("sub") {
 		return errors.New("userinfo is of another subject")
 	}
+	if found["email"] != nil {
+		delete(more, "email_verified") // it is about the other address
+	}
 	for name, value := range more {
 		if found[name] == nil {
 			found[name] = value
@@ -113,8 +121,11 @@ func groupClaim(c *Client) string {
 func (p *Party) assert(c *Client, found claims) Assertion {
 	a := Assertion{Code: random(), Identity: domain.Identity{Org: c.Org, Issuer: c.Issuer, Subject: found.text("sub")}, Revision: c.Revision,
 		Role: c.RoleOf(found.texts(groupClaim(c))), Expires: p.now().Add(codeTTL)}
+	if id := found.text("oid"); len(id) <= maxSubject {
+		a.ObjectID = id
+	}
 	if email, err := domain.NormalEmail(found.text("email")); err == nil {
-		a.Email = email
+		a.Email, a.Verified = email, found.isTrue("email_verified")
 	}
 	if name := strings.TrimSpace(found.text("name")); plain(name) && utf8.RuneCountInString(name) <= maxName {
 		a.Name = name

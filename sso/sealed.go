@@ -33,9 +33,11 @@ type state struct {
 type Assertion struct {
 	Code     string          `json:"c"` // names the code; random
 	Identity domain.Identity `json:"i"`
-	Revision uint64          `json:"r"` // of the organization's single sign-on
-	Role     string          `json:"o"` // "": none
-	Email    string          `json:"m"` // as NormalEmail; "": none that is one
+	Revision uint64          `json:"r"`           // of the organization's single sign-on
+	Role     string          `json:"o"`           // "": none
+	Email    string          `json:"m"`           // as NormalEmail; "": none that is one
+	Verified bool            `json:"v,omitempty"` // the address is the person's, as the provider has seen to
+	ObjectID string          `json:"d,omitempty"` // of the person in the directory, where the subject is another for each client (Entra ID)
 	Name     string          `json:"n"`
 	Expires  time.Time       `json:"e"`
 }

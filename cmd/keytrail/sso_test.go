@@ -358,3 +358,88 @@ func TestEnforcedSingleSignOn(t *testing.T) {
 		t.Errorf("a session of a provider that is no more is answered %d", status)
 	}
 }
+
+// TestADirectoryAndAProviderHaveOneUser for a person, whichever is first, and however little it helps to
+// claim a colleague's address.
+func TestADirectoryAndAProviderHaveOneUser(t *testing.T) {
+	b := newSSOBench(t)
+	var key struct{ Secret string }
+	b.call(t, "POST", "/v1/keys", map[string]any{"keyspace": "keytrail", "org_id": b.org, "name": "directory", "scopes": []string{"scim:write"}}, &key)
+	provision := func(user map[string]any) string {
+		t.Helper()
+		user["schemas"] = []string{"urn:ietf:params:scim:schemas:core:2.0:User"}
+		status, made := b.scim("POST", "/Users", key.Secret, user)
+		if status != 201 {
+			t.Fatalf("%v is answered %d", user, status)
+		}
+		return made.ID
+	}
+	patch := func(id string, active bool) {
+		t.Helper()
+		if status, _ := b.scim("PATCH", "/Users/"+id, key.Secret, map[string]any{"schemas": []string{"urn:ietf:params:scim:api:messages:2.0:PatchOp"}, "Operations": []map[string]any{{"op": "replace", "path": "active", "value": active}}}); status != 200 {
+			t.Fatalf("active %v is answered %d", active, status)
+		}
+	}
+
+	// The directory is first: by the address that the provider has verified, and by its id.
+	ada, bob := provision(map[string]any{"userName": "ada@example.com"}), provision(map[string]any{"userName": "bob", "externalId": "id-of-bob"})
+	b.person("ada", "ada@example.com", "admins")
+	b.person("id-of-bob", "other@example.com", "staff")
+	if got := b.wants("ada", 201, ""); got.User.ID != ada || b.role(ada) != "member" {
+		t.Errorf("ada is %s %q, want %s with the directory's role", got.User.ID, b.role(ada), ada)
+	}
+	if got := b.wants("id-of-bob", 201, ""); got.User.ID != bob {
+		t.Errorf("bob is %s, want %s", got.User.ID, bob)
+	}
+
+	// A second person with the address is not them; who has not verified it is somebody else.
+	b.person("ada2", "ada@example.com", "staff")
+	b.wants("ada2", 409, "sso_email_taken")
+	carl := provision(map[string]any{"userName": "carl@example.com"})
+	b.atProvider("PUT", "/test/users/mallory", map[string]any{"password": "p", "name": "M", "email": "carl@example.com", "unverified": true, "groups": []string{"staff"}})
+	mallory := b.wants("mallory", 201, "").User.ID
+	if mallory == carl {
+		t.Error("an address that is not verified made a colleague")
+	}
+
+	// Who is not active is out, whatever the provider says, until they are again.
+	patch(ada, false)
+	b.wants("ada", 403, "sso_no_role")
+	if b.role(ada) != "" {
+		t.Error("the provider brought a user back whom the directory had made inactive")
+	}
+	patch(ada, true)
+	b.wants("ada", 201, "")
+
+	// The provider is first. An unverified address is not the person's then either.
+	b.person("dora", "dora@example.com", "staff")
+	dora := b.wants("dora", 201, "").User.ID
+	if made := provision(map[string]any{"userName": "dora@example.com"}); made != dora {
+		t.Errorf("the directory's dora is %s, want %s", made, dora)
+	}
+	b.atProvider("PUT", "/test/users/trudy", map[string]any{"password": "p", "name": "T", "email": "boss@example.com", "unverified": true, "groups": []string{"staff"}})
+	trudy := b.wants("trudy", 201, "").User.ID
+	if made := provision(map[string]any{"userName": "boss@example.com"}); made == trudy {
+		t.Error("an address that is not verified made the directory's boss")
+	}
+	b.person("id-of-eve", "eve@example.com", "staff")
+	eve := b.wants("id-of-eve", 201, "").User.ID
+	if made := provision(map[string]any{"userName": "eve", "externalId": "id-of-eve"}); made != eve {
+		t.Errorf("the directory's eve is %s, want %s", made, eve)
+	}
+}
+
+func (b *ssoBench) scim(method, path, bearer string, body any) (status int, got struct{ ID string }) {
+	b.t.Helper()
+	text, _ := json.Marshal(body)
+	r, _ := http.NewRequest(method, b.public.URL+"/v1/scim/v2"+path, bytes.NewReader(text))
+	r.Header.Set("Content-Type", "application/scim+json")
+	r.Header.Set("Authorization", "Bearer "+bearer)
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer a.Body.Close()
+	_ = json.NewDecoder(a.Body).Decode(&got)
+	return a.StatusCode, got
+}

@@ -72,10 +72,11 @@ func serve(address string, clients map[string]*storage.Client) error {
 
 // A person logs in with their id as user name.
 type person struct {
-	Password string   `json:"password"`
-	Name     string   `json:"name"`
-	Email    string   `json:"email"`
-	Groups   []string `json:"groups"`
+	Password   string   `json:"password"`
+	Name       string   `json:"name"`
+	Email      string   `json:"email"`
+	Unverified bool     `json:"unverified"` // the address
+	Groups     []string `json:"groups"`
 }
 
 // A provider is the example's storage with other people and keys.
@@ -114,7 +115,7 @@ func (p *provider) GetUserByID(id string) *storage.User {
 	if !found {
 		return nil
 	}
-	return &storage.User{ID: id, Username: id, Password: someone.Password, FirstName: someone.Name, Email: someone.Email, EmailVerified: true}
+	return &storage.User{ID: id, Username: id, Password: someone.Password, FirstName: someone.Name, Email: someone.Email, EmailVerified: !someone.Unverified}
 }
 
 func (p *provider) GetUserByUsername(name string) *storage.User { return p.GetUserByID(name) }
