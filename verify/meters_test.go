@@ -213,3 +213,26 @@ func TestTheOldestKeysOfAPlanWork(t *testing.T) {
 	}
 	d.close()
 }
+
+// Sessions count in the quotas of the organization and of their user, also after another start.
+func TestSessionsCountInQuotas(t *testing.T) {
+	i := issuer(t, 1)
+	d := openWith(t, verify.Options{Tokens: i}, nil)
+	d.settle()
+	d.key(domain.KeyCreated{Settings: domain.Settings{Name: "key", Owner: string(ada)}})
+	d.onPlan(domain.PlanDefinition{ProgrammaticAccess: true, UsesAMonth: new(int64(9)), UsesAMonthPerOwner: new(int64(3)), UsesAMonthPerKey: new(int64(9))})
+	for _, name := range []string{"first", "second"} {
+		if got := d.outcomeOf(d.session(i, name, 1)); got != domain.UseValid {
+			t.Errorf("the %s session is %s", name, got)
+		}
+	}
+	if _, err := d.ask(verify.Request{Secret: "key"}); err != nil {
+		t.Fatal(err)
+	}
+	d.restart()
+	a, err := d.ask(verify.Request{Secret: "key"})
+	if err != nil || a.Outcome != domain.UseQuotaExceeded || len(a.Quotas) != 3 || a.Quotas[0].Remaining != 6 || a.Quotas[1].Remaining != 0 || a.Quotas[2].Remaining != 8 {
+		t.Errorf("after two uses by sessions and one of the key it is answered %s, %+v, %v", a.Outcome, a.Quotas, err)
+	}
+	d.close()
+}
