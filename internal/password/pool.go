@@ -18,6 +18,10 @@ import (
 // its memory costs it stays below 15 %.
 const share = 0.12
 
+// processors is what share is of: read before the service raises GOMAXPROCS for a thread that waits
+// for the disk, which makes no more processors.
+var processors = runtime.GOMAXPROCS(0)
+
 // burst is for how long share can be saved up, so that some log-ins after quiet are immediate.
 const burst = time.Second
 
@@ -72,7 +76,7 @@ type Pool struct {
 
 // NewPool is a pool for this process.
 func NewPool() *Pool {
-	p := &Pool{free: max(1, runtime.GOMAXPROCS(0)/4), at: time.Now(), work: stopwatch,
+	p := &Pool{free: max(1, processors/4), at: time.Now(), work: stopwatch,
 		hashes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_password_hashes_total", Help: "Passwords that were hashed."}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_password_refused_total", Help: "Passwords that were not hashed because too many waited."}),
 		seconds: prometheus.NewCounter(prometheus.CounterOpts{Name: "keytrail_password_hashing_seconds_total", Help: "Time that hashing passwords took."})}
@@ -204,7 +208,7 @@ func (p *Pool) grant() {
 	p.at = now
 	for p.free > 0 && p.queues[Strangers].length+p.queues[Known].length > 0 {
 		if p.balance <= 0 {
-			p.timer.Reset(time.Duration(float64(-p.balance)/(share*float64(runtime.GOMAXPROCS(0)))) + time.Millisecond)
+			p.timer.Reset(time.Duration(float64(-p.balance)/(share*float64(processors))) + time.Millisecond)
 			return
 		}
 		if p.queues[p.next].length == 0 {
@@ -218,7 +222,7 @@ func (p *Pool) grant() {
 
 // allowance is the processor time that hashing has in a time on the clock.
 func (p *Pool) allowance(d time.Duration) time.Duration {
-	return time.Duration(share * float64(runtime.GOMAXPROCS(0)) * float64(d))
+	return time.Duration(share * float64(processors) * float64(d))
 }
 
 // A queue gives turns to addresses by round robin.
