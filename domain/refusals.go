@@ -116,6 +116,7 @@ var (
 	ErrTooManyMemberships = refusal(Conflict, "too_many_memberships", "a user can be a member of 1,000 organizations; end a membership first")
 	ErrIdentityTaken      = refusal(Conflict, "identity_taken", "another user logs in by this identity; unlink it there first")
 	ErrSSOEmailTaken      = refusal(Conflict, "sso_email_taken", "a member of this organization has your e-mail address, and it is not known that it is you: log in with your password, then link your identity")
+	ErrIdentityExists     = refusal(Conflict, "identity_exists", "the provider knows the user as another one already")
 	ErrTooManyIdentities  = refusal(Conflict, "too_many_identities", "a user can have 50 identities; unlink one first")
 
 	ErrTooManySinks          = refusal(Conflict, "too_many_sinks", "an organization can have 50 sinks; delete one first")

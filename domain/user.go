@@ -338,13 +338,16 @@ func (u User) RevokeSessions(c Principalled, kept SessionID) (Event, error) {
 // maxIdentities is how many identities a user has at most.
 const maxIdentities = 50
 
-// LinkIdentity decides whether the user may log in by an identity.
+// LinkIdentity decides whether the user may log in by an identity. Each provider knows a user as one:
+// of two of its people who are taken for the same at the same moment, the first is.
 func (u User) LinkIdentity(c Principalled, i Identity) (Event, error) {
 	switch {
 	case u.Status() != ActiveUser:
 		return nil, ErrUserNotFound
 	case slices.Contains(u.Identities, i):
 		return nil, nil
+	case slices.ContainsFunc(u.Identities, func(other Identity) bool { return other.Org == i.Org && other.Issuer == i.Issuer }):
+		return nil, ErrIdentityExists
 	case len(u.Identities) >= maxIdentities:
 		return nil, ErrTooManyIdentities
 	}

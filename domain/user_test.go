@@ -162,3 +162,29 @@ func TestInvitationToken(t *testing.T) {
 		}
 	}
 }
+
+// A provider knows a user as one, whoever else it says is the same person.
+func TestAProviderKnowsAUserAsOne(t *testing.T) {
+	u := User{ID: NewUserID("ada")}
+	first := Identity{Org: NewOrgID("acme"), Issuer: "https://id.example.com", Subject: "1"}
+	for _, c := range []struct {
+		identity Identity
+		want     error
+	}{
+		{first, nil}, {first, nil},
+		{Identity{first.Org, first.Issuer, "2"}, ErrIdentityExists},
+		{Identity{first.Org, "https://other.example.com", "2"}, nil},
+		{Identity{NewOrgID("globex"), first.Issuer, "2"}, nil},
+	} {
+		e, err := u.LinkIdentity(Principalled{}, c.identity)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v, want %v", c.identity, err, c.want)
+		}
+		if e != nil {
+			u.Apply(e)
+		}
+	}
+	if len(u.Identities) != 3 {
+		t.Errorf("%+v", u.Identities)
+	}
+}
