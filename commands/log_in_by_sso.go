@@ -151,10 +151,9 @@ func (h *Handler) sameInDirectory(c LogInBySSO) (domain.UserID, error) {
 	return id, nil
 }
 
-// leftDirectory reports whether the organization's directory has a user who is no member: it has made
-// them inactive, which their provider does not undo.
-func (h *Handler) leftDirectory(org domain.OrgID, user domain.UserID, m *domain.Members) (bool, error) {
-	if _, member := m.People[user]; member || h.directories == nil {
+// inDirectory reports whether the organization's directory has a user.
+func (h *Handler) inDirectory(org domain.OrgID, user domain.UserID) (bool, error) {
+	if h.directories == nil {
 		return false, nil
 	}
 	d, _, err := h.directories.Directory(org, domain.DirectoryPart{Users: []domain.UserID{user}})
@@ -163,16 +162,19 @@ func (h *Handler) leftDirectory(org domain.OrgID, user domain.UserID, m *domain.
 }
 
 // giveRole makes the user a member with the role that the provider gives. Without one they are none any
-// more. A member whom the organization's directory manages has the role that it gives; the last owner
-// stays one.
+// more; the last owner stays one. Of those whom the organization's directory has, the directory says
+// whether they are members, and with which role.
 func (h *Handler) giveRole(ctx context.Context, c LogInBySSO, u domain.User) error {
 	org := c.Identity.Org
 	m, err := h.members(ctx, org, concerned{users: []domain.UserID{u.ID}})
-	if err != nil || m.People[u.ID].Directory != "" {
+	if err != nil {
 		return err
 	}
-	if out, err := h.leftDirectory(org, u.ID, &m); out || err != nil {
-		return cmp.Or(err, error(domain.ErrSSONoRole))
+	if known, err := h.inDirectory(org, u.ID); known || err != nil {
+		if _, member := m.People[u.ID]; err == nil && !member {
+			err = domain.ErrSSONoRole
+		}
+		return err
 	}
 	r := Request{By: domain.Principal{ID: string(u.ID), Org: org, User: u.ID, Scopes: []string{"*"}}, Correlation: c.Correlation}
 	if c.Role == "" {

@@ -417,6 +417,11 @@ func TestADirectoryAndAProviderHaveOneUser(t *testing.T) {
 	if made := provision(map[string]any{"userName": "dora@example.com"}); made != dora {
 		t.Errorf("the directory's dora is %s, want %s", made, dora)
 	}
+	given := b.role(dora)
+	b.person("dora", "dora@example.com", "admins")
+	if b.wants("dora", 201, ""); b.role(dora) != given {
+		t.Errorf("the provider made dora %s, whom the directory has as %s", b.role(dora), given)
+	}
 	b.atProvider("PUT", "/test/users/trudy", map[string]any{"password": "p", "name": "T", "email": "boss@example.com", "unverified": true, "groups": []string{"staff"}})
 	trudy := b.wants("trudy", 201, "").User.ID
 	if made := provision(map[string]any{"userName": "boss@example.com"}); made == trudy {
