@@ -47,7 +47,7 @@ func (h *Handler) onMembers(ctx context.Context, org domain.OrgID, r Request, ab
 	}
 	var event domain.Event
 	o, err := executeOnce(ctx, h, eventstore.MembersRef(org), r, known, func(m domain.Members) (_ domain.Event, err error) {
-		m.Org = org
+		m.Org, m.Products = org, h.keyspaces.Keyspaces().SessionPolicies()
 		event, err = decide(m)
 		return event, err
 	})
@@ -96,7 +96,7 @@ func (h *Handler) members(ctx context.Context, org domain.OrgID, about concerned
 		m, from = known.state, known.position
 	}
 	_, err = h.ledger.Load(ctx, eventstore.MembersRef(org), from, func(r eventstore.Record) { m.Apply(r.Event) })
-	m.Org = org
+	m.Org, m.Products = org, h.keyspaces.Keyspaces().SessionPolicies()
 	return m, err
 }
 

@@ -88,6 +88,16 @@ func (all *Keyspaces) Named(name string) (*Keyspace, error) {
 // Names are the names of all keyspaces, sorted.
 func (all *Keyspaces) Names() []string { return slices.Sorted(maps.Keys(all.named)) }
 
+// SessionPolicies are those of the keyspaces that take sessions.
+func (all *Keyspaces) SessionPolicies() (policies []*SessionPolicy) {
+	for _, k := range all.named {
+		if k.Sessions != nil {
+			policies = append(policies, k.Sessions)
+		}
+	}
+	return policies
+}
+
 // Possible reports whether text can be a secret of a keyspace, "": of any but the management
 // keyspace. What cannot be one is a typo or scanner noise, which no look-up finds.
 func (all *Keyspaces) Possible(keyspace, text string) bool {

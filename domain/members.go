@@ -16,6 +16,7 @@ type Members struct {
 	Roles       map[string]Role             `json:"roles,omitempty"` // by name; those that are built in if members had them
 	People      map[UserID]Member           `json:"-"`
 	Invitations map[InvitationID]Invitation `json:"-"`
+	Products    []*SessionPolicy            `json:"-"`                 // of the keyspaces that take sessions: what roles may do there
 	Pending     int                         `json:"pending,omitempty"` // how many invitations there are
 }
 

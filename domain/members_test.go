@@ -233,3 +233,32 @@ func TestSomeMembersDecideLikeAll(t *testing.T) {
 		t.Errorf("%+v, want %+v", some, all)
 	}
 }
+
+// What a product gives a role counts for who may give it, as what the API gives does.
+func TestARoleIsGivenByThoseWhoHaveItsProductsScopes(t *testing.T) {
+	m := Members{Org: NewOrgID("acme"), Products: []*SessionPolicy{
+		{Roles: []RoleScopes{{Role: "clerk", Scopes: []string{"invoices:write"}}, {Role: "chief", Scopes: []string{"invoices:*"}}, {Role: "admin", Scopes: []string{"invoices:read"}}}},
+	}}
+	for _, role := range []string{"clerk", "chief", "plain"} {
+		m.Apply(RoleDefined{Role: role, Scopes: []string{"members:write"}})
+	}
+	m.Apply(MembershipCreated{User: NewUserID("u"), Role: "plain"})
+	admin, _ := BuiltInRole(RoleAdmin)
+	for _, c := range []struct {
+		by   Principal
+		role string
+		want error
+	}{
+		{Principal{Scopes: admin, Role: RoleAdmin}, "clerk", ErrRoleEscalation},
+		{Principal{Scopes: admin, Role: RoleAdmin}, RoleAdmin, nil},
+		{Principal{Scopes: []string{"members:write"}, Role: "chief"}, "clerk", nil},
+		{Principal{Scopes: []string{"members:write"}, Role: "clerk"}, "chief", ErrRoleEscalation},
+		{Principal{Scopes: []string{"members:write"}}, "clerk", ErrRoleEscalation}, // a key
+		{Principal{Scopes: []string{"*"}, Role: RoleOwner}, "chief", nil},
+	} {
+		c.by.Org = m.Org
+		if _, err := m.Set(SetMember{Principalled: Principalled{By: c.by}, User: NewUserID("u"), Role: c.role}); !errors.Is(err, c.want) {
+			t.Errorf("%s gives %s: %v, want %v", c.by.Role, c.role, err, c.want)
+		}
+	}
+}

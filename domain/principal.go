@@ -8,6 +8,7 @@ type Principal struct {
 	Scopes  []string
 	User    UserID    // whose session it is; "": it is none
 	Session SessionID // that; "": it is none
+	Role    string    // of the user in Org; "": it is no session, or in no organization
 	Issuer  string    // of the provider by which the user came to the session; "": by none
 }
 

@@ -65,11 +65,18 @@ func (m *Members) scopes(role string) ([]string, error) {
 	return nil, ErrRoleNotFound
 }
 
-// mayHandle refuses a principal that lacks a scope of a role: it can neither give nor take it.
+// mayHandle refuses a principal that lacks a scope of a role, be it one that a product gives it: it
+// can neither give nor take the role.
 func (m *Members) mayHandle(p Principal, role string) error {
 	scopes, err := m.scopes(role)
 	if err == nil && !coversAll(p.Scopes, scopes) {
-		err = ErrRoleEscalation
+		return ErrRoleEscalation
+	}
+	for _, product := range m.Products {
+		held := slices.Concat(p.Scopes, product.ScopesOf(p.Role))
+		if err == nil && !coversAll(held, product.ScopesOf(role)) {
+			return ErrRoleEscalation
+		}
 	}
 	return err
 }

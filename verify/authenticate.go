@@ -73,7 +73,7 @@ func (v *Verifier) caller(r AuthRequest, a *Answer, err error) (Caller, error) {
 // principal is the one whose key or session was found.
 func (a *Answer) principal() domain.Principal {
 	c := &a.Credential
-	return domain.Principal{ID: principalID(c), Org: c.Org, Scopes: slices.Clone(c.Scopes), User: c.User, Session: c.Session, Issuer: c.Issuer}
+	return domain.Principal{ID: principalID(c), Org: c.Org, Scopes: slices.Clone(c.Scopes), User: c.User, Session: c.Session, Role: c.Role, Issuer: c.Issuer}
 }
 
 // principalID is who acts with a credential: of a session its user.
